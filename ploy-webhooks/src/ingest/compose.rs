@@ -1,0 +1,115 @@
+//! What an accepted request becomes: the event, by what its repeats are known, what it owes.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use sha2::{Digest, Sha256};
+
+use super::Refusal;
+use super::service::Sender;
+use crate::clock::Timestamp;
+use crate::endpoint::{DedupBy, DedupRule, Endpoint, EventTypeSource};
+use crate::event::{Dedup, DedupKey, EventType, Fence, KeptHeaders, NewEvent};
+use crate::id::{EventId, RunId};
+use crate::pointer;
+use crate::run::{NewRun, RetryPolicy};
+
+/// The event that a checked request is, by the endpoint state it was checked against.
+pub(super) fn event(
+    endpoint: &Endpoint,
+    sender: &Sender<'_>,
+    kept_headers: &[http::HeaderName],
+    payload: Bytes,
+    now: Timestamp,
+) -> Result<NewEvent, Refusal> {
+    let text = std::str::from_utf8(&payload).expect("the JSON check has found text");
+    let event_type = endpoint.config.event_type.as_ref();
+    let dedup = endpoint.config.dedup.as_ref();
+    Ok(NewEvent {
+        id: EventId::mint(now),
+        workspace: endpoint.workspace,
+        event_type: event_type.and_then(|from| self::event_type(from, sender.headers, text)),
+        headers: KeptHeaders::select(sender.headers, kept_headers),
+        source: sender.source,
+        fence: Some(Fence {
+            endpoint: endpoint.id,
+            checked_at: endpoint.revision,
+        }),
+        dedup: match dedup {
+            Some(rule) => self::dedup(rule, endpoint, sender.headers, text)?,
+            None => None,
+        },
+        owes: owes(endpoint, now),
+        payload,
+    })
+}
+
+fn event_type(from: &EventTypeSource, headers: &HeaderMap, payload: &str) -> Option<EventType> {
+    let text = match from {
+        EventTypeSource::Header(name) => headers.get(name)?.to_str().ok()?.to_owned(),
+        EventTypeSource::Pointer(path) => pointer::string(path.follow(payload)?)?,
+    };
+    EventType::try_from(text).ok()
+}
+
+fn dedup(
+    rule: &DedupRule,
+    endpoint: &Endpoint,
+    headers: &HeaderMap,
+    payload: &str,
+) -> Result<Option<Dedup>, Refusal> {
+    let key = match &rule.by {
+        DedupBy::Header(name) => headers
+            .get(name)
+            .map(|value| hash([value.as_bytes()], endpoint)),
+        DedupBy::Pointers(paths) => {
+            let values: Option<Vec<_>> = paths.iter().map(|path| value(path, payload)).collect();
+            values.map(|values| hash(values.iter().map(String::as_bytes), endpoint))
+        }
+        DedupBy::Body => Some(hash([payload.as_bytes()], endpoint)),
+    };
+    match key {
+        Some(key) => Ok(Some(Dedup {
+            key,
+            window: rule.window,
+        })),
+        None if rule.required => Err(Refusal::DedupKeyMissing),
+        None => Ok(None),
+    }
+}
+
+/// A value as a part of a key: a string by what it says, however it is escaped; anything else
+/// as it is written, led by a character that no string's part begins with.
+fn value(path: &pointer::JsonPointer, payload: &str) -> Option<String> {
+    let written = path.follow(payload)?;
+    Some(match pointer::string(written) {
+        Some(text) => format!("\"{text}"),
+        None => format!("={written}"),
+    })
+}
+
+fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>, endpoint: &Endpoint) -> DedupKey {
+    let mut hash = Sha256::new();
+    hash.update(endpoint.id.as_bytes());
+    for part in parts {
+        // The length keeps `ab` + `c` apart from `a` + `bc`.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    DedupKey::from_bytes(hash.finalize().into())
+}
+
+fn owes(endpoint: &Endpoint, now: Timestamp) -> Vec<NewRun> {
+    let run = |trigger: &crate::run::Trigger| NewRun {
+        id: RunId::mint(now),
+        trigger: trigger.clone(),
+        retry: RetryPolicy::default(),
+        delay: std::time::Duration::ZERO,
+    };
+    endpoint
+        .config
+        .trigger
+        .as_ref()
+        .map(run)
+        .into_iter()
+        .collect()
+}

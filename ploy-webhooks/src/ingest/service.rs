@@ -1,0 +1,417 @@
+//! The table of checks as code: [`Ingest`], one line a check.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
+use tower::Service;
+
+use super::budget::{Budget, Reservation};
+use super::cache::EndpointCache;
+use super::check::{self, body};
+use super::in_time::in_time;
+use super::refusal::Outage;
+use super::response::{Accepted, ResponseBody, ResponseFuture};
+use super::{Refusal, Settings, SettingsError, compose};
+use crate::clock::{Clock, SystemClock};
+use crate::endpoint::{Endpoint, Slug};
+use crate::limit::{LocalLimiter, RateLimiter};
+use crate::store::{Appended, EventStore, KeyStore, StoreError};
+
+/// The webhook intake: a tower [`Service`] that checks a request, stores its event, and answers.
+///
+/// Cheap to clone; clones share the cache, the budget and the limiter. Always ready: load is
+/// shed inside, with 503 and `Retry-After`. Its error is [`Infallible`]: every fault is an
+/// answer.
+///
+/// See the [module](super) for how to mount it.
+pub struct Ingest<E, K> {
+    parts: Arc<Parts<E, K>>,
+}
+
+struct Parts<E, K> {
+    events: E,
+    endpoints: EndpointCache<K>,
+    limiter: Arc<dyn RateLimiter>,
+    clock: Arc<dyn Clock>,
+    budget: Budget,
+    settings: Settings,
+}
+
+/// The address that a request comes from: an extension of the request, set by the app, which
+/// alone knows whether there is a proxy in between.
+///
+/// Without it, an endpoint with an allow-list takes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a name for an address, nothing more"
+)]
+pub struct SourceAddress(pub IpAddr);
+
+/// A request that came by another way than HTTP.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "callers build it from its parts")]
+pub struct Delivery<'a> {
+    /// The slug of the endpoint.
+    pub slug: &'a str,
+    /// What HTTP would have in its head, `Authorization` among it.
+    pub headers: &'a HeaderMap,
+    /// Where it comes from, if that is known.
+    pub source: Option<IpAddr>,
+    /// The event.
+    pub payload: Bytes,
+}
+
+/// Who sends: what the checks of the sender look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender<'a> {
+    pub(super) slug: &'a str,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) source: Option<IpAddr>,
+}
+
+impl<E: EventStore, K: KeyStore> Ingest<E, K> {
+    /// An intake that keeps events in `events` and looks endpoints up in `keys`; often the two
+    /// are one store.
+    #[must_use]
+    pub fn new(events: E, keys: K) -> Self {
+        let settings = Settings::default();
+        Builder::new(events, keys).assemble(settings)
+    }
+
+    /// An intake with parts or settings of one's own.
+    pub fn builder(events: E, keys: K) -> Builder<E, K> {
+        Builder::new(events, keys)
+    }
+
+    /// Takes a request and says what became of it, for an app that words its own answers. The
+    /// service does the same and answers by the contract.
+    ///
+    /// # Errors
+    ///
+    /// The first check that fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// A call that is dropped may store the event or not.
+    pub async fn accept<B: Body>(&self, request: Request<B>) -> Result<Accepted, Refusal> {
+        let (head, body) = request.into_parts();
+        self.parts.check_head(&head, &body)?;
+        self.parts.take(Sender::of(&head), body).await
+    }
+
+    /// Takes an event that came by another way than HTTP: every check applies but those of
+    /// HTTP's own (method, media type).
+    ///
+    /// # Errors
+    ///
+    /// The first check that fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// A call that is dropped may store the event or not.
+    pub async fn submit(&self, delivery: Delivery<'_>) -> Result<Accepted, Refusal> {
+        let Delivery {
+            slug,
+            headers,
+            source,
+            payload,
+        } = delivery;
+        self.parts
+            .take(
+                Sender {
+                    slug,
+                    headers,
+                    source,
+                },
+                ResponseBody::from(payload),
+            )
+            .await
+    }
+
+    /// Drops an endpoint from the cache. Never needed: old entries do no harm. A store that
+    /// hears of changes elsewhere can save the next request a fenced append.
+    pub fn forget(&self, slug: &Slug) {
+        self.parts.endpoints.forget(slug.as_str());
+    }
+}
+
+impl<E, K, B> Service<Request<B>> for Ingest<E, K>
+where
+    E: EventStore,
+    K: KeyStore,
+    B: Body + Send + 'static,
+    B::Data: Send,
+{
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        let (head, body) = request.into_parts();
+        if let Err(refusal) = self.parts.check_head(&head, &body) {
+            return ResponseFuture::decided(refusal.into_response(head.version));
+        }
+        let parts = self.parts.clone();
+        ResponseFuture::running(async move {
+            match parts.take(Sender::of(&head), body).await {
+                Ok(accepted) => accepted.into_response(),
+                Err(refusal) => refusal.into_response(head.version),
+            }
+        })
+    }
+}
+
+impl<E: EventStore, K: KeyStore> Parts<E, K> {
+    /// What the head of the request decides alone.
+    fn check_head(&self, head: &http::request::Parts, body: &impl Body) -> Result<(), Refusal> {
+        check::method::check(&head.method)?;
+        check::media_type::check(&head.headers)?;
+        check::encoding::check(&head.headers)?;
+        check::length::check(
+            &head.headers,
+            &body.size_hint(),
+            self.settings.body_bytes_max,
+        )
+    }
+
+    /// The rest of the table.
+    async fn take(&self, sender: Sender<'_>, body: impl Body) -> Result<Accepted, Refusal> {
+        let endpoint = self.admit(sender).await?;
+        self.check_rate(&endpoint).await?;
+        let (payload, _reservation) = self.read(body, &endpoint).await?;
+        check::json::check(&payload)?;
+        self.append(endpoint, sender, payload).await
+    }
+
+    /// The endpoint, if it takes events of this sender. Nobody is refused on the word of the
+    /// cache: it may be older than the key that the sender was just given.
+    async fn admit(&self, sender: Sender<'_>) -> Result<Arc<Endpoint>, Refusal> {
+        if let Some(seen) = self.endpoints.seen(sender.slug)
+            && self.check_sender(&seen, sender).is_ok()
+        {
+            return Ok(seen);
+        }
+        self.admit_afresh(sender).await
+    }
+
+    async fn admit_afresh(&self, sender: Sender<'_>) -> Result<Arc<Endpoint>, Refusal> {
+        let look_up = in_time(
+            self.settings.append_timeout,
+            self.endpoints.fresh(sender.slug),
+        );
+        let endpoint = match look_up.await {
+            Some(found) => found.map_err(|error| self.store_failed(error))?,
+            None => return Err(self.unavailable(Outage::StoreTooSlow)),
+        };
+        let endpoint = endpoint.ok_or(Refusal::EndpointNotFound)?;
+        self.check_sender(&endpoint, sender)?;
+        Ok(endpoint)
+    }
+
+    fn check_sender(&self, endpoint: &Endpoint, sender: Sender<'_>) -> Result<(), Refusal> {
+        check::address::check(endpoint, sender.source)?;
+        check::credential::check(endpoint, sender.headers, self.clock.now())?;
+        check::status::check(endpoint)
+    }
+
+    async fn check_rate(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
+        match check::rate::check(endpoint, &self.limiter).await {
+            Ok(verdict) => verdict,
+            Err(error) => Err(self.store_failed(error)),
+        }
+    }
+
+    async fn read(
+        &self,
+        body: impl Body,
+        endpoint: &Endpoint,
+    ) -> Result<(Bytes, Reservation<'_>), Refusal> {
+        let allowance = body::Allowance {
+            bytes_max: self.body_bytes_max(endpoint),
+            timeout: self.settings.body_timeout,
+        };
+        body::read(body, allowance, &self.budget)
+            .await
+            .map_err(|fault| match fault {
+                body::Fault::Refused(refusal) => refusal,
+                body::Fault::OutOfBudget => self.unavailable(Outage::BodiesInFlight),
+            })
+    }
+
+    fn body_bytes_max(&self, endpoint: &Endpoint) -> u64 {
+        let own = endpoint.config.limits.body_bytes.unwrap_or(u64::MAX);
+        own.min(self.settings.body_bytes_max)
+    }
+
+    /// Appends the event under the state that it was checked against. Where that has changed
+    /// meanwhile, the sender is checked against the new one, twice at most.
+    async fn append(
+        &self,
+        mut endpoint: Arc<Endpoint>,
+        sender: Sender<'_>,
+        mut payload: Bytes,
+    ) -> Result<Accepted, Refusal> {
+        const ROUNDS: usize = 3;
+        for _ in 0..ROUNDS {
+            let kept_headers = &self.settings.kept_headers;
+            let now = self.clock.now();
+            let event = compose::event(&endpoint, &sender, kept_headers, payload, now)?;
+            let id = event.id;
+            match in_time(self.settings.append_timeout, self.events.append(event)).await {
+                Some(Ok(Appended::Stored)) => {
+                    return Ok(Accepted {
+                        id,
+                        duplicate: false,
+                    });
+                }
+                Some(Ok(Appended::Duplicate(id))) => {
+                    return Ok(Accepted {
+                        id,
+                        duplicate: true,
+                    });
+                }
+                Some(Ok(Appended::Fenced(event))) => payload = event.payload,
+                Some(Err(error)) => return Err(self.store_failed(error)),
+                None => return Err(self.unavailable(Outage::StoreTooSlow)),
+            }
+            endpoint = self.admit_afresh(sender).await?;
+            let limit = self.body_bytes_max(&endpoint);
+            if payload.len() as u64 > limit {
+                return Err(Refusal::PayloadTooLarge { limit });
+            }
+        }
+        Err(self.unavailable(Outage::EndpointChanging))
+    }
+
+    fn store_failed(&self, error: StoreError) -> Refusal {
+        self.unavailable(Outage::Store(Arc::new(error)))
+    }
+
+    const fn unavailable(&self, outage: Outage) -> Refusal {
+        Refusal::Unavailable {
+            outage,
+            retry_after: self.settings.retry_after,
+        }
+    }
+}
+
+impl<'a> Sender<'a> {
+    /// The slug is the last segment of the path; where the service is mounted is the app's
+    /// business.
+    fn of(head: &'a http::request::Parts) -> Self {
+        let path = head.uri.path();
+        Self {
+            slug: path.rsplit_once('/').map_or(path, |(_, last)| last),
+            headers: &head.headers,
+            source: head.extensions.get().map(|SourceAddress(address)| *address),
+        }
+    }
+}
+
+/// Assembles an [`Ingest`] with parts or settings of one's own.
+#[must_use]
+pub struct Builder<E, K> {
+    events: E,
+    keys: K,
+    limiter: Arc<dyn RateLimiter>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+}
+
+impl<E: EventStore, K: KeyStore> Builder<E, K> {
+    fn new(events: E, keys: K) -> Self {
+        Self {
+            events,
+            keys,
+            limiter: Arc::new(LocalLimiter::new()),
+            clock: Arc::new(SystemClock),
+            settings: Settings::default(),
+        }
+    }
+
+    /// The bounds. Default: those of [`Settings`].
+    pub fn settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// What limits rates. Default: a [`LocalLimiter`], which counts what this process sees.
+    pub fn limiter(self, limiter: impl RateLimiter) -> Self {
+        Self {
+            limiter: Arc::new(limiter),
+            ..self
+        }
+    }
+
+    /// Where the time comes from. Default: the machine.
+    pub fn clock(self, clock: impl Clock) -> Self {
+        Self {
+            clock: Arc::new(clock),
+            ..self
+        }
+    }
+
+    /// The intake.
+    ///
+    /// # Errors
+    ///
+    /// When the settings contradict themselves; the error names the one.
+    pub fn build(self) -> Result<Ingest<E, K>, SettingsError> {
+        self.settings.check()?;
+        let settings = self.settings.clone();
+        Ok(self.assemble(settings))
+    }
+
+    fn assemble(self, settings: Settings) -> Ingest<E, K> {
+        Ingest {
+            parts: Arc::new(Parts {
+                events: self.events,
+                endpoints: EndpointCache::new(self.keys, settings.cached_endpoints_max),
+                limiter: self.limiter,
+                clock: self.clock,
+                budget: Budget::new(settings.in_flight_bytes_max),
+                settings,
+            }),
+        }
+    }
+}
+
+impl<E, K> Clone for Ingest<E, K> {
+    fn clone(&self) -> Self {
+        Self {
+            parts: self.parts.clone(),
+        }
+    }
+}
+
+impl<E: fmt::Debug, K: fmt::Debug> fmt::Debug for Ingest<E, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts {
+            events, settings, ..
+        } = &*self.parts;
+        f.debug_struct("Ingest")
+            .field("events", events)
+            .field("settings", settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: fmt::Debug, K: fmt::Debug> fmt::Debug for Builder<E, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("events", &self.events)
+            .field("keys", &self.keys)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,75 @@
+//! Webhook intake as a tower [`Service`](tower::Service): a request is checked, its event is
+//! stored verbatim and durably, and only then answered `202`.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::Request;
+//! use http_body_util::Full;
+//! use ploy_webhooks::store::{EndpointStore, MemoryStore};
+//! use ploy_webhooks::{Auth, Clock, Endpoint, EndpointId, Ingest, Secret, Slug, SystemClock, WorkspaceId};
+//! use std::sync::Arc;
+//! use tower::Service;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Arc::new(MemoryStore::new());
+//! let now = SystemClock.now();
+//! let key = Secret::mint_api_key();
+//! let endpoint = Endpoint::new(
+//!     EndpointId::mint(now),
+//!     WorkspaceId::DEFAULT,
+//!     "clay".parse::<Slug>()?,
+//!     now,
+//!     Auth::api_key(key.digest()),
+//!     Default::default(),
+//! );
+//! let _created = store.create(endpoint).await?;
+//!
+//! let mut ingest = Ingest::new(store.clone(), store);
+//! let request = Request::post("/api/v1/webhook/clay")
+//!     .header("content-type", "application/json")
+//!     .header("authorization", format!("Bearer {}", key.expose()))
+//!     .body(Full::new(Bytes::from(r#"{"email":"alex@acme.com"}"#)))?;
+//! assert_eq!(ingest.call(request).await?.status(), 202);
+//! # Ok(()) }
+//! ```
+//!
+//! # The map
+//!
+//! - [`ingest`]: the pipeline. How to mount it, what it checks, what may be relied on.
+//! - [`store`]: the traits of a store, what each promises, and a store in memory.
+//! - [`limit`]: how often an endpoint may be sent to.
+//! - The nouns stand at the root: [`Endpoint`], [`Event`], [`Run`], [`Secret`] and their ids.
+//!
+//! Durable stores are crates of their own (`ploy-webhooks-sqlite`), and so is the ready-made
+//! server (`ploy-webhooks-server`). This crate knows no database, no server and no HTTP client.
+//!
+//! # Features
+//!
+//! - `conformance`: the promises of the store traits as tests, for who writes a store.
+
+pub mod ingest;
+pub mod limit;
+pub mod store;
+
+mod clock;
+mod endpoint;
+mod event;
+mod id;
+mod pointer;
+mod run;
+mod secret;
+
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use endpoint::{
+    AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EventTypeSource, KeyDigest,
+    Limits, ParseSlugError, Rate, Revision, Slug, Status,
+};
+pub use event::{
+    Dedup, DedupKey, Event, EventSummary, EventType, Fence, KeptHeaders, NewEvent,
+    ParseEventTypeError,
+};
+pub use id::{EndpointId, EventId, ParseIdError, RunId, WorkspaceId};
+pub use ingest::Ingest;
+pub use pointer::{JsonPointer, ParsePointerError};
+pub use run::{NewRun, RetryPolicy, Run, RunState, Trigger};
+pub use secret::{Secret, SecretDigest};
