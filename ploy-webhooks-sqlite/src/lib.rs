@@ -1,1 +1,233 @@
-//! To come.
+#![doc = include_str!("../README.md")]
+
+mod database;
+mod endpoints;
+mod error;
+mod events;
+mod index;
+mod progress;
+mod purge;
+mod queue;
+mod readers;
+mod runs;
+mod search;
+mod settings;
+mod writer;
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use crate::database::Lock;
+use crate::error::store_error;
+use crate::index::{ClosedBlocks, Indexer};
+use crate::progress::{Due, Progress};
+use crate::queue::Queue;
+use crate::readers::Readers;
+use crate::writer::{Change, TaskEnd, Writer};
+
+pub use settings::{Durability, SearchIndex, SqliteSettings};
+
+/// A store in one SQLite file.
+///
+/// Its calls need a tokio runtime: reading is done on its blocking threads. Dropping the store
+/// finishes what waits to be written; [`close`](Self::close) does so without holding up the
+/// thread.
+#[derive(Debug)]
+pub struct SqliteStore {
+    queue: Arc<Queue>,
+    progress: Arc<Progress>,
+    closed_blocks: ClosedBlocks,
+    look_ups: Readers,
+    searches: Readers,
+    threads: Mutex<Threads>,
+}
+
+/// The writer and what works behind it. Their connections end with them, and then the lock.
+#[derive(Debug, Default)]
+struct Threads {
+    writer: Option<JoinHandle<()>>,
+    behind: Option<JoinHandle<()>>,
+    lock: Option<Lock>,
+}
+
+impl SqliteStore {
+    /// Opens the store, and makes it where there is none; its folder must be there. Returns when
+    /// all events are indexed.
+    ///
+    /// # Errors
+    ///
+    /// - [`Refused`](StoreErrorKind::Refused): another process has the store, it cannot be
+    ///   written to, or it is another program's or of a newer version.
+    /// - [`Corrupt`](StoreErrorKind::Corrupt): the file is damaged, or no database.
+    /// - [`Unavailable`](StoreErrorKind::Unavailable): another program holds its lock.
+    pub async fn open(settings: SqliteSettings) -> Result<Self, StoreError> {
+        let opening = tokio::task::spawn_blocking(move || Self::open_blocking(settings));
+        opening.await.unwrap_or_else(|error| {
+            Err(StoreError::new(StoreErrorKind::Unavailable, "opening stopped").because(error))
+        })
+    }
+
+    fn open_blocking(settings: SqliteSettings) -> Result<Self, StoreError> {
+        let lock = Lock::take(&settings.path)?;
+        let connection = database::create_or_migrate(&settings)?;
+        let queue = Arc::new(Queue::new(settings.waiting_max, settings.waiting_bytes_max));
+        let progress = Arc::new(Progress::default());
+        let closed_blocks = ClosedBlocks::default();
+        let writer = Writer::new(
+            settings.clone(),
+            connection,
+            queue.clone(),
+            progress.clone(),
+        )?;
+        let store = Self {
+            queue: queue.clone(),
+            progress: progress.clone(),
+            closed_blocks: closed_blocks.clone(),
+            look_ups: Readers::new(settings.clone(), LOOK_UPS_MAX),
+            searches: Readers::new(settings.clone(), settings.searches_max),
+            threads: Mutex::new(Threads {
+                lock: Some(lock),
+                ..Threads::default()
+            }),
+        };
+        let reader = database::open_reader(&settings)?;
+        store.threads().writer = Some(spawn("ploy-sqlite-writer", move || writer.run())?);
+        let mut behind = Behind {
+            indexer: match settings.search_index {
+                SearchIndex::Kept => {
+                    let reader = database::open_reader(&settings)?;
+                    Some(Indexer::begin(
+                        reader,
+                        queue.clone(),
+                        closed_blocks.clone(),
+                    )?)
+                }
+                SearchIndex::Absent => None,
+            },
+            reader,
+            queue,
+            closed_blocks,
+            progress,
+        };
+        if let Some(indexer) = &mut behind.indexer {
+            indexer.catch_up()?;
+        }
+        behind.progress.endpoint_deleted();
+        store.threads().behind = Some(spawn("ploy-sqlite-behind", move || behind.run())?);
+        Ok(store)
+    }
+
+    /// Writes what waits and closes the file. Calls that come later are `Unavailable`.
+    pub async fn close(&self) {
+        let threads = self.begin_to_close();
+        // Fails only where a thread panicked, which it has said already.
+        let _ = tokio::task::spawn_blocking(move || threads.join()).await;
+    }
+
+    fn begin_to_close(&self) -> Threads {
+        self.progress.close();
+        self.queue.close();
+        std::mem::take(&mut *self.threads())
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Threads> {
+        self.threads.lock().expect("no holder of the lock panics")
+    }
+
+    /// Lets the writer do something in a transaction of its own.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<(T, Option<Change>)> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.push_task(Box::new(move |connection| {
+            let (outcome, end) = match connection.and_then(|connection| commit(connection, work)) {
+                Ok((value, change)) => (Ok(value), TaskEnd::Done(change)),
+                Err(error) => (Err(error), TaskEnd::Failed),
+            };
+            // A caller that has gone is not missed: what it asked for is done.
+            let _ = answer.send(outcome);
+            end
+        }))?;
+        answered.await.unwrap_or_else(|_| {
+            Err(StoreError::new(
+                StoreErrorKind::Indeterminate,
+                "the writer has stopped",
+            ))
+        })
+    }
+}
+
+/// Look-ups are short; a search takes none of their places.
+const LOOK_UPS_MAX: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
+
+fn commit<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, StoreError> {
+    let failed = |error| store_error("cannot change the tables", error);
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    let value = work(&transaction).map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    Ok(value)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|error| {
+            StoreError::new(StoreErrorKind::Unavailable, "cannot start a thread").because(error)
+        })
+}
+
+/// What is done behind the writes, by one thread.
+struct Behind {
+    indexer: Option<Indexer>,
+    reader: Connection,
+    queue: Arc<Queue>,
+    closed_blocks: ClosedBlocks,
+    progress: Arc<Progress>,
+}
+
+impl Behind {
+    /// Works until the store is closed. What fails is tried again when there is more to do:
+    /// nothing depends on it but space and the speed of a search.
+    fn run(mut self) {
+        loop {
+            let _outcome = match (self.progress.next(), &mut self.indexer) {
+                (Due::End, _) => break,
+                (Due::Index, Some(indexer)) => indexer.catch_up(),
+                (Due::Index, None) => Ok(()),
+                (Due::Purge, _) => purge::purge_deleted(
+                    &mut self.reader,
+                    &self.queue,
+                    &self.closed_blocks,
+                    &self.progress,
+                ),
+            };
+        }
+    }
+}
+
+impl Threads {
+    fn join(self) {
+        // A thread that panicked has said so already.
+        let _ = self.behind.map(JoinHandle::join);
+        let _ = self.writer.map(JoinHandle::join);
+        drop(self.lock);
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.begin_to_close().join();
+    }
+}

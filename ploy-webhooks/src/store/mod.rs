@@ -86,6 +86,7 @@ mod endpoints;
 mod error;
 mod events;
 
+pub mod grams;
 mod keys;
 pub mod memory;
 mod needle;

@@ -1,0 +1,30 @@
+//! What SQLite says, as a [`StoreError`].
+
+use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use rusqlite::ffi::ErrorCode;
+
+/// The error of an operation that wrote nothing.
+pub(crate) fn store_error(what: &'static str, error: rusqlite::Error) -> StoreError {
+    StoreError::new(kind(&error), format!("{what}: {error}")).because(error)
+}
+
+/// A row that is not as this crate wrote it.
+pub(crate) fn corrupt(table: &str, column: &str, row: i64) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Corrupt,
+        format!("table {table}, row {row}: column {column} does not hold what was written"),
+    )
+}
+
+pub(crate) fn kind(error: &rusqlite::Error) -> StoreErrorKind {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            StoreErrorKind::Refused
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreErrorKind::Corrupt,
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => {
+            StoreErrorKind::Misuse
+        }
+        _ => StoreErrorKind::Unavailable,
+    }
+}

@@ -1,0 +1,190 @@
+//! [`EventStore`]: events in, and out again.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ploy_webhooks::store::{Appended, EventQuery, EventStore, Page, StoreError, StoreErrorKind};
+use ploy_webhooks::{
+    EndpointId, Event, EventId, EventSummary, EventType, KeptHeaders, NewEvent, WorkspaceId,
+};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+use tokio::sync::oneshot;
+
+use crate::SqliteStore;
+use crate::error::{corrupt, store_error};
+use crate::queue::Waiting;
+use crate::search::{self, Search};
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.push(Waiting { event, answer })?;
+        answered.await.unwrap_or_else(|_| {
+            Err(StoreError::new(
+                StoreErrorKind::Indeterminate,
+                "the writer has stopped",
+            ))
+        })
+    }
+
+    async fn event(
+        &self,
+        workspace: &WorkspaceId,
+        id: &EventId,
+    ) -> Result<Option<Event>, StoreError> {
+        let (workspace, id, closed) = (*workspace, *id, self.closed_blocks.clone());
+        self.look_ups
+            .read(
+                move |connection| match search::find(connection, &closed, workspace, id)? {
+                    Some(seq) => read_event(connection, seq, workspace),
+                    None => Ok(None),
+                },
+            )
+            .await
+    }
+
+    async fn search(&self, query: &EventQuery) -> Result<Page<EventSummary>, StoreError> {
+        let (query, closed) = (query.clone(), self.closed_blocks.clone());
+        self.searches
+            .read(move |connection| Search::new(query).run(connection, &closed))
+            .await
+    }
+}
+
+fn read_event(
+    connection: &Connection,
+    seq: i64,
+    workspace: WorkspaceId,
+) -> Result<Option<Event>, StoreError> {
+    let failed = |error| store_error("cannot read the event", error);
+    let mut origins = Origins::new(connection).map_err(failed)?;
+    let mut select = connection
+        .prepare_cached(
+            "-- event()
+             SELECT id, endpoint, workspace, type, source, headers, payload FROM events
+             WHERE seq = ?1",
+        )
+        .map_err(failed)?;
+    let mut rows = select.query(params![seq]).map_err(failed)?;
+    let Some(row) = rows.next().map_err(failed)? else {
+        return Ok(None);
+    };
+    let Some(origin) = origins.of(row, 1, 2).map_err(failed)? else {
+        return Ok(None);
+    };
+    if origin.workspace != workspace {
+        return Ok(None);
+    }
+    let headers: Option<Vec<u8>> = row.get(5).map_err(failed)?;
+    let headers = match headers {
+        Some(lines) => {
+            KeptHeaders::from_lines(&lines).ok_or_else(|| corrupt("events", "headers", seq))?
+        }
+        None => KeptHeaders::NONE,
+    };
+    Ok(Some(Event {
+        id: EventId::from_bytes(row.get(0).map_err(failed)?),
+        workspace,
+        endpoint: origin.endpoint,
+        event_type: event_type(row, 3, seq)?,
+        headers,
+        source: source(row, 4, seq)?,
+        payload: Bytes::from(row.get::<_, Vec<u8>>(6).map_err(failed)?),
+    }))
+}
+
+pub(crate) fn event_type(
+    row: &Row<'_>,
+    column: usize,
+    seq: i64,
+) -> Result<Option<EventType>, StoreError> {
+    let text: Option<String> = row
+        .get(column)
+        .map_err(|error| store_error("cannot read the event", error))?;
+    text.map(EventType::try_from)
+        .transpose()
+        .map_err(|_| corrupt("events", "type", seq))
+}
+
+pub(crate) fn source(row: &Row<'_>, column: usize, seq: i64) -> Result<Option<IpAddr>, StoreError> {
+    let bytes: Option<Vec<u8>> = row
+        .get(column)
+        .map_err(|error| store_error("cannot read the event", error))?;
+    let address = |bytes: Vec<u8>| match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    };
+    match bytes.map(address) {
+        Some(None) => Err(corrupt("events", "source", seq)),
+        Some(known) => Ok(known),
+        None => Ok(None),
+    }
+}
+
+/// An address as it is kept: its four or sixteen bytes.
+pub(crate) fn source_bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// Whose an event is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) endpoint: Option<EndpointId>,
+    pub(crate) workspace: WorkspaceId,
+}
+
+/// Whose the events are that a statement reads: each endpoint is looked up once.
+pub(crate) struct Origins<'connection> {
+    select: CachedStatement<'connection>,
+    known: HashMap<i64, Option<Origin>>,
+}
+
+impl<'connection> Origins<'connection> {
+    pub(crate) fn new(connection: &'connection Connection) -> rusqlite::Result<Self> {
+        let select = connection.prepare_cached(
+            "-- origins()
+             SELECT id, workspace FROM endpoints WHERE number = ?1",
+        )?;
+        Ok(Self {
+            select,
+            known: HashMap::new(),
+        })
+    }
+
+    /// Whose the event of this row is; `None` where its endpoint is deleted.
+    pub(crate) fn of(
+        &mut self,
+        row: &Row<'_>,
+        endpoint_column: usize,
+        workspace_column: usize,
+    ) -> rusqlite::Result<Option<Origin>> {
+        let Some(number) = row.get::<_, Option<i64>>(endpoint_column)? else {
+            let workspace = WorkspaceId::from_bytes(row.get(workspace_column)?);
+            return Ok(Some(Origin {
+                endpoint: None,
+                workspace,
+            }));
+        };
+        if let Some(known) = self.known.get(&number) {
+            return Ok(*known);
+        }
+        let origin = self
+            .select
+            .query_row(params![number], |row| {
+                Ok(Origin {
+                    endpoint: Some(EndpointId::from_bytes(row.get(0)?)),
+                    workspace: WorkspaceId::from_bytes(row.get(1)?),
+                })
+            })
+            .optional()?;
+        self.known.insert(number, origin);
+        Ok(origin)
+    }
+}

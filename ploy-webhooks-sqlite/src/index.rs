@@ -1,0 +1,368 @@
+//! The index that skips, built behind the writes.
+//!
+//! The indexer reads what has been committed, fills one block filter after the other, and keeps
+//! closed blocks in memory, where searches see them, until sixty-four of them make a segment,
+//! which goes into the database. What is not in a closed block yet is the tail: a search reads
+//! it directly. So a search is exact at once, ingest waits for nothing, and a crash loses
+//! nothing that cannot be read again.
+
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+
+use ploy_webhooks::EventId;
+use ploy_webhooks::store::grams::{
+    self, BLOCK_EVENTS_MAX, BLOCK_TEXT_BYTES, BlockFilter, FILTER_BITS, SEGMENT_BLOCKS,
+};
+use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use crate::error::store_error;
+use crate::events::Origins;
+use crate::queue::Queue;
+use crate::writer::TaskEnd;
+
+/// How many words a slice of a segment's bits has: two slices fit a page of 8 KiB.
+pub(crate) const SLICE_WORDS: usize = 500;
+/// How many slices a segment has.
+pub(crate) const SEGMENT_SLICES: i64 = FILTER_BITS.div_ceil(SLICE_WORDS) as i64;
+/// So many slices are written in one transaction, so that no batch waits long for it.
+const SLICES_AT_ONCE: usize = 64;
+/// How many events are read at once.
+const EVENTS_AT_ONCE: i64 = 1_024;
+
+/// A run of events, in the order of their commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) first_seq: i64,
+    pub(crate) last_seq: i64,
+    pub(crate) min_id: EventId,
+    pub(crate) max_id: EventId,
+}
+
+impl Block {
+    const BYTES: usize = 48;
+
+    fn write_to(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.first_seq.to_be_bytes());
+        bytes.extend_from_slice(&self.last_seq.to_be_bytes());
+        bytes.extend_from_slice(self.min_id.as_bytes());
+        bytes.extend_from_slice(self.max_id.as_bytes());
+    }
+
+    /// The blocks of a segment, as they were written.
+    pub(crate) fn read_all(bytes: &[u8]) -> impl Iterator<Item = Self> {
+        bytes.chunks_exact(Self::BYTES).map(|bytes| {
+            let (first_seq, bytes) = bytes.split_first_chunk().expect("48 bytes hold 8");
+            let (last_seq, bytes) = bytes.split_first_chunk().expect("40 bytes hold 8");
+            let (min_id, bytes) = bytes.split_first_chunk().expect("32 bytes hold 16");
+            let (max_id, _) = bytes.split_first_chunk().expect("16 bytes hold 16");
+            Self {
+                first_seq: i64::from_be_bytes(*first_seq),
+                last_seq: i64::from_be_bytes(*last_seq),
+                min_id: EventId::from_bytes(*min_id),
+                max_id: EventId::from_bytes(*max_id),
+            }
+        })
+    }
+}
+
+/// A block that no event is added to any more.
+#[derive(Debug)]
+pub(crate) struct ClosedBlock {
+    pub(crate) block: Block,
+    pub(crate) filter: BlockFilter,
+}
+
+/// Closed blocks that are not in a segment yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClosedBlocks(Arc<Mutex<Vec<ClosedBlock>>>);
+
+impl ClosedBlocks {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<ClosedBlock>> {
+        self.0.lock().expect("no holder of the lock panics")
+    }
+}
+
+/// Builds the index.
+#[derive(Debug)]
+pub(crate) struct Indexer {
+    reader: Connection,
+    queue: Arc<Queue>,
+    closed: ClosedBlocks,
+    open: OpenBlock,
+    indexed_seq: i64,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct OpenBlock {
+    filter: BlockFilter,
+    block: Option<Block>,
+    events: usize,
+    text_bytes: usize,
+}
+
+impl OpenBlock {
+    fn new() -> Self {
+        Self {
+            filter: BlockFilter::new(),
+            block: None,
+            events: 0,
+            text_bytes: 0,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.text_bytes >= BLOCK_TEXT_BYTES || self.events >= BLOCK_EVENTS_MAX
+    }
+
+    fn add(&mut self, seq: i64, id: EventId) {
+        self.events += 1;
+        self.block = Some(match self.block {
+            None => Block {
+                first_seq: seq,
+                last_seq: seq,
+                min_id: id,
+                max_id: id,
+            },
+            Some(block) => Block {
+                last_seq: seq,
+                min_id: block.min_id.min(id),
+                max_id: block.max_id.max(id),
+                ..block
+            },
+        });
+    }
+}
+
+impl Indexer {
+    /// An indexer that goes on after the last segment.
+    pub(crate) fn begin(
+        reader: Connection,
+        queue: Arc<Queue>,
+        closed: ClosedBlocks,
+    ) -> Result<Self, StoreError> {
+        let indexed_seq = last_segment(&reader)
+            .map_err(|error| store_error("cannot read the search index", error))?
+            .map_or(0, |(_, last_seq)| last_seq);
+        let open = OpenBlock::new();
+        Ok(Self {
+            reader,
+            queue,
+            closed,
+            open,
+            indexed_seq,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Indexes everything that is committed.
+    pub(crate) fn catch_up(&mut self) -> Result<(), StoreError> {
+        loop {
+            let events = self
+                .index_some()
+                .map_err(|error| store_error("cannot read events for the search index", error))?;
+            while self.closed.lock().len() >= SEGMENT_BLOCKS {
+                self.seal_segment()?;
+            }
+            if events < EVENTS_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+
+    fn index_some(&mut self) -> rusqlite::Result<i64> {
+        let snapshot = self.reader.transaction()?;
+        let mut origins = Origins::new(&snapshot)?;
+        let mut select = snapshot.prepare_cached(
+            "-- index_some()
+             SELECT seq, id, endpoint, workspace, type, payload FROM events
+             WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        )?;
+        let mut rows = select.query(params![self.indexed_seq, EVENTS_AT_ONCE])?;
+        let mut events = 0;
+        while let Some(row) = rows.next()? {
+            events += 1;
+            let seq = row.get(0)?;
+            let id = EventId::from_bytes(row.get(1)?);
+            self.open.add(seq, id);
+            self.indexed_seq = seq;
+            let filter = &mut self.open.filter;
+            if let Some(origin) = origins.of(row, 2, 3)? {
+                if let Some(endpoint) = origin.endpoint {
+                    filter.add_term(endpoint_term(endpoint.as_bytes()));
+                }
+                filter.add_term(workspace_term(origin.workspace.as_bytes()));
+                if let Some(event_type) = row.get_ref(4)?.as_str_or_null()? {
+                    filter.add_term(type_term(event_type));
+                }
+                let payload = row.get_ref(5)?.as_blob()?;
+                self.open.text_bytes += grams::add_payload(filter, payload, &mut self.scratch);
+            } else {
+                filter.add_term(ORPHAN_TERM);
+            }
+            if self.open.is_full() {
+                let full = std::mem::replace(&mut self.open, OpenBlock::new());
+                if let Some(block) = full.block {
+                    self.closed.lock().push(ClosedBlock {
+                        block,
+                        filter: full.filter,
+                    });
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    /// Moves sixty-four closed blocks into the database. Searches find them in memory until they
+    /// find them there.
+    fn seal_segment(&self) -> Result<(), StoreError> {
+        let (words, row) = {
+            let closed = self.closed.lock();
+            let blocks = &closed[..SEGMENT_BLOCKS];
+            let filters: Vec<_> = blocks.iter().map(|block| &block.filter).collect();
+            (grams::transpose(&filters), SegmentRow::of(blocks))
+        };
+        let number = last_segment(&self.reader)
+            .map_err(|error| store_error("cannot read the search index", error))?
+            .map_or(0, |(number, _)| number + 1);
+        let slices: Vec<Vec<u8>> = words
+            .chunks(SLICE_WORDS)
+            .map(|slice| slice.iter().flat_map(|word| word.to_le_bytes()).collect())
+            .collect();
+        let mut first = number * SEGMENT_SLICES;
+        for some in slices.chunks(SLICES_AT_ONCE) {
+            let some = some.to_vec();
+            let count = some.len() as i64;
+            write(&self.queue, move |connection| {
+                insert_slices(connection, first, &some)
+            })?;
+            first += count;
+        }
+        // Only now is the segment there: slices without it are written over by the next try.
+        write(&self.queue, move |connection| {
+            row.insert(connection, number)
+        })?;
+        self.closed.lock().drain(..SEGMENT_BLOCKS);
+        Ok(())
+    }
+}
+
+/// A segment's row, without its bits.
+struct SegmentRow {
+    last_seq: i64,
+    min_id: EventId,
+    max_id: EventId,
+    blocks: Vec<u8>,
+}
+
+impl SegmentRow {
+    fn of(closed: &[ClosedBlock]) -> Self {
+        let blocks = || closed.iter().map(|closed| closed.block);
+        let mut bytes = Vec::with_capacity(closed.len() * Block::BYTES);
+        blocks().for_each(|block| block.write_to(&mut bytes));
+        Self {
+            last_seq: blocks()
+                .map(|block| block.last_seq)
+                .max()
+                .expect("a segment has blocks"),
+            min_id: blocks()
+                .map(|block| block.min_id)
+                .min()
+                .expect("a segment has blocks"),
+            max_id: blocks()
+                .map(|block| block.max_id)
+                .max()
+                .expect("a segment has blocks"),
+            blocks: bytes,
+        }
+    }
+
+    fn insert(&self, connection: &Connection, number: i64) -> rusqlite::Result<()> {
+        connection.execute(
+            "INSERT INTO segments (number, last_seq, min_id, max_id, blocks)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                number,
+                self.last_seq,
+                self.min_id.as_bytes(),
+                self.max_id.as_bytes(),
+                self.blocks
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+fn insert_slices(connection: &Connection, first: i64, slices: &[Vec<u8>]) -> rusqlite::Result<()> {
+    let mut insert = connection
+        .prepare_cached("INSERT OR REPLACE INTO segment_bits (slice, words) VALUES (?1, ?2)")?;
+    for (slice, words) in (first..).zip(slices) {
+        insert.execute(params![slice, words])?;
+    }
+    Ok(())
+}
+
+fn last_segment(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
+    use rusqlite::OptionalExtension;
+    connection
+        .query_row(
+            "SELECT number, last_seq FROM segments ORDER BY number DESC LIMIT 1",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()
+}
+
+/// Lets the writer do something in a transaction of its own, and waits for it. For threads.
+pub(crate) fn write<T: Send + 'static>(
+    queue: &Queue,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    let (sender, answer) = mpsc::channel();
+    queue.push_task(Box::new(move |connection| {
+        let outcome = connection.and_then(|connection| {
+            let failed = |error| store_error("cannot write behind the events", error);
+            let transaction = connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(failed)?;
+            let value = work(&transaction).map_err(failed)?;
+            transaction.commit().map_err(failed)?;
+            Ok(value)
+        });
+        let end = if outcome.is_ok() {
+            TaskEnd::Done(None)
+        } else {
+            TaskEnd::Failed
+        };
+        let _ = sender.send(outcome);
+        end
+    }))?;
+    answer.recv().unwrap_or_else(|_| {
+        Err(StoreError::new(
+            StoreErrorKind::Unavailable,
+            "the store is closed",
+        ))
+    })
+}
+
+/// An id's last bytes are random.
+pub(crate) fn endpoint_term(id: &[u8; 16]) -> u64 {
+    u64::from_be_bytes(*id.last_chunk().expect("16 bytes hold 8"))
+}
+
+/// As an endpoint's, and not the same for the same bytes.
+pub(crate) fn workspace_term(id: &[u8; 16]) -> u64 {
+    endpoint_term(id).rotate_left(17) ^ 0x5ca1_ab1e
+}
+
+/// Stands for events whose endpoint was deleted before they were indexed.
+pub(crate) const ORPHAN_TERM: u64 = 0x0e9a_6e0f_2d41_77c3;
+
+/// FNV-1a: the same for good, unlike the standard library's hash.
+pub(crate) fn type_term(event_type: &str) -> u64 {
+    event_type
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+}

@@ -1,0 +1,97 @@
+//! Frees the space of deleted endpoints, behind the writes.
+//!
+//! A deletion takes the endpoint's row away, and with it every way to its events. Their rows go
+//! afterwards, a block at a time, each in a short transaction, so that no append waits for it.
+
+use ploy_webhooks::store::StoreError;
+use ploy_webhooks::store::grams::Probe;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::store_error;
+use crate::index::{ClosedBlocks, ORPHAN_TERM, endpoint_term, write};
+use crate::progress::Progress;
+use crate::queue::Queue;
+use crate::search;
+
+/// So many rows are looked at in one transaction.
+const ROWS_AT_ONCE: i64 = 1_024;
+
+/// Frees what is left of deleted endpoints; stops early when the store is closed, and goes on
+/// at its next start.
+pub(crate) fn purge_deleted(
+    reader: &mut Connection,
+    queue: &Queue,
+    closed: &ClosedBlocks,
+    progress: &Progress,
+) -> Result<(), StoreError> {
+    let failed = |error| store_error("cannot free the space of a deleted endpoint", error);
+    while let Some((number, id)) = next_purge(reader).map_err(failed)? {
+        let last_seq = last_seq(reader).map_err(failed)?;
+        for term in [endpoint_term(&id), ORPHAN_TERM] {
+            let mut probe = Probe::new();
+            probe.add_term(term);
+            for (first, last) in search::ranges(reader, closed, probe).map_err(failed)? {
+                for first in (first..=last.min(last_seq)).step_by(ROWS_AT_ONCE as usize) {
+                    if progress.is_closed() {
+                        return Ok(());
+                    }
+                    let last = last.min(first + ROWS_AT_ONCE - 1);
+                    write(queue, move |connection| {
+                        delete_events(connection, number, first, last)
+                    })?;
+                }
+            }
+        }
+        while write(queue, move |connection| {
+            delete_some_keys(connection, number)
+        })? > 0
+        {}
+        write(queue, move |connection| {
+            connection.execute("DELETE FROM purges WHERE endpoint = ?1", params![number])
+        })?;
+    }
+    Ok(())
+}
+
+fn next_purge(connection: &Connection) -> rusqlite::Result<Option<(i64, [u8; 16])>> {
+    connection
+        .query_row("SELECT endpoint, id FROM purges LIMIT 1", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()
+}
+
+fn last_seq(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| {
+        row.get(0)
+    })
+}
+
+fn delete_events(
+    connection: &Connection,
+    endpoint: i64,
+    first: i64,
+    last: i64,
+) -> rusqlite::Result<()> {
+    let mut delete_runs = connection.prepare_cached(
+        "-- purge()
+         DELETE FROM runs WHERE event IN
+             (SELECT seq FROM events WHERE seq BETWEEN ?1 AND ?2 AND endpoint = ?3)",
+    )?;
+    let mut delete_events = connection.prepare_cached(
+        "-- purge()
+         DELETE FROM events WHERE seq BETWEEN ?1 AND ?2 AND endpoint = ?3",
+    )?;
+    delete_runs.execute(params![first, last, endpoint])?;
+    delete_events.execute(params![first, last, endpoint])?;
+    Ok(())
+}
+
+fn delete_some_keys(connection: &Connection, endpoint: i64) -> rusqlite::Result<usize> {
+    connection.execute(
+        "-- purge()
+         DELETE FROM dedup WHERE endpoint = ?1 AND key IN
+             (SELECT key FROM dedup WHERE endpoint = ?1 LIMIT ?2)",
+        params![endpoint, ROWS_AT_ONCE],
+    )
+}

@@ -1,0 +1,448 @@
+//! The one writer: group commit.
+//!
+//! It takes whatever waits, writes it in one transaction, flushes once and answers everybody.
+//! Fence and deduplication are decided inside that transaction, by the one thread that also
+//! changes endpoints: so a change that has returned is before every later commit, and nothing
+//! has to be locked for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ploy_webhooks::store::{Appended, StoreError, StoreErrorKind};
+use ploy_webhooks::{
+    Clock, Dedup, EndpointId, EventId, NewEvent, NewRun, Revision, SystemClock, Timestamp,
+    WorkspaceId,
+};
+use rusqlite::{
+    CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
+};
+
+use crate::database;
+use crate::endpoints::json;
+use crate::error::{kind, store_error};
+use crate::progress::Progress;
+use crate::queue::{Queue, Waiting, Work};
+use crate::settings::SqliteSettings;
+
+/// Work on the tables, in a transaction of its own between two batches. It answers its caller
+/// itself; given no connection, it says why.
+pub(crate) type Task = Box<dyn FnOnce(Result<&mut Connection, StoreError>) -> TaskEnd + Send>;
+
+/// How a task ended.
+pub(crate) enum TaskEnd {
+    Done(Option<Change>),
+    /// The connection is not to be trusted any more.
+    Failed,
+}
+
+/// What a task did to an endpoint.
+pub(crate) enum Change {
+    Set(EndpointId, Known),
+    Removed(EndpointId),
+}
+
+/// What the writer knows of an endpoint without asking the tables.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) number: i64,
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) revision: Revision,
+}
+
+/// The writer's thread, from its start to the close of the queue.
+pub(crate) struct Writer {
+    settings: SqliteSettings,
+    queue: Arc<Queue>,
+    progress: Arc<Progress>,
+    /// `None` after a failure, until the database can be opened again.
+    session: Option<Session>,
+}
+
+/// A connection, and what holds as long as it alone writes.
+struct Session {
+    connection: Connection,
+    endpoints: HashMap<EndpointId, Known>,
+    last_seq: i64,
+}
+
+/// Why a whole batch was not written.
+struct BatchFailure {
+    kind: StoreErrorKind,
+    message: String,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        settings: SqliteSettings,
+        connection: Connection,
+        queue: Arc<Queue>,
+        progress: Arc<Progress>,
+    ) -> Result<Self, StoreError> {
+        let session = Some(Session::begin(connection)?);
+        Ok(Self {
+            settings,
+            queue,
+            progress,
+            session,
+        })
+    }
+
+    /// Writes until the queue is closed and empty, then puts the log into the database.
+    pub(crate) fn run(mut self) {
+        loop {
+            match self.queue.next() {
+                Work::Tasks(tasks) => tasks.into_iter().for_each(|task| self.carry_out(task)),
+                Work::Batch(batch) => self.write(batch),
+                Work::End => break,
+            }
+        }
+        if let Some(session) = self.session {
+            // What is in the log is durable already; this only leaves a single file behind.
+            let _ = session
+                .connection
+                .pragma_update(None, "wal_checkpoint", "truncate");
+        }
+    }
+
+    fn carry_out(&mut self, task: Task) {
+        let (connection, endpoints) = match self.session() {
+            Ok(session) => (Ok(&mut session.connection), Some(&mut session.endpoints)),
+            Err(error) => (Err(error), None),
+        };
+        match (task(connection), endpoints) {
+            (TaskEnd::Done(Some(Change::Set(id, known))), Some(endpoints)) => {
+                endpoints.insert(id, known);
+            }
+            (TaskEnd::Done(Some(Change::Removed(id))), Some(endpoints)) => {
+                endpoints.remove(&id);
+            }
+            (TaskEnd::Done(_), _) => {}
+            (TaskEnd::Failed, _) => self.session = None,
+        }
+    }
+
+    fn write(&mut self, batch: Vec<Waiting>) {
+        // Nothing is kept for a caller that has gone: it was told nothing, or a time-out.
+        let batch: Vec<_> = batch
+            .into_iter()
+            .filter(|waiting| !waiting.answer.is_closed())
+            .collect();
+        let written = match self.session() {
+            Ok(session) => session.write(&batch),
+            Err(error) => Err(BatchFailure {
+                kind: error.kind(),
+                message: error.to_string(),
+            }),
+        };
+        match written {
+            Ok(verdicts) => {
+                let stored = batch
+                    .iter()
+                    .zip(&verdicts)
+                    .filter(|(_, v)| matches!(v, Verdict::Stored));
+                let bytes = stored
+                    .clone()
+                    .map(|(waiting, _)| waiting.event.payload.len())
+                    .sum();
+                self.progress.events_committed(stored.count(), bytes);
+                for (waiting, verdict) in batch.into_iter().zip(verdicts) {
+                    waiting.answer_with(verdict);
+                }
+            }
+            Err(failure) => {
+                self.session = None;
+                for waiting in batch {
+                    let error = StoreError::new(failure.kind, failure.message.clone());
+                    let _ = waiting.answer.send(Err(error));
+                }
+            }
+        }
+    }
+
+    /// The session, opened again if it broke: when the cause has gone, so has the failure.
+    fn session(&mut self) -> Result<&mut Session, StoreError> {
+        if self.session.is_none() {
+            let connection = database::open_writer(&self.settings)?;
+            self.session = Some(Session::begin(connection)?);
+        }
+        Ok(self.session.as_mut().expect("it was opened just now"))
+    }
+}
+
+/// What becomes of one event of a batch.
+enum Verdict {
+    Stored,
+    Duplicate(EventId),
+    Fenced,
+    Refused(StoreError),
+}
+
+impl Waiting {
+    fn answer_with(self, verdict: Verdict) {
+        // A caller that has gone meanwhile is not missed: the event is stored.
+        let _ = self.answer.send(match verdict {
+            Verdict::Stored => Ok(Appended::Stored),
+            Verdict::Duplicate(first) => Ok(Appended::Duplicate(first)),
+            Verdict::Fenced => Ok(Appended::Fenced(Box::new(self.event))),
+            Verdict::Refused(error) => Err(error),
+        });
+    }
+}
+
+impl Session {
+    fn begin(connection: Connection) -> Result<Self, StoreError> {
+        let failed = |error| store_error("cannot read the endpoints", error);
+        let (endpoints, last_seq) = read_state(&connection).map_err(failed)?;
+        Ok(Self {
+            connection,
+            endpoints,
+            last_seq,
+        })
+    }
+
+    /// Writes a batch: all of what it lets in, or nothing.
+    fn write(&mut self, batch: &[Waiting]) -> Result<Vec<Verdict>, BatchFailure> {
+        let Self {
+            connection,
+            endpoints,
+            last_seq,
+        } = self;
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(BatchFailure::before_commit)?;
+        let mut writing = Writing::begin(&transaction, endpoints, *last_seq)
+            .map_err(BatchFailure::before_commit)?;
+        let verdicts: rusqlite::Result<Vec<_>> = batch
+            .iter()
+            .map(|waiting| writing.write(&waiting.event))
+            .collect();
+        let verdicts = verdicts.map_err(BatchFailure::before_commit)?;
+        let written_to = writing.last_seq;
+        writing
+            .forget_expired()
+            .map_err(BatchFailure::before_commit)?;
+        drop(writing);
+        transaction.commit().map_err(BatchFailure::at_commit)?;
+        *last_seq = written_to;
+        Ok(verdicts)
+    }
+}
+
+fn read_state(connection: &Connection) -> rusqlite::Result<(HashMap<EndpointId, Known>, i64)> {
+    let mut select = connection.prepare("SELECT id, number, workspace, revision FROM endpoints")?;
+    let endpoints = select.query_map([], |row| {
+        let known = Known {
+            number: row.get(1)?,
+            workspace: WorkspaceId::from_bytes(row.get(2)?),
+            revision: Revision::new(row.get(3)?),
+        };
+        Ok((EndpointId::from_bytes(row.get(0)?), known))
+    })?;
+    let endpoints = endpoints.collect::<rusqlite::Result<_>>()?;
+    // What is indexed stays counted although it may be deleted: a number that came again would
+    // be taken for indexed.
+    let last_seq = connection.query_row(
+        "SELECT max(coalesce((SELECT max(seq) FROM events), 0),
+                    coalesce((SELECT max(last_seq) FROM segments), 0))",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok((endpoints, last_seq))
+}
+
+impl BatchFailure {
+    fn before_commit(error: rusqlite::Error) -> Self {
+        let kind = match kind(&error) {
+            // No single event is at fault: those have a verdict of their own.
+            StoreErrorKind::Misuse => StoreErrorKind::Unavailable,
+            kind => kind,
+        };
+        Self {
+            kind,
+            message: format!("cannot write events: {error}"),
+        }
+    }
+
+    /// A commit that fails for want of space or of a lock has written nothing. Of any other
+    /// nobody can say.
+    fn at_commit(error: rusqlite::Error) -> Self {
+        let is_busy = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy);
+        let kind = match kind(&error) {
+            StoreErrorKind::Refused => StoreErrorKind::Refused,
+            _ if is_busy => StoreErrorKind::Unavailable,
+            _ => StoreErrorKind::Indeterminate,
+        };
+        Self {
+            kind,
+            message: format!("cannot commit events: {error}"),
+        }
+    }
+}
+
+/// A batch on its way into the tables.
+struct Writing<'batch> {
+    transaction: &'batch Transaction<'batch>,
+    endpoints: &'batch HashMap<EndpointId, Known>,
+    insert_event: CachedStatement<'batch>,
+    last_seq: i64,
+    now: Timestamp,
+    keys_remembered: usize,
+}
+
+impl<'batch> Writing<'batch> {
+    fn begin(
+        transaction: &'batch Transaction<'batch>,
+        endpoints: &'batch HashMap<EndpointId, Known>,
+        last_seq: i64,
+    ) -> rusqlite::Result<Self> {
+        let insert_event = transaction.prepare_cached(
+            "-- append()
+             INSERT INTO events (seq, id, endpoint, workspace, type, source, headers, payload)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        let now = SystemClock.now();
+        Ok(Self {
+            transaction,
+            endpoints,
+            insert_event,
+            last_seq,
+            now,
+            keys_remembered: 0,
+        })
+    }
+
+    /// Writes one event, or says why it is not written. An error is the whole batch's.
+    fn write(&mut self, event: &NewEvent) -> rusqlite::Result<Verdict> {
+        let endpoint = match event.fence {
+            None => None,
+            Some(fence) => match self.endpoints.get(&fence.endpoint) {
+                Some(known)
+                    if known.revision == fence.checked_at && known.workspace == event.workspace =>
+                {
+                    Some(known.number)
+                }
+                _ => return Ok(Verdict::Fenced),
+            },
+        };
+        if let Some(dedup) = event.dedup
+            && let Some(first) = self.first_of(endpoint, dedup)?
+        {
+            return Ok(Verdict::Duplicate(first));
+        }
+        if event.owes.is_empty() {
+            return self.insert(event, endpoint).or_else(of_this_event_alone);
+        }
+        // A run that is refused takes its event along, and nothing else.
+        self.transaction.execute_batch("SAVEPOINT event")?;
+        let verdict = self.insert(event, endpoint).or_else(of_this_event_alone)?;
+        if matches!(verdict, Verdict::Refused(_)) {
+            self.transaction.execute_batch("ROLLBACK TO event")?;
+        }
+        self.transaction.execute_batch("RELEASE event")?;
+        Ok(verdict)
+    }
+
+    fn insert(&mut self, event: &NewEvent, endpoint: Option<i64>) -> rusqlite::Result<Verdict> {
+        let seq = self.last_seq + 1;
+        self.insert_event.execute(params![
+            seq,
+            event.id.as_bytes(),
+            endpoint,
+            endpoint.is_none().then(|| event.workspace.as_bytes()),
+            event
+                .event_type
+                .as_ref()
+                .map(|event_type| event_type.as_str()),
+            event.source.map(crate::events::source_bytes),
+            (!event.headers.is_empty()).then(|| event.headers.to_lines()),
+            &event.payload[..],
+        ])?;
+        for run in &event.owes {
+            self.insert_run(run, seq)?;
+        }
+        if let Some(dedup) = event.dedup {
+            self.remember(endpoint, dedup, event.id)?;
+        }
+        self.last_seq = seq;
+        Ok(Verdict::Stored)
+    }
+
+    fn insert_run(&self, run: &NewRun, seq: i64) -> rusqlite::Result<()> {
+        let mut insert = self.transaction.prepare_cached(
+            "-- append()
+             INSERT INTO runs (event, id, trigger, retry, state, created_at, due_at)
+             VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6)",
+        )?;
+        insert.execute(params![
+            seq,
+            run.id.as_bytes(),
+            json(&run.trigger)?,
+            json(&run.retry)?,
+            self.now.as_millis(),
+            self.now.after(run.delay).as_millis(),
+        ])?;
+        Ok(())
+    }
+
+    fn first_of(&self, endpoint: Option<i64>, dedup: Dedup) -> rusqlite::Result<Option<EventId>> {
+        let mut select = self.transaction.prepare_cached(
+            "-- append()
+             SELECT event FROM dedup WHERE endpoint = ?1 AND key = ?2 AND expires_at > ?3",
+        )?;
+        let values = params![
+            endpoint.unwrap_or(0),
+            dedup.key.as_bytes(),
+            self.now.as_millis()
+        ];
+        select
+            .query_row(values, |row| row.get(0).map(EventId::from_bytes))
+            .optional()
+    }
+
+    fn remember(
+        &mut self,
+        endpoint: Option<i64>,
+        dedup: Dedup,
+        first: EventId,
+    ) -> rusqlite::Result<()> {
+        let mut insert = self.transaction.prepare_cached(
+            "-- append()
+             INSERT OR REPLACE INTO dedup (endpoint, key, event, expires_at)
+             VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        insert.execute(params![
+            endpoint.unwrap_or(0),
+            dedup.key.as_bytes(),
+            first.as_bytes(),
+            self.now.after(dedup.window).as_millis(),
+        ])?;
+        self.keys_remembered += 1;
+        Ok(())
+    }
+
+    /// Forgets up to two expired keys for each that was remembered, so that they become fewer
+    /// with every batch, and no batch pays for all.
+    fn forget_expired(&self) -> rusqlite::Result<()> {
+        if self.keys_remembered == 0 {
+            return Ok(());
+        }
+        let mut delete = self.transaction.prepare_cached(
+            "-- append()
+             DELETE FROM dedup WHERE (endpoint, key) IN
+                 (SELECT endpoint, key FROM dedup WHERE expires_at <= ?1 LIMIT ?2)",
+        )?;
+        delete.execute(params![self.now.as_millis(), 2 * self.keys_remembered])?;
+        Ok(())
+    }
+}
+
+/// Sorts what is wrong with one event from what is wrong with the database.
+fn of_this_event_alone(error: rusqlite::Error) -> rusqlite::Result<Verdict> {
+    match kind(&error) {
+        StoreErrorKind::Misuse => Ok(Verdict::Refused(store_error(
+            "cannot store the event",
+            error,
+        ))),
+        _ => Err(error),
+    }
+}
