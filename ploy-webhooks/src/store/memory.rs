@@ -40,8 +40,9 @@ struct State {
     root_token: Option<SecretDigest>,
 }
 
-/// A deduplication key belongs to the endpoint that took the event.
-type SeenKey = (Option<EndpointId>, DedupKey);
+/// A deduplication key belongs to the endpoint that took the event, or to the workspace that
+/// published it.
+type SeenKey = (WorkspaceId, Option<EndpointId>, DedupKey);
 
 impl MemoryStore {
     /// The bound on payloads where none is set: 1 GiB.
@@ -104,7 +105,9 @@ impl EventStore for MemoryStore {
             return Ok(Appended::Fenced(Box::new(event)));
         }
         let endpoint = event.fence.map(|fence| fence.endpoint);
-        let seen_key = event.dedup.map(|Dedup { key, .. }| (endpoint, key));
+        let seen_key = event
+            .dedup
+            .map(|Dedup { key, .. }| (event.workspace, endpoint, key));
         if let Some(first) = seen_key.and_then(|key| state.first_of(&key, now)) {
             return Ok(Appended::Duplicate(first));
         }
@@ -366,8 +369,9 @@ impl State {
             }
             stays
         });
-        self.seen.retain(|(endpoint, _), _| *endpoint != Some(id));
+        self.seen
+            .retain(|(_, endpoint, _), _| *endpoint != Some(id));
         self.expiries
-            .retain(|(_, (endpoint, _))| *endpoint != Some(id));
+            .retain(|(_, (_, endpoint, _))| *endpoint != Some(id));
     }
 }
