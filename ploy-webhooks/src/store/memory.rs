@@ -111,6 +111,12 @@ impl EventStore for MemoryStore {
         if let Some(first) = seen_key.and_then(|key| state.first_of(&key, now)) {
             return Ok(Appended::Duplicate(first));
         }
+        if state.events.contains_key(&event.id) {
+            return Err(StoreError::new(
+                StoreErrorKind::Misuse,
+                "an event with that id is stored already",
+            ));
+        }
         let payload_bytes = state.payload_bytes + event.payload.len() as u64;
         if payload_bytes > self.payload_bytes_max {
             return Err(StoreError::new(
