@@ -45,8 +45,11 @@
 //!
 //! # Features
 //!
-//! - `conformance`: the promises of the store traits as tests, for who writes a store.
+//! - `conformance`: the promises of the store traits as tests, for who writes a store: the module
+//!   `conformance`.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod ingest;
 pub mod limit;
 pub mod store;

@@ -1,0 +1,130 @@
+//! The list of promises, and the macro that makes a test of each.
+
+/// Runs one promise against one fixture.
+///
+/// # Panics
+///
+/// When the promise is broken.
+#[doc(hidden)]
+pub fn run<F>(fixture: impl Future<Output = F>, promise: impl AsyncFnOnce(&F)) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .expect("a runtime is built");
+    runtime.block_on(async { promise(&fixture.await).await });
+}
+
+/// Makes [`conformance!`](crate::conformance!) of the lists of promises. `$d` is a dollar sign,
+/// for the macro that is made.
+macro_rules! promises {
+    (
+        $d:tt
+        every_store { $($every:ident,)* }
+        events_only { $($events_only:ident,)* }
+        all_traits { $($all:ident,)* }
+    ) => {
+        /// One test for each promise of the store traits. See the
+        /// [module](mod@crate::conformance).
+        ///
+        /// ```
+        /// # use std::sync::Arc;
+        /// # use ploy_webhooks::{conformance::Fixture, store::MemoryStore};
+        /// # struct MyFixture;
+        /// # impl Fixture for MyFixture {
+        /// #     type Store = MemoryStore;
+        /// #     async fn open(&self) -> Arc<MemoryStore> { Arc::default() }
+        /// #     async fn reopen(&self, store: Arc<MemoryStore>) -> Arc<MemoryStore> { store }
+        /// # }
+        /// ploy_webhooks::conformance!(MyFixture);
+        /// ```
+        #[macro_export]
+        macro_rules! conformance {
+            (events_only: $d fixture:expr $d(,)?) => {
+                $($d crate::conformance!(@test $every, $d fixture);)*
+                $($d crate::conformance!(@test $events_only, $d fixture);)*
+            };
+            (@test $d promise:ident, $d fixture:expr) => {
+                #[test]
+                fn $d promise() {
+                    $d crate::conformance::run(
+                        async { $d fixture },
+                        $d crate::conformance::$d promise,
+                    );
+                }
+            };
+            ($d fixture:expr $d(,)?) => {
+                $($d crate::conformance!(@test $every, $d fixture);)*
+                $($d crate::conformance!(@test $all, $d fixture);)*
+            };
+        }
+    };
+}
+
+promises! {
+    $
+
+    // Of `EventStore` and `KeyStore`, with endpoints that do not change.
+    every_store {
+        payloads_are_kept_verbatim,
+        what_is_known_of_an_event_is_kept,
+        an_unknown_event_is_none,
+        a_stored_event_never_changes,
+        a_refused_event_does_not_harm_its_neighbours,
+
+        stale_revisions_are_fenced,
+        a_fence_does_not_reach_into_another_workspace,
+
+        a_repeat_gets_the_id_of_the_first,
+        of_simultaneous_repeats_one_is_stored,
+        a_deduplication_window_ends,
+        repeats_do_not_extend_the_window,
+        deduplication_keys_are_apart,
+        the_fence_comes_before_the_key,
+
+        search_sees_every_event_that_was_stored,
+        events_are_sorted_by_id,
+        pages_join_without_gap_or_repeat,
+        pages_begin_beyond_any_id,
+        pages_join_while_events_are_appended,
+        every_condition_holds,
+        needles_are_literals,
+        needles_ignore_case,
+        needles_of_every_length_are_found,
+        needles_are_found_in_large_payloads,
+
+        events_stay_in_their_workspace,
+
+        stored_events_survive_a_restart,
+        deduplication_keys_survive_a_restart,
+    }
+
+    // Of stores that have no more than those two traits.
+    events_only {
+        owed_runs_are_not_dropped,
+    }
+
+    // Of `RunStore`, `EndpointStore` and `TokenStore`.
+    all_traits {
+        owed_runs_are_stored_with_their_event,
+
+        a_change_fences_the_state_before,
+        changes_wait_for_appends_under_way,
+        changes_are_not_starved_by_appends,
+
+        endpoints_are_kept_whole,
+        slugs_and_ids_belong_to_one_endpoint,
+        look_up_sees_every_change_that_returned,
+        of_simultaneous_changes_one_wins,
+        a_change_of_another_revision_is_a_conflict,
+        lists_of_endpoints_join_without_gap_or_repeat,
+        deletion_takes_the_history_along,
+        deletion_waits_for_appends_under_way,
+
+        endpoints_stay_in_their_workspace,
+
+        changes_survive_a_restart,
+
+        one_root_token_is_set_for_good,
+    }
+}

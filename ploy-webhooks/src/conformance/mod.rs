@@ -1,0 +1,81 @@
+//! The promises of the store traits as tests: for who writes a store. The manual.
+//!
+//! Every promise that a trait of [`store`](crate::store) names is a function here, of the same
+//! name, which panics where the promise is broken. [`conformance!`](crate::conformance!) makes a
+//! test of each:
+//!
+//! ```
+//! // tests/conformance.rs, with the feature `conformance` in [dev-dependencies]
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use ploy_webhooks::conformance::Fixture;
+//! use ploy_webhooks::store::MemoryStore;
+//! use ploy_webhooks::{Clock, ManualClock, Timestamp};
+//!
+//! #[derive(Default)]
+//! struct InMemory(Arc<ManualClock>);
+//!
+//! impl Fixture for InMemory {
+//!     type Store = MemoryStore;
+//!
+//!     async fn open(&self) -> Arc<MemoryStore> {
+//!         let clock = Arc::clone(&self.0) as Arc<dyn Clock>;
+//!         Arc::new(MemoryStore::with_parts(MemoryStore::PAYLOAD_BYTES_MAX, clock))
+//!     }
+//!
+//!     // Nothing survives the process, so there is nothing to show.
+//!     async fn reopen(&self, store: Arc<MemoryStore>) -> Arc<MemoryStore> {
+//!         store
+//!     }
+//!
+//!     async fn elapse(&self, duration: Duration) {
+//!         self.0.advance(duration);
+//!     }
+//! }
+//!
+//! ploy_webhooks::conformance!(InMemory::default());
+//! ```
+//!
+//! The expression is evaluated once for each test, within a tokio runtime. The macro needs no
+//! dependency of its own. One promise is tried by `cargo test --test conformance -- <name>`.
+//!
+//! # Which promises
+//!
+//! There are no capabilities to switch off: a store keeps every promise of the traits that it
+//! has. Two lists follow from which traits these are:
+//!
+//! - `conformance!(fixture)`, for a [`Fixture`]: all of [`EventStore`](crate::store::EventStore),
+//!   [`KeyStore`](crate::store::KeyStore), [`RunStore`](crate::store::RunStore),
+//!   [`EndpointStore`](crate::store::EndpointStore) and [`TokenStore`](crate::store::TokenStore).
+//! - `conformance!(events_only: fixture)`, for an [`EventsFixture`]: `EventStore` and `KeyStore`,
+//!   with endpoints that the suite hands to the fixture and never changes.
+//!
+//! A test takes no longer than the store does, but for the few that let windows pass. Tests run
+//! at the same time and in any order; what must not be shared belongs into the fixture.
+
+mod append;
+mod dedup;
+mod endpoints;
+mod fence;
+mod fixture;
+mod isolation;
+mod list;
+mod needles;
+mod restart;
+mod scene;
+mod search;
+mod tokens;
+
+pub use append::*;
+pub use dedup::*;
+pub use endpoints::*;
+pub use fence::*;
+pub use fixture::{EventsFixture, Fixture};
+pub use isolation::*;
+#[doc(hidden)]
+pub use list::run;
+pub use needles::*;
+pub use restart::*;
+pub use search::*;
+pub use tokens::*;

@@ -1,0 +1,230 @@
+//! What promises are played out with: workspaces, endpoints, events, and the calls that every
+//! one of them makes.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::{Clock, SystemClock};
+use crate::endpoint::{Auth, Endpoint, EndpointConfig, Revision, Slug, Status};
+use crate::event::{Dedup, DedupKey, Event, EventSummary, Fence, NewEvent};
+use crate::id::{EndpointId, EventId, RunId, WorkspaceId};
+use crate::run::{NewRun, RetryPolicy, Trigger};
+use crate::secret::Secret;
+use crate::store::{
+    Appended, EndpointPatch, EndpointStore, EventQuery, EventStore, Order, Updated,
+};
+
+/// A window that no test outlives.
+pub(super) const LONG: Duration = Duration::from_secs(86_400);
+
+/// How many pages a search may have before it is taken for endless.
+const PAGES_MAX: usize = 100_000;
+
+/// A workspace that nothing else uses.
+pub(super) fn workspace() -> WorkspaceId {
+    WorkspaceId::mint(SystemClock.now())
+}
+
+/// A new active endpoint of a workspace of its own.
+pub(super) fn endpoint() -> Endpoint {
+    endpoint_of(workspace())
+}
+
+/// A new active endpoint of that workspace.
+pub(super) fn endpoint_of(workspace: WorkspaceId) -> Endpoint {
+    let now = SystemClock.now();
+    Endpoint::new(
+        EndpointId::mint(now),
+        workspace,
+        Slug::mint(),
+        now,
+        Auth::api_key(Secret::mint_api_key().digest()),
+        EndpointConfig::default(),
+    )
+}
+
+/// An event that was checked against the endpoint as it is shown.
+pub(super) fn event(endpoint: &Endpoint, payload: impl Into<Bytes>) -> NewEvent {
+    NewEvent {
+        fence: Some(Fence {
+            endpoint: endpoint.id,
+            checked_at: endpoint.revision,
+        }),
+        ..published(endpoint.workspace, payload)
+    }
+}
+
+/// An event that the app publishes itself.
+pub(super) fn published(workspace: WorkspaceId, payload: impl Into<Bytes>) -> NewEvent {
+    NewEvent::published(EventId::mint(SystemClock.now()), workspace, payload.into())
+}
+
+/// The same event, a repeat of any other with that key.
+pub(super) fn keyed(event: NewEvent, key: u8, window: Duration) -> NewEvent {
+    let key = DedupKey::from_bytes([key; 32]);
+    NewEvent {
+        dedup: Some(Dedup { key, window }),
+        ..event
+    }
+}
+
+/// The same event, checked against that revision.
+pub(super) fn checked_at(event: NewEvent, revision: Revision) -> NewEvent {
+    let fence = event.fence.map(|fence| Fence {
+        checked_at: revision,
+        ..fence
+    });
+    NewEvent { fence, ..event }
+}
+
+/// A run of the Ploybook with that name.
+pub(super) fn run(ploybook: &str) -> NewRun {
+    NewRun {
+        id: RunId::mint(SystemClock.now()),
+        trigger: Trigger {
+            ploybook: ploybook.to_owned(),
+        },
+        retry: RetryPolicy::default(),
+        delay: Duration::ZERO,
+    }
+}
+
+/// Every event of the workspace, the oldest first, the largest pages.
+pub(super) fn everything(workspace: WorkspaceId) -> EventQuery {
+    EventQuery {
+        order: Order::Ascending,
+        limit: crate::store::PageSize::MAX,
+        ..EventQuery::all(workspace)
+    }
+}
+
+/// What the store says to an event.
+pub(super) async fn append<S: EventStore + ?Sized>(store: &S, event: NewEvent) -> Appended {
+    store.append(event).await.expect("append gives no error")
+}
+
+/// Appends an event that must be stored, and names it.
+pub(super) async fn store_one<S: EventStore + ?Sized>(store: &S, event: NewEvent) -> EventId {
+    let id = event.id;
+    match append(store, event).await {
+        Appended::Stored => id,
+        other => panic!("the event should have been stored, and the store says {other:?}"),
+    }
+}
+
+/// The event, if the workspace has it.
+pub(super) async fn look_up<S: EventStore + ?Sized>(
+    store: &S,
+    workspace: &WorkspaceId,
+    id: &EventId,
+) -> Option<Event> {
+    let found = store.event(workspace, id).await;
+    found.expect("a look-up of an event gives no error")
+}
+
+/// Everything that the query finds, page after page. Each page is held to what a page promises.
+pub(super) async fn find<S: EventStore + ?Sized>(
+    store: &S,
+    query: &EventQuery,
+) -> Vec<EventSummary> {
+    let mut found: Vec<EventSummary> = Vec::new();
+    let mut rest = Some(query.clone());
+    for _ in 0..PAGES_MAX {
+        let Some(query) = rest else {
+            assert_is_sorted(&found, query.order);
+            return found;
+        };
+        let page = store.search(&query).await.expect("search gives no error");
+        assert!(
+            page.items.len() <= query.limit.get(),
+            "a page of at most {} events has {}",
+            query.limit.get(),
+            page.items.len(),
+        );
+        found.extend(page.items);
+        rest = page.next;
+    }
+    panic!("the search does not end: after {PAGES_MAX} pages there is still a next one")
+}
+
+fn assert_is_sorted(found: &[EventSummary], order: Order) {
+    let in_order = |a: &EventSummary, b: &EventSummary| match order {
+        Order::Ascending => a.id < b.id,
+        Order::Descending => a.id > b.id,
+    };
+    if let Some(pair) = found.windows(2).find(|pair| !in_order(&pair[0], &pair[1])) {
+        panic!(
+            "the pages of a search in {order:?} order have {} directly before {}",
+            pair[0].id, pair[1].id,
+        );
+    }
+}
+
+/// The ids of everything that the query finds, in the order found.
+pub(super) async fn find_ids<S: EventStore + ?Sized>(
+    store: &S,
+    query: &EventQuery,
+) -> Vec<EventId> {
+    let found = find(store, query).await;
+    found.iter().map(|summary| summary.id).collect()
+}
+
+/// The ids of everything in the workspace.
+pub(super) async fn all_ids<S: EventStore + ?Sized>(
+    store: &S,
+    workspace: WorkspaceId,
+) -> BTreeSet<EventId> {
+    let ids = find_ids(store, &everything(workspace)).await;
+    ids.into_iter().collect()
+}
+
+/// Changes an endpoint that is at that revision, and shows the changed one.
+pub(super) async fn change<S: EndpointStore + ?Sized>(
+    store: &S,
+    endpoint: &Endpoint,
+    patch: EndpointPatch,
+) -> Endpoint {
+    let Endpoint { workspace, id, .. } = endpoint;
+    let updated = store.update(workspace, id, endpoint.revision, patch).await;
+    match updated.expect("update gives no error") {
+        Updated::Updated(changed) => (*changed).clone(),
+        other => panic!("the endpoint should have been changed, and the store says {other:?}"),
+    }
+}
+
+/// The change that sets the status and leaves the rest.
+pub(super) fn set_status(endpoint: &Endpoint, status: Status) -> EndpointPatch {
+    EndpointPatch {
+        config: Some(EndpointConfig {
+            status,
+            ..endpoint.config.clone()
+        }),
+        auth: None,
+    }
+}
+
+/// Every endpoint of the workspace, in pages of that size.
+pub(super) async fn list<S: EndpointStore + ?Sized>(
+    store: &S,
+    workspace: WorkspaceId,
+    limit: NonZeroU16,
+) -> Vec<EndpointId> {
+    let mut listed: Vec<EndpointId> = Vec::new();
+    loop {
+        let after = listed.last().copied();
+        let page = store.endpoints(&workspace, after, limit).await;
+        let page = page.expect("a list of endpoints gives no error");
+        assert!(
+            page.len() <= limit.get().into(),
+            "a list of at most {limit} endpoints has {}",
+            page.len(),
+        );
+        if page.is_empty() {
+            return listed;
+        }
+        listed.extend(page.iter().map(|endpoint| endpoint.id));
+    }
+}
