@@ -423,7 +423,7 @@ impl<'search> BlockReader<'search> {
     }
 }
 
-/// Where the event with that id lies.
+/// Where the workspace's event with that id lies.
 pub(crate) fn find(
     connection: &mut Connection,
     closed: &ClosedBlocks,
@@ -440,21 +440,23 @@ pub(crate) fn find(
     let (mut unread, tail) = search
         .unread(&snapshot, in_memory, (id, id))
         .map_err(failed)?;
+    let mut origins = Origins::new(&snapshot).map_err(failed)?;
     let mut select = snapshot
         .prepare_cached(
-            "-- event()
-             SELECT seq FROM events WHERE seq BETWEEN ?1 AND ?2 AND id = ?3",
+            "-- find()
+             SELECT seq, endpoint, workspace FROM events WHERE seq BETWEEN ?1 AND ?2 AND id = ?3",
         )
         .map_err(failed)?;
     let mut range = (tail, i64::MAX);
     loop {
-        let values = params![range.0, range.1, id.as_bytes()];
-        let seq = select
-            .query_row(values, |row| row.get(0))
-            .optional()
+        let mut rows = select
+            .query(params![range.0, range.1, id.as_bytes()])
             .map_err(failed)?;
-        if seq.is_some() {
-            return Ok(seq);
+        if let Some(row) = rows.next().map_err(failed)? {
+            let origin = origins.of(row, 1, 2).map_err(failed)?;
+            let is_theirs = origin.is_some_and(|origin| origin.workspace == workspace);
+            let seq = row.get(0).map_err(failed)?;
+            return Ok(Some(seq).filter(|_| is_theirs));
         }
         match unread.nearest(&search, (id, id)).map_err(failed)? {
             Some((_, first_seq, last_seq)) => range = (first_seq, last_seq),

@@ -325,7 +325,7 @@ impl<'batch> Writing<'batch> {
             },
         };
         if let Some(dedup) = event.dedup
-            && let Some(first) = self.first_of(endpoint, dedup)?
+            && let Some(first) = self.first_of(endpoint, event.workspace, dedup)?
         {
             return Ok(Verdict::Duplicate(first));
         }
@@ -361,7 +361,7 @@ impl<'batch> Writing<'batch> {
             self.insert_run(run, seq)?;
         }
         if let Some(dedup) = event.dedup {
-            self.remember(endpoint, dedup, event.id)?;
+            self.remember(endpoint, dedup, event)?;
         }
         self.last_seq = seq;
         Ok(Verdict::Stored)
@@ -384,16 +384,18 @@ impl<'batch> Writing<'batch> {
         Ok(())
     }
 
-    fn first_of(&self, endpoint: Option<i64>, dedup: Dedup) -> rusqlite::Result<Option<EventId>> {
+    fn first_of(
+        &self,
+        endpoint: Option<i64>,
+        workspace: WorkspaceId,
+        dedup: Dedup,
+    ) -> rusqlite::Result<Option<EventId>> {
         let mut select = self.transaction.prepare_cached(
             "-- append()
              SELECT event FROM dedup WHERE endpoint = ?1 AND key = ?2 AND expires_at > ?3",
         )?;
-        let values = params![
-            endpoint.unwrap_or(0),
-            dedup.key.as_bytes(),
-            self.now.as_millis()
-        ];
+        let (endpoint, key) = dedup_key(endpoint, workspace, dedup);
+        let values = params![endpoint, key, self.now.as_millis()];
         select
             .query_row(values, |row| row.get(0).map(EventId::from_bytes))
             .optional()
@@ -403,17 +405,18 @@ impl<'batch> Writing<'batch> {
         &mut self,
         endpoint: Option<i64>,
         dedup: Dedup,
-        first: EventId,
+        first: &NewEvent,
     ) -> rusqlite::Result<()> {
         let mut insert = self.transaction.prepare_cached(
             "-- append()
              INSERT OR REPLACE INTO dedup (endpoint, key, event, expires_at)
              VALUES (?1, ?2, ?3, ?4)",
         )?;
+        let (endpoint, key) = dedup_key(endpoint, first.workspace, dedup);
         insert.execute(params![
-            endpoint.unwrap_or(0),
-            dedup.key.as_bytes(),
-            first.as_bytes(),
+            endpoint,
+            key,
+            first.id.as_bytes(),
             self.now.after(dedup.window).as_millis(),
         ])?;
         self.keys_remembered += 1;
@@ -434,6 +437,15 @@ impl<'batch> Writing<'batch> {
         delete.execute(params![self.now.as_millis(), 2 * self.keys_remembered])?;
         Ok(())
     }
+}
+
+/// A key belongs to the endpoint that took the event, or to the workspace that published it.
+fn dedup_key(endpoint: Option<i64>, workspace: WorkspaceId, dedup: Dedup) -> (i64, Vec<u8>) {
+    let mut key = dedup.key.as_bytes().to_vec();
+    if endpoint.is_none() {
+        key.extend_from_slice(workspace.as_bytes());
+    }
+    (endpoint.unwrap_or(0), key)
 }
 
 /// Sorts what is wrong with one event from what is wrong with the database.

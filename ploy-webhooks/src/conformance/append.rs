@@ -137,28 +137,8 @@ pub async fn an_unknown_event_is_none<F: EventsFixture>(fixture: &F) {
     assert_eq!(found, None, "an event that was never appended was found");
 }
 
-/// An event never changes: another one under its id is not stored, and takes nothing of the
-/// first.
-pub async fn a_stored_event_never_changes<F: EventsFixture>(fixture: &F) {
-    let endpoint = endpoint();
-    let store = fixture.open_with(vec![endpoint.clone()]).await;
-    let first = event(&endpoint, r#"{"first":true}"#);
-    let id = store_one(&*store, first.clone()).await;
-    let second = NewEvent {
-        id,
-        ..event(&endpoint, r#"{"second":true}"#)
-    };
-    let outcome = store.append(second).await;
-    match outcome {
-        Err(error) if error.kind() == StoreErrorKind::Misuse => {}
-        other => panic!("a second event under the id of the first must be a misuse: {other:?}"),
-    }
-    let kept = look_up(&*store, &endpoint.workspace, &id).await;
-    assert_eq!(kept, Some(first.into()), "the second changed the first");
-}
-
 /// Events that are appended at the same time share a commit at most, never a fate: each of them
-/// is stored, a duplicate, fenced or a misuse by itself alone, and only those that are said to be stored
+/// is stored, a duplicate or fenced by itself alone, and only those that are said to be stored
 /// are there.
 pub async fn a_refused_event_does_not_harm_its_neighbours<F: EventsFixture>(fixture: &F) {
     let endpoint = endpoint();
@@ -170,7 +150,6 @@ pub async fn a_refused_event_does_not_harm_its_neighbours<F: EventsFixture>(fixt
         let (event, expected) = match number % 6 {
             0 => (checked_at(good, Revision::new(999)), "fenced"),
             1 => (keyed(good, 1, LONG), "duplicate"),
-            2 => (NewEvent { id: first, ..good }, "a misuse"),
             _ => (good, "stored"),
         };
         let store = Arc::clone(&store);
@@ -183,7 +162,6 @@ pub async fn a_refused_event_does_not_harm_its_neighbours<F: EventsFixture>(fixt
             ("stored", Ok(Appended::Stored)) => stored.push(id),
             ("duplicate", Ok(Appended::Duplicate(of))) if *of == first => {}
             ("fenced", Ok(Appended::Fenced(event))) if event.id == id => {}
-            ("a misuse", Err(error)) if error.kind() == StoreErrorKind::Misuse => {}
             _ => panic!("an event that should be {expected} is {outcome:?}"),
         }
     }

@@ -69,7 +69,6 @@ promises! {
         payloads_are_kept_verbatim,
         what_is_known_of_an_event_is_kept,
         an_unknown_event_is_none,
-        a_stored_event_never_changes,
         a_refused_event_does_not_harm_its_neighbours,
 
         stale_revisions_are_fenced,

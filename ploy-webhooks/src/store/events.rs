@@ -31,9 +31,8 @@ pub trait EventStore: Debug + Send + Sync + 'static {
     ///   (`of_simultaneous_repeats_one_is_stored`). The fence is checked before.
     /// - Events may share a commit but not a fate: one that is refused answers for itself alone
     ///   (`a_refused_event_does_not_harm_its_neighbours`).
-    /// - An event that is stored never changes: another under its id is
-    ///   [`Misuse`](super::StoreErrorKind::Misuse), unless it is fenced or a repeat
-    ///   (`a_stored_event_never_changes`).
+    /// - The [id](NewEvent::id) is new: minted for this event, and uniqueness is the minting's
+    ///   business. A store need not look for it.
     ///
     /// Batching is the store's business. A store whose queue is full says
     /// [`Unavailable`](super::StoreErrorKind::Unavailable) at once.
