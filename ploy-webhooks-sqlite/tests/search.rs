@@ -134,7 +134,7 @@ impl History {
             let expected = self.ids_where(|payload| payload.to_lowercase().contains(&folded));
             assert_eq!(all(store, containing(needle)).await, expected, "{needle}");
         }
-        for id in self.payloads.keys().step_by(997) {
+        for id in self.payloads.keys().rev().step_by(997) {
             let event = store.event(&WorkspaceId::DEFAULT, id).await.unwrap().unwrap();
             assert_eq!(event.payload, self.payloads[id].as_bytes());
         }
