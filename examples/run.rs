@@ -1,0 +1,55 @@
+//! Every example runs, and takes the event that its own `curl` sends.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+/// Starts the example, reads the command that it prints, and sends what that would send.
+async fn takes_what_it_prints(example: &str) {
+    // Examples are built beside the tests: target/<profile>/examples.
+    let test = std::env::current_exe().expect("the test knows its path");
+    let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    let mut process = Command::new(profile.join("examples").join(example))
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("`cargo test` builds examples");
+    let stdout = process.stdout.take().expect("it is piped");
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).await.expect("it prints a line");
+
+    let mut words = line.split_whitespace();
+    let url = words.find(|word| word.starts_with("http://")).expect("a URL");
+    let key = words.find(|word| word.starts_with("pwk_")).expect("a key").trim_end_matches('\'');
+    let (address, path) =
+        url.strip_prefix("http://").and_then(|url| url.split_once('/')).expect("a path");
+    let body = r#"{"hello":"test"}"#;
+    let request = format!(
+        "POST /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Authorization: Bearer {key}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len(),
+    );
+    let mut connection = TcpStream::connect(address).await.expect("it listens");
+    connection.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+}
+
+#[tokio::test]
+async fn axum() {
+    takes_what_it_prints("axum").await;
+}
+
+#[tokio::test]
+async fn hyper() {
+    takes_what_it_prints("hyper").await;
+}
+
+#[tokio::test]
+async fn own_store() {
+    takes_what_it_prints("own-store").await;
+}
