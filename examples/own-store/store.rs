@@ -101,7 +101,7 @@ impl Log {
             workspace: event.workspace,
             endpoint,
             event_type: event.event_type,
-            headers: event.headers.to_lines(),
+            headers: event.headers.as_lines().to_vec(),
             source: event.source,
             dedup,
             payload_bytes: event.payload.len(),

@@ -31,14 +31,12 @@ impl Lock {
     pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
         let lock_path = with_suffix(path, "-lock");
         let refused = |message: String| StoreError::new(StoreErrorKind::Refused, message);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|error| {
-                refused(format!("cannot open {}: {error}", lock_path.display())).because(error)
-            })?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(
+                |error| {
+                    refused(format!("cannot open {}: {error}", lock_path.display())).because(error)
+                },
+            )?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(refused(format!(
@@ -110,11 +108,7 @@ fn prepare(connection: &mut Connection, settings: &SqliteSettings) -> rusqlite::
     // What an endpoint's deletion frees is overwritten where that costs no further write.
     connection.pragma_update(None, "secure_delete", "fast")?;
     if let Some(bytes) = settings.file_bytes_max {
-        connection.pragma_update(
-            None,
-            "max_page_count",
-            (bytes / u64::from(PAGE_BYTES)).max(1),
-        )?;
+        connection.pragma_update(None, "max_page_count", (bytes / u64::from(PAGE_BYTES)).max(1))?;
     }
     Ok(())
 }
@@ -123,14 +117,10 @@ fn migrate(connection: &mut Connection, settings: &SqliteSettings) -> Result<(),
     let failed = |error| store_error("cannot bring the database up to date", error);
     let refused = |message: String| {
         let path = settings.path.display();
-        Err(StoreError::new(
-            StoreErrorKind::Refused,
-            format!("{path} {message}"),
-        ))
+        Err(StoreError::new(StoreErrorKind::Refused, format!("{path} {message}")))
     };
-    let step = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(failed)?;
+    let step =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let read = |pragma| step.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     let application_id = read("application_id").map_err(failed)?;
     let version = read("user_version").map_err(failed)?;
@@ -150,9 +140,7 @@ fn migrate(connection: &mut Connection, settings: &SqliteSettings) -> Result<(),
     for migration in &MIGRATIONS[done..] {
         step.execute_batch(migration).map_err(failed)?;
     }
-    step.pragma_update(None, "application_id", APPLICATION_ID)
-        .map_err(failed)?;
-    step.pragma_update(None, "user_version", MIGRATIONS.len())
-        .map_err(failed)?;
+    step.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    step.pragma_update(None, "user_version", MIGRATIONS.len()).map_err(failed)?;
     step.commit().map_err(failed)
 }

@@ -27,12 +27,8 @@ impl KeyStore for SqliteStore {
         self.look_ups
             .read(move |connection| {
                 let mut select = connection.prepare_cached(&select).map_err(failed)?;
-                let found = select
-                    .query_row(params![slug.as_str()], endpoint)
-                    .optional();
-                Ok(found
-                    .map_err(failed)?
-                    .map(|(endpoint, _)| Arc::new(endpoint)))
+                let found = select.query_row(params![slug.as_str()], endpoint).optional();
+                Ok(found.map_err(failed)?.map(|(endpoint, _)| Arc::new(endpoint)))
             })
             .await
     }
@@ -195,9 +191,7 @@ fn select_by_id(
     let mut select = connection.prepare_cached(&format!(
         "-- endpoint_by_id()\n SELECT {COLUMNS} FROM endpoints WHERE id = ?1 AND workspace = ?2"
     ))?;
-    select
-        .query_row(params![id.as_bytes(), workspace.as_bytes()], endpoint)
-        .optional()
+    select.query_row(params![id.as_bytes(), workspace.as_bytes()], endpoint).optional()
 }
 
 fn endpoint(row: &Row<'_>) -> rusqlite::Result<(Endpoint, i64)> {
@@ -233,20 +227,8 @@ pub(crate) fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
 }
 
 fn change(endpoint: &Endpoint, number: i64) -> Change {
-    let Endpoint {
-        id,
-        workspace,
-        revision,
-        ..
-    } = *endpoint;
-    Change::Set(
-        id,
-        Known {
-            number,
-            workspace,
-            revision,
-        },
-    )
+    let Endpoint { id, workspace, revision, .. } = *endpoint;
+    Change::Set(id, Known { number, workspace, revision })
 }
 
 fn failed(error: rusqlite::Error) -> StoreError {

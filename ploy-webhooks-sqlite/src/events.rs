@@ -23,10 +23,7 @@ impl EventStore for SqliteStore {
         let (answer, answered) = oneshot::channel();
         self.queue.push(Waiting { event, answer })?;
         answered.await.unwrap_or_else(|_| {
-            Err(StoreError::new(
-                StoreErrorKind::Indeterminate,
-                "the writer has stopped",
-            ))
+            Err(StoreError::new(StoreErrorKind::Indeterminate, "the writer has stopped"))
         })
     }
 
@@ -37,20 +34,16 @@ impl EventStore for SqliteStore {
     ) -> Result<Option<Event>, StoreError> {
         let (workspace, id, closed) = (*workspace, *id, self.closed_blocks.clone());
         self.look_ups
-            .read(
-                move |connection| match search::find(connection, &closed, workspace, id)? {
-                    Some(seq) => read_event(connection, seq, workspace),
-                    None => Ok(None),
-                },
-            )
+            .read(move |connection| match search::find(connection, &closed, workspace, id)? {
+                Some(seq) => read_event(connection, seq, workspace),
+                None => Ok(None),
+            })
             .await
     }
 
     async fn search(&self, query: &EventQuery) -> Result<Page<EventSummary>, StoreError> {
         let (query, closed) = (query.clone(), self.closed_blocks.clone());
-        self.searches
-            .read(move |connection| Search::new(query).run(connection, &closed))
-            .await
+        self.searches.read(move |connection| Search::new(query).run(connection, &closed)).await
     }
 }
 
@@ -83,7 +76,7 @@ fn read_event(
         Some(lines) => {
             KeptHeaders::from_lines(&lines).ok_or_else(|| corrupt("events", "headers", seq))?
         }
-        None => KeptHeaders::NONE,
+        None => KeptHeaders::default(),
     };
     Ok(Some(Event {
         id: EventId::from_bytes(row.get(0).map_err(failed)?),
@@ -101,18 +94,14 @@ pub(crate) fn event_type(
     column: usize,
     seq: i64,
 ) -> Result<Option<EventType>, StoreError> {
-    let text: Option<String> = row
-        .get(column)
-        .map_err(|error| store_error("cannot read the event", error))?;
-    text.map(EventType::try_from)
-        .transpose()
-        .map_err(|_| corrupt("events", "type", seq))
+    let text: Option<String> =
+        row.get(column).map_err(|error| store_error("cannot read the event", error))?;
+    text.map(EventType::try_from).transpose().map_err(|_| corrupt("events", "type", seq))
 }
 
 pub(crate) fn source(row: &Row<'_>, column: usize, seq: i64) -> Result<Option<IpAddr>, StoreError> {
-    let bytes: Option<Vec<u8>> = row
-        .get(column)
-        .map_err(|error| store_error("cannot read the event", error))?;
+    let bytes: Option<Vec<u8>> =
+        row.get(column).map_err(|error| store_error("cannot read the event", error))?;
     let address = |bytes: Vec<u8>| match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
         16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
@@ -152,10 +141,7 @@ impl<'connection> Origins<'connection> {
             "-- origins()
              SELECT id, workspace FROM endpoints WHERE number = ?1",
         )?;
-        Ok(Self {
-            select,
-            known: HashMap::new(),
-        })
+        Ok(Self { select, known: HashMap::new() })
     }
 
     /// Whose the event of this row is; `None` where its endpoint is deleted.
@@ -167,10 +153,7 @@ impl<'connection> Origins<'connection> {
     ) -> rusqlite::Result<Option<Origin>> {
         let Some(number) = row.get::<_, Option<i64>>(endpoint_column)? else {
             let workspace = WorkspaceId::from_bytes(row.get(workspace_column)?);
-            return Ok(Some(Origin {
-                endpoint: None,
-                workspace,
-            }));
+            return Ok(Some(Origin { endpoint: None, workspace }));
         };
         if let Some(known) = self.known.get(&number) {
             return Ok(*known);

@@ -103,12 +103,7 @@ struct OpenBlock {
 
 impl OpenBlock {
     fn new() -> Self {
-        Self {
-            filter: BlockFilter::new(),
-            block: None,
-            events: 0,
-            text_bytes: 0,
-        }
+        Self { filter: BlockFilter::new(), block: None, events: 0, text_bytes: 0 }
     }
 
     fn is_full(&self) -> bool {
@@ -118,12 +113,7 @@ impl OpenBlock {
     fn add(&mut self, seq: i64, id: EventId) {
         self.events += 1;
         self.block = Some(match self.block {
-            None => Block {
-                first_seq: seq,
-                last_seq: seq,
-                min_id: id,
-                max_id: id,
-            },
+            None => Block { first_seq: seq, last_seq: seq, min_id: id, max_id: id },
             Some(block) => Block {
                 last_seq: seq,
                 min_id: block.min_id.min(id),
@@ -145,14 +135,7 @@ impl Indexer {
             .map_err(|error| store_error("cannot read the search index", error))?
             .map_or(0, |(_, last_seq)| last_seq);
         let open = OpenBlock::new();
-        Ok(Self {
-            reader,
-            queue,
-            closed,
-            open,
-            indexed_seq,
-            scratch: Vec::new(),
-        })
+        Ok(Self { reader, queue, closed, open, indexed_seq, scratch: Vec::new() })
     }
 
     /// Indexes everything that is committed.
@@ -203,10 +186,7 @@ impl Indexer {
             if self.open.is_full() {
                 let full = std::mem::replace(&mut self.open, OpenBlock::new());
                 if let Some(block) = full.block {
-                    self.closed.lock().push(ClosedBlock {
-                        block,
-                        filter: full.filter,
-                    });
+                    self.closed.lock().push(ClosedBlock { block, filter: full.filter });
                 }
             }
         }
@@ -233,15 +213,11 @@ impl Indexer {
         for some in slices.chunks(SLICES_AT_ONCE) {
             let some = some.to_vec();
             let count = some.len() as i64;
-            write(&self.queue, move |connection| {
-                insert_slices(connection, first, &some)
-            })?;
+            write(&self.queue, move |connection| insert_slices(connection, first, &some))?;
             first += count;
         }
         // Only now is the segment there: slices without it are written over by the next try.
-        write(&self.queue, move |connection| {
-            row.insert(connection, number)
-        })?;
+        write(&self.queue, move |connection| row.insert(connection, number))?;
         self.closed.lock().drain(..SEGMENT_BLOCKS);
         Ok(())
     }
@@ -261,18 +237,9 @@ impl SegmentRow {
         let mut bytes = Vec::with_capacity(closed.len() * Block::BYTES);
         blocks().for_each(|block| block.write_to(&mut bytes));
         Self {
-            last_seq: blocks()
-                .map(|block| block.last_seq)
-                .max()
-                .expect("a segment has blocks"),
-            min_id: blocks()
-                .map(|block| block.min_id)
-                .min()
-                .expect("a segment has blocks"),
-            max_id: blocks()
-                .map(|block| block.max_id)
-                .max()
-                .expect("a segment has blocks"),
+            last_seq: blocks().map(|block| block.last_seq).max().expect("a segment has blocks"),
+            min_id: blocks().map(|block| block.min_id).min().expect("a segment has blocks"),
+            max_id: blocks().map(|block| block.max_id).max().expect("a segment has blocks"),
             blocks: bytes,
         }
     }
@@ -329,19 +296,12 @@ pub(crate) fn write<T: Send + 'static>(
             transaction.commit().map_err(failed)?;
             Ok(value)
         });
-        let end = if outcome.is_ok() {
-            TaskEnd::Done(None)
-        } else {
-            TaskEnd::Failed
-        };
+        let end = if outcome.is_ok() { TaskEnd::Done(None) } else { TaskEnd::Failed };
         let _ = sender.send(outcome);
         end
     }))?;
     answer.recv().unwrap_or_else(|_| {
-        Err(StoreError::new(
-            StoreErrorKind::Unavailable,
-            "the store is closed",
-        ))
+        Err(StoreError::new(StoreErrorKind::Unavailable, "the store is closed"))
     })
 }
 
@@ -360,9 +320,7 @@ pub(crate) const ORPHAN_TERM: u64 = 0x0e9a_6e0f_2d41_77c3;
 
 /// FNV-1a: the same for good, unlike the standard library's hash.
 pub(crate) fn type_term(event_type: &str) -> u64 {
-    event_type
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+    event_type.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -78,22 +78,14 @@ impl SqliteStore {
         let queue = Arc::new(Queue::new(settings.waiting_max, settings.waiting_bytes_max));
         let progress = Arc::new(Progress::default());
         let closed_blocks = ClosedBlocks::default();
-        let writer = Writer::new(
-            settings.clone(),
-            connection,
-            queue.clone(),
-            progress.clone(),
-        )?;
+        let writer = Writer::new(settings.clone(), connection, queue.clone(), progress.clone())?;
         let store = Self {
             queue: queue.clone(),
             progress: progress.clone(),
             closed_blocks: closed_blocks.clone(),
             look_ups: Readers::new(settings.clone(), LOOK_UPS_MAX),
             searches: Readers::new(settings.clone(), settings.searches_max),
-            threads: Mutex::new(Threads {
-                lock: Some(lock),
-                ..Threads::default()
-            }),
+            threads: Mutex::new(Threads { lock: Some(lock), ..Threads::default() }),
         };
         let reader = database::open_reader(&settings)?;
         store.threads().writer = Some(spawn("ploy-sqlite-writer", move || writer.run())?);
@@ -101,11 +93,7 @@ impl SqliteStore {
             indexer: match settings.search_index {
                 SearchIndex::Kept => {
                     let reader = database::open_reader(&settings)?;
-                    Some(Indexer::begin(
-                        reader,
-                        queue.clone(),
-                        closed_blocks.clone(),
-                    )?)
+                    Some(Indexer::begin(reader, queue.clone(), closed_blocks.clone())?)
                 }
                 SearchIndex::Absent => None,
             },
@@ -155,10 +143,7 @@ impl SqliteStore {
             end
         }))?;
         answered.await.unwrap_or_else(|_| {
-            Err(StoreError::new(
-                StoreErrorKind::Indeterminate,
-                "the writer has stopped",
-            ))
+            Err(StoreError::new(StoreErrorKind::Indeterminate, "the writer has stopped"))
         })
     }
 }
@@ -171,21 +156,17 @@ fn commit<T>(
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, StoreError> {
     let failed = |error| store_error("cannot change the tables", error);
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(failed)?;
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let value = work(&transaction).map_err(failed)?;
     transaction.commit().map_err(failed)?;
     Ok(value)
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .map_err(|error| {
-            StoreError::new(StoreErrorKind::Unavailable, "cannot start a thread").because(error)
-        })
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
+        StoreError::new(StoreErrorKind::Unavailable, "cannot start a thread").because(error)
+    })
 }
 
 /// What is done behind the writes, by one thread.

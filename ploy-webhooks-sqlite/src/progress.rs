@@ -68,10 +68,7 @@ impl Progress {
             if std::mem::take(&mut state.purge) {
                 return Due::Purge;
             }
-            state = self
-                .moved
-                .wait(state)
-                .expect("no holder of the lock panics");
+            state = self.moved.wait(state).expect("no holder of the lock panics");
         }
     }
 

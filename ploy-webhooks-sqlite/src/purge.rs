@@ -36,16 +36,11 @@ pub(crate) fn purge_deleted(
                         return Ok(());
                     }
                     let last = last.min(first + ROWS_AT_ONCE - 1);
-                    write(queue, move |connection| {
-                        delete_events(connection, number, first, last)
-                    })?;
+                    write(queue, move |connection| delete_events(connection, number, first, last))?;
                 }
             }
         }
-        while write(queue, move |connection| {
-            delete_some_keys(connection, number)
-        })? > 0
-        {}
+        while write(queue, move |connection| delete_some_keys(connection, number))? > 0 {}
         write(queue, move |connection| {
             connection.execute("DELETE FROM purges WHERE endpoint = ?1", params![number])
         })?;
@@ -62,9 +57,7 @@ fn next_purge(connection: &Connection) -> rusqlite::Result<Option<(i64, [u8; 16]
 }
 
 fn last_seq(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| {
-        row.get(0)
-    })
+    connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))
 }
 
 fn delete_events(

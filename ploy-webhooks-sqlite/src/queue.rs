@@ -65,34 +65,22 @@ impl State {
     /// All that waits, or as much of it as makes one commit.
     fn take_batch(&mut self) -> Vec<Waiting> {
         let mut bytes = 0;
-        let fits = self
-            .appends
-            .iter()
-            .take(BATCH_EVENTS_MAX)
-            .take_while(|waiting| {
-                let is_first = bytes == 0;
-                bytes += waiting.event.payload.len();
-                is_first || bytes <= BATCH_BYTES_MAX
-            });
+        let fits = self.appends.iter().take(BATCH_EVENTS_MAX).take_while(|waiting| {
+            let is_first = bytes == 0;
+            bytes += waiting.event.payload.len();
+            is_first || bytes <= BATCH_BYTES_MAX
+        });
         let size = fits.count();
         let rest = self.appends.split_off(size);
         let batch = std::mem::replace(&mut self.appends, rest);
-        self.append_bytes -= batch
-            .iter()
-            .map(|w| w.event.payload.len() as u64)
-            .sum::<u64>();
+        self.append_bytes -= batch.iter().map(|w| w.event.payload.len() as u64).sum::<u64>();
         batch
     }
 }
 
 impl Queue {
     pub(crate) fn new(waiting_max: usize, waiting_bytes_max: u64) -> Self {
-        Self {
-            state: Mutex::default(),
-            filled: Condvar::new(),
-            waiting_max,
-            waiting_bytes_max,
-        }
+        Self { state: Mutex::default(), filled: Condvar::new(), waiting_max, waiting_bytes_max }
     }
 
     /// Adds an event, or refuses at once.
@@ -142,10 +130,7 @@ impl Queue {
                 return Work::End;
             }
             state.writer_is_idle = true;
-            state = self
-                .filled
-                .wait(state)
-                .expect("no holder of the lock panics");
+            state = self.filled.wait(state).expect("no holder of the lock panics");
             state.writer_is_idle = false;
         }
     }
@@ -153,10 +138,7 @@ impl Queue {
     fn open_state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let state = self.state();
         if state.closed {
-            return Err(StoreError::new(
-                StoreErrorKind::Unavailable,
-                "the store is closed",
-            ));
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "the store is closed"));
         }
         Ok(state)
     }

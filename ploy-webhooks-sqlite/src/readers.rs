@@ -26,13 +26,7 @@ struct Shared {
 impl Readers {
     pub(crate) fn new(settings: SqliteSettings, readers_max: NonZeroUsize) -> Self {
         let permits = Arc::new(Semaphore::new(readers_max.get()));
-        Self {
-            shared: Arc::new(Shared {
-                settings,
-                permits,
-                idle: Mutex::default(),
-            }),
-        }
+        Self { shared: Arc::new(Shared { settings, permits, idle: Mutex::default() }) }
     }
 
     /// Reads, when it is this caller's turn.
@@ -45,13 +39,7 @@ impl Readers {
         reading: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let closed = |_| StoreError::new(StoreErrorKind::Unavailable, "the store is closed");
-        let permit = self
-            .shared
-            .permits
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(closed)?;
+        let permit = self.shared.permits.clone().acquire_owned().await.map_err(closed)?;
         let shared = self.shared.clone();
         let reading = move || {
             let _permit = permit;
@@ -64,11 +52,9 @@ impl Readers {
             shared.idle().push(connection);
             Ok(outcome)
         };
-        tokio::task::spawn_blocking(reading)
-            .await
-            .unwrap_or_else(|error| {
-                Err(StoreError::new(StoreErrorKind::Unavailable, "reading stopped").because(error))
-            })
+        tokio::task::spawn_blocking(reading).await.unwrap_or_else(|error| {
+            Err(StoreError::new(StoreErrorKind::Unavailable, "reading stopped").because(error))
+        })
     }
 }
 

@@ -66,10 +66,7 @@ impl Search {
         closed: &ClosedBlocks,
     ) -> Result<Page<EventSummary>, StoreError> {
         let Some(range) = self.query.id_range() else {
-            return Ok(Page {
-                items: Vec::new(),
-                next: None,
-            });
+            return Ok(Page { items: Vec::new(), next: None });
         };
         let failed = |error| store_error("cannot search the events", error);
         let in_memory = self.blocks_in_memory(closed, range);
@@ -112,10 +109,7 @@ impl Search {
             .filter(|closed| closed.block.meets(range) && closed.filter.may_hold(&self.probe))
             .map(|closed| closed.block)
             .collect();
-        (
-            blocks,
-            closed.last().map_or(0, |closed| closed.block.last_seq),
-        )
+        (blocks, closed.last().map_or(0, |closed| closed.block.last_seq))
     }
 
     /// What is to be read: blocks and segments, and where the tail begins. A block that has
@@ -127,20 +121,16 @@ impl Search {
         (in_memory, memory_end): (Vec<Block>, i64),
         range: (EventId, EventId),
     ) -> rusqlite::Result<(Unread<'connection>, i64)> {
-        let segments_end = snapshot.query_row(
-            "SELECT coalesce(max(last_seq), 0) FROM segments",
-            [],
-            |row| row.get(0),
-        )?;
+        let segments_end =
+            snapshot.query_row("SELECT coalesce(max(last_seq), 0) FROM segments", [], |row| {
+                row.get(0)
+            })?;
         let mut unread = Unread {
             connection: snapshot,
             segments: self.segments(snapshot, range)?,
             blocks: BinaryHeap::new(),
         };
-        for block in in_memory
-            .into_iter()
-            .filter(|block| block.first_seq > segments_end)
-        {
+        for block in in_memory.into_iter().filter(|block| block.first_seq > segments_end) {
             unread.blocks.push(self.entry(&block));
         }
         Ok((unread, memory_end.max(segments_end) + 1))
@@ -159,10 +149,7 @@ impl Search {
         let rows = select.query_map(params![low.as_bytes(), high.as_bytes()], |row| {
             let (min, max) = (row.get(1)?, row.get(2)?);
             let nearest = self.nearest_of(EventId::from_bytes(min), EventId::from_bytes(max));
-            Ok(Segment {
-                nearness: nearest,
-                number: row.get(0)?,
-            })
+            Ok(Segment { nearness: nearest, number: row.get(0)? })
         })?;
         let mut segments = rows.collect::<rusqlite::Result<Vec<_>>>()?;
         segments.sort_unstable_by_key(|segment| segment.nearness);
@@ -194,11 +181,7 @@ impl Search {
     }
 
     fn entry(&self, block: &Block) -> (Nearness, i64, i64) {
-        (
-            self.nearest_of(block.min_id, block.max_id),
-            block.first_seq,
-            block.last_seq,
-        )
+        (self.nearest_of(block.min_id, block.max_id), block.first_seq, block.last_seq)
     }
 
     /// A page that ends with its last event, or with the history.
@@ -213,13 +196,8 @@ impl Search {
     /// A page that ends before its limit: what is less near than `beyond` is for the next one.
     fn page_until(&self, found: Found, beyond: Nearness) -> Page<EventSummary> {
         let items = found.into_items();
-        let items = items
-            .into_iter()
-            .take_while(|item| self.nearness(item.id) >= beyond);
-        Page {
-            items: items.collect(),
-            next: Some(self.query.beyond(self.id_at(beyond))),
-        }
+        let items = items.into_iter().take_while(|item| self.nearness(item.id) >= beyond);
+        Page { items: items.collect(), next: Some(self.query.beyond(self.id_at(beyond))) }
     }
 }
 
@@ -238,11 +216,7 @@ impl Unread<'_> {
         range: (EventId, EventId),
     ) -> rusqlite::Result<Option<(Nearness, i64, i64)>> {
         while let Some(segment) = self.segments.last() {
-            if self
-                .blocks
-                .peek()
-                .is_some_and(|&(nearness, ..)| nearness > segment.nearness)
-            {
+            if self.blocks.peek().is_some_and(|&(nearness, ..)| nearness > segment.nearness) {
                 break;
             }
             let number = segment.number;
@@ -285,15 +259,10 @@ fn passing(connection: &Connection, segment: i64, probe: &Probe) -> rusqlite::Re
         let slice = segment * SEGMENT_SLICES + slice as i64;
         let bits = select.query_row(params![slice], |row| {
             let words = row.get_ref(0)?.as_blob()?;
-            Ok(words
-                .get(8 * word..8 * word + 8)
-                .and_then(|bytes| bytes.try_into().ok()))
+            Ok(words.get(8 * word..8 * word + 8).and_then(|bytes| bytes.try_into().ok()))
         });
         // A slice that cannot be read excludes nothing.
-        mask &= bits
-            .optional()?
-            .flatten()
-            .map_or(u64::MAX, u64::from_le_bytes);
+        mask &= bits.optional()?.flatten().map_or(u64::MAX, u64::from_le_bytes);
         if mask == 0 {
             break;
         }
@@ -311,11 +280,7 @@ struct Found {
 
 impl Found {
     fn new(limit: usize) -> Self {
-        Self {
-            items: BTreeMap::new(),
-            limit,
-            left_out: false,
-        }
+        Self { items: BTreeMap::new(), limit, left_out: false }
     }
 
     fn add(&mut self, nearness: Nearness, item: EventSummary) {
@@ -328,10 +293,7 @@ impl Found {
 
     /// Whether the page is full of what is nearer; if so, there is more than the page.
     fn leaves_out(&mut self, nearness: Nearness) -> bool {
-        let last = self
-            .items
-            .last_key_value()
-            .filter(|_| self.items.len() == self.limit);
+        let last = self.items.last_key_value().filter(|_| self.items.len() == self.limit);
         let is_left_out = last.is_some_and(|(last, _)| last.0 > nearness);
         self.left_out |= is_left_out;
         is_left_out
@@ -363,24 +325,12 @@ impl<'search> BlockReader<'search> {
              FROM events WHERE seq BETWEEN ?1 AND ?2",
         )?;
         let origins = Origins::new(snapshot)?;
-        Ok(Self {
-            select,
-            origins,
-            search,
-            range,
-            scratch: Vec::new(),
-        })
+        Ok(Self { select, origins, search, range, scratch: Vec::new() })
     }
 
     fn read(&mut self, first_seq: i64, last_seq: i64, found: &mut Found) -> Result<(), StoreError> {
         let failed = |error| store_error("cannot search the events", error);
-        let Self {
-            select,
-            origins,
-            search,
-            range,
-            scratch,
-        } = self;
+        let Self { select, origins, search, range, scratch } = self;
         let query = &search.query;
         let mut rows = select.query(params![first_seq, last_seq]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
@@ -392,9 +342,7 @@ impl<'search> BlockReader<'search> {
                 continue;
             };
             if origin.workspace != query.workspace
-                || query
-                    .endpoint
-                    .is_some_and(|endpoint| origin.endpoint != Some(endpoint))
+                || query.endpoint.is_some_and(|endpoint| origin.endpoint != Some(endpoint))
             {
                 continue;
             }
@@ -431,15 +379,10 @@ pub(crate) fn find(
     id: EventId,
 ) -> Result<Option<i64>, StoreError> {
     let failed = |error| store_error("cannot look the event up", error);
-    let search = Search {
-        query: EventQuery::all(workspace),
-        probe: Probe::new(),
-    };
+    let search = Search { query: EventQuery::all(workspace), probe: Probe::new() };
     let in_memory = search.blocks_in_memory(closed, (id, id));
     let snapshot = connection.transaction().map_err(failed)?;
-    let (mut unread, tail) = search
-        .unread(&snapshot, in_memory, (id, id))
-        .map_err(failed)?;
+    let (mut unread, tail) = search.unread(&snapshot, in_memory, (id, id)).map_err(failed)?;
     let mut origins = Origins::new(&snapshot).map_err(failed)?;
     let mut select = snapshot
         .prepare_cached(
@@ -449,9 +392,7 @@ pub(crate) fn find(
         .map_err(failed)?;
     let mut range = (tail, i64::MAX);
     loop {
-        let mut rows = select
-            .query(params![range.0, range.1, id.as_bytes()])
-            .map_err(failed)?;
+        let mut rows = select.query(params![range.0, range.1, id.as_bytes()]).map_err(failed)?;
         if let Some(row) = rows.next().map_err(failed)? {
             let origin = origins.of(row, 1, 2).map_err(failed)?;
             let is_theirs = origin.is_some_and(|origin| origin.workspace == workspace);
@@ -471,14 +412,8 @@ pub(crate) fn ranges(
     closed: &ClosedBlocks,
     probe: Probe,
 ) -> rusqlite::Result<Vec<(i64, i64)>> {
-    let all = (
-        EventId::from_bytes([0; 16]),
-        EventId::from_bytes([0xff; 16]),
-    );
-    let search = Search {
-        query: EventQuery::all(WorkspaceId::DEFAULT),
-        probe,
-    };
+    let all = (EventId::from_bytes([0; 16]), EventId::from_bytes([0xff; 16]));
+    let search = Search { query: EventQuery::all(WorkspaceId::DEFAULT), probe };
     let in_memory = search.blocks_in_memory(closed, all);
     let snapshot = connection.transaction()?;
     let (mut unread, tail) = search.unread(&snapshot, in_memory, all)?;

@@ -79,12 +79,7 @@ impl Writer {
         progress: Arc<Progress>,
     ) -> Result<Self, StoreError> {
         let session = Some(Session::begin(connection)?);
-        Ok(Self {
-            settings,
-            queue,
-            progress,
-            session,
-        })
+        Ok(Self { settings, queue, progress, session })
     }
 
     /// Writes until the queue is closed and empty, then puts the log into the database.
@@ -98,9 +93,7 @@ impl Writer {
         }
         if let Some(session) = self.session {
             // What is in the log is durable already; this only leaves a single file behind.
-            let _ = session
-                .connection
-                .pragma_update(None, "wal_checkpoint", "truncate");
+            let _ = session.connection.pragma_update(None, "wal_checkpoint", "truncate");
         }
     }
 
@@ -123,27 +116,17 @@ impl Writer {
 
     fn write(&mut self, batch: Vec<Waiting>) {
         // Nothing is kept for a caller that has gone: it was told nothing, or a time-out.
-        let batch: Vec<_> = batch
-            .into_iter()
-            .filter(|waiting| !waiting.answer.is_closed())
-            .collect();
+        let batch: Vec<_> =
+            batch.into_iter().filter(|waiting| !waiting.answer.is_closed()).collect();
         let written = match self.session() {
             Ok(session) => session.write(&batch),
-            Err(error) => Err(BatchFailure {
-                kind: error.kind(),
-                message: error.to_string(),
-            }),
+            Err(error) => Err(BatchFailure { kind: error.kind(), message: error.to_string() }),
         };
         match written {
             Ok(verdicts) => {
-                let stored = batch
-                    .iter()
-                    .zip(&verdicts)
-                    .filter(|(_, v)| matches!(v, Verdict::Stored));
-                let bytes = stored
-                    .clone()
-                    .map(|(waiting, _)| waiting.event.payload.len())
-                    .sum();
+                let stored =
+                    batch.iter().zip(&verdicts).filter(|(_, v)| matches!(v, Verdict::Stored));
+                let bytes = stored.clone().map(|(waiting, _)| waiting.event.payload.len()).sum();
                 self.progress.events_committed(stored.count(), bytes);
                 for (waiting, verdict) in batch.into_iter().zip(verdicts) {
                     waiting.answer_with(verdict);
@@ -193,34 +176,22 @@ impl Session {
     fn begin(connection: Connection) -> Result<Self, StoreError> {
         let failed = |error| store_error("cannot read the endpoints", error);
         let (endpoints, last_seq) = read_state(&connection).map_err(failed)?;
-        Ok(Self {
-            connection,
-            endpoints,
-            last_seq,
-        })
+        Ok(Self { connection, endpoints, last_seq })
     }
 
     /// Writes a batch: all of what it lets in, or nothing.
     fn write(&mut self, batch: &[Waiting]) -> Result<Vec<Verdict>, BatchFailure> {
-        let Self {
-            connection,
-            endpoints,
-            last_seq,
-        } = self;
+        let Self { connection, endpoints, last_seq } = self;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(BatchFailure::before_commit)?;
         let mut writing = Writing::begin(&transaction, endpoints, *last_seq)
             .map_err(BatchFailure::before_commit)?;
-        let verdicts: rusqlite::Result<Vec<_>> = batch
-            .iter()
-            .map(|waiting| writing.write(&waiting.event))
-            .collect();
+        let verdicts: rusqlite::Result<Vec<_>> =
+            batch.iter().map(|waiting| writing.write(&waiting.event)).collect();
         let verdicts = verdicts.map_err(BatchFailure::before_commit)?;
         let written_to = writing.last_seq;
-        writing
-            .forget_expired()
-            .map_err(BatchFailure::before_commit)?;
+        writing.forget_expired().map_err(BatchFailure::before_commit)?;
         drop(writing);
         transaction.commit().map_err(BatchFailure::at_commit)?;
         *last_seq = written_to;
@@ -257,10 +228,7 @@ impl BatchFailure {
             StoreErrorKind::Misuse => StoreErrorKind::Unavailable,
             kind => kind,
         };
-        Self {
-            kind,
-            message: format!("cannot write events: {error}"),
-        }
+        Self { kind, message: format!("cannot write events: {error}") }
     }
 
     /// A commit that fails for want of space or of a lock has written nothing. Of any other
@@ -272,10 +240,7 @@ impl BatchFailure {
             _ if is_busy => StoreErrorKind::Unavailable,
             _ => StoreErrorKind::Indeterminate,
         };
-        Self {
-            kind,
-            message: format!("cannot commit events: {error}"),
-        }
+        Self { kind, message: format!("cannot commit events: {error}") }
     }
 }
 
@@ -301,14 +266,7 @@ impl<'batch> Writing<'batch> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         let now = SystemClock.now();
-        Ok(Self {
-            transaction,
-            endpoints,
-            insert_event,
-            last_seq,
-            now,
-            keys_remembered: 0,
-        })
+        Ok(Self { transaction, endpoints, insert_event, last_seq, now, keys_remembered: 0 })
     }
 
     /// Writes one event, or says why it is not written. An error is the whole batch's.
@@ -349,12 +307,9 @@ impl<'batch> Writing<'batch> {
             event.id.as_bytes(),
             endpoint,
             endpoint.is_none().then(|| event.workspace.as_bytes()),
-            event
-                .event_type
-                .as_ref()
-                .map(|event_type| event_type.as_str()),
+            event.event_type.as_ref().map(|event_type| event_type.as_str()),
             event.source.map(crate::events::source_bytes),
-            (!event.headers.is_empty()).then(|| event.headers.to_lines()),
+            (!event.headers.is_empty()).then(|| event.headers.as_lines()),
             &event.payload[..],
         ])?;
         for run in &event.owes {
@@ -396,9 +351,7 @@ impl<'batch> Writing<'batch> {
         )?;
         let (endpoint, key) = dedup_key(endpoint, workspace, dedup);
         let values = params![endpoint, key, self.now.as_millis()];
-        select
-            .query_row(values, |row| row.get(0).map(EventId::from_bytes))
-            .optional()
+        select.query_row(values, |row| row.get(0).map(EventId::from_bytes)).optional()
     }
 
     fn remember(
@@ -451,10 +404,9 @@ fn dedup_key(endpoint: Option<i64>, workspace: WorkspaceId, dedup: Dedup) -> (i6
 /// Sorts what is wrong with one event from what is wrong with the database.
 fn of_this_event_alone(error: rusqlite::Error) -> rusqlite::Result<Verdict> {
     match kind(&error) {
-        StoreErrorKind::Misuse => Ok(Verdict::Refused(store_error(
-            "cannot store the event",
-            error,
-        ))),
+        StoreErrorKind::Misuse => {
+            Ok(Verdict::Refused(store_error("cannot store the event", error)))
+        }
         _ => Err(error),
     }
 }

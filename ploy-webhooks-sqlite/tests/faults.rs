@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ploy_webhooks::store::{
-    Appended, Created, EndpointStore, EventQuery, EventStore, StoreError,
-    StoreErrorKind,
+    Appended, Created, EndpointStore, EventQuery, EventStore, StoreError, StoreErrorKind,
 };
 use ploy_webhooks::{
     Auth, Clock, Endpoint, EndpointId, EventId, Fence, NewEvent, NewRun, RetryPolicy, Revision,
@@ -43,7 +42,7 @@ async fn append(store: &SqliteStore, payload: impl Into<Bytes>) -> Result<EventI
 }
 
 async fn is_kept(store: &SqliteStore, id: EventId) -> bool {
-    store.event(&WorkspaceId::DEFAULT, &id).await.unwrap().is_some()
+    store.event(&WorkspaceId::DEFAULT, &id).await.expect("reading works").is_some()
 }
 
 fn kind<T>(outcome: Result<T, StoreError>) -> Option<StoreErrorKind> {

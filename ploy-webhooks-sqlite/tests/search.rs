@@ -46,15 +46,15 @@ async fn endpoint(store: &SqliteStore) -> EndpointId {
     let auth = Auth::api_key(Secret::mint_api_key().digest());
     let (id, slug) = (EndpointId::mint(now), Slug::mint());
     let endpoint = Endpoint::new(id, WorkspaceId::DEFAULT, slug, now, auth, Default::default());
-    assert_eq!(store.create(endpoint).await.unwrap(), Created::Created);
+    assert_eq!(store.create(endpoint).await.expect("it is made"), Created::Created);
     id
 }
 
 /// A history whose commits are not in the order of their ids: each appender mints a few ids
 /// before it appends the first of them.
 async fn history() -> History {
-    let folder = TempDir::new().unwrap();
-    let store = Arc::new(SqliteStore::open(settings(&folder)).await.unwrap());
+    let folder = TempDir::new().expect("the store works");
+    let store = Arc::new(SqliteStore::open(settings(&folder)).await.expect("the store works"));
     let (busy, sparse) = (endpoint(&store).await, endpoint(&store).await);
     let appenders = (0..APPENDERS).map(|appender| {
         let store = store.clone();
@@ -71,8 +71,11 @@ async fn history() -> History {
                     event
                 });
                 for event in events.collect::<Vec<_>>().into_iter().rev() {
-                    kept.push((event.id, String::from_utf8(event.payload.to_vec()).unwrap()));
-                    let appended = store.append(event).await.unwrap();
+                    kept.push((
+                        event.id,
+                        String::from_utf8(event.payload.to_vec()).expect("the store works"),
+                    ));
+                    let appended = store.append(event).await.expect("the store works");
                     assert!(matches!(appended, Appended::Stored));
                 }
             }
@@ -81,7 +84,7 @@ async fn history() -> History {
     });
     let mut payloads = BTreeMap::new();
     for appender in appenders.collect::<Vec<_>>() {
-        payloads.extend(appender.await.unwrap());
+        payloads.extend(appender.await.expect("the store works"));
     }
     History { folder, store, busy, sparse, payloads }
 }
@@ -91,7 +94,7 @@ async fn all(store: &SqliteStore, query: EventQuery) -> Vec<EventId> {
     let mut found = Vec::new();
     let mut next = Some(query);
     while let Some(query) = next {
-        let page = store.search(&query).await.unwrap();
+        let page = store.search(&query).await.expect("the store works");
         found.extend(page.items.iter().map(|item| item.id));
         next = page.next;
     }
@@ -106,7 +109,7 @@ fn query() -> EventQuery {
 
 fn containing(needle: &str) -> EventQuery {
     let mut query = query();
-    query.contains = Some(Needle::new(needle).unwrap());
+    query.contains = Some(Needle::new(needle).expect("the store works"));
     query
 }
 
@@ -125,17 +128,18 @@ impl History {
         assert_eq!(all(store, query()).await, self.ids_where(|_| true));
         let mut ascending = query();
         ascending.order = Order::Ascending;
-        assert_eq!(
-            all(store, ascending).await,
-            self.payloads.keys().copied().collect::<Vec<_>>()
-        );
+        assert_eq!(all(store, ascending).await, self.payloads.keys().copied().collect::<Vec<_>>());
         for needle in ["zebra@mülLER", "n0000", "n0009999", "n0018499", "absent-word", "m0"] {
             let folded = needle.to_lowercase();
             let expected = self.ids_where(|payload| payload.to_lowercase().contains(&folded));
             assert_eq!(all(store, containing(needle)).await, expected, "{needle}");
         }
         for id in self.payloads.keys().rev().step_by(997) {
-            let event = store.event(&WorkspaceId::DEFAULT, id).await.unwrap().unwrap();
+            let event = store
+                .event(&WorkspaceId::DEFAULT, id)
+                .await
+                .expect("the store works")
+                .expect("the store works");
             assert_eq!(event.payload, self.payloads[id].as_bytes());
         }
         let mut of_sparse = query();

@@ -45,13 +45,13 @@ pub struct NewEvent {
 impl NewEvent {
     /// An event that the app publishes itself: no endpoint, no deduplication, no runs.
     #[must_use]
-    pub const fn published(id: EventId, workspace: WorkspaceId, payload: Bytes) -> Self {
+    pub fn published(id: EventId, workspace: WorkspaceId, payload: Bytes) -> Self {
         Self {
             id,
             workspace,
             payload,
             event_type: None,
-            headers: KeptHeaders::NONE,
+            headers: KeptHeaders::default(),
             source: None,
             fence: None,
             dedup: None,
@@ -243,27 +243,32 @@ impl fmt::Display for EventType {
 }
 
 /// The headers of a request that are kept with its event: those on a list, never a secret.
+///
+/// Held as HTTP/1.1 writes them (RFC 9112 §5), a line each: one small allocation, which keeps
+/// nothing else of the request alive, and what a store writes down as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeptHeaders(Vec<(HeaderName, HeaderValue)>);
+pub struct KeptHeaders(Box<[u8]>);
 
 impl KeptHeaders {
-    /// No headers.
-    pub const NONE: Self = Self(Vec::new());
-
     /// The headers of a request whose names are on the list.
     pub(crate) fn select(headers: &HeaderMap, kept: &[HeaderName]) -> Self {
-        let mut chosen = Vec::new();
-        for name in kept {
-            for value in headers.get_all(name) {
-                chosen.push((name.clone(), value.clone()));
-            }
+        let chosen = || headers.iter().filter(|(name, _)| kept.contains(name));
+        let line_bytes = |(name, value): (&HeaderName, &HeaderValue)| {
+            name.as_str().len() + b": ".len() + value.len() + b"\r\n".len()
+        };
+        let mut lines = Vec::with_capacity(chosen().map(line_bytes).sum());
+        for (name, value) in chosen() {
+            lines.extend_from_slice(name.as_str().as_bytes());
+            lines.extend_from_slice(b": ");
+            lines.extend_from_slice(value.as_bytes());
+            lines.extend_from_slice(b"\r\n");
         }
-        Self(chosen)
+        Self(lines.into())
     }
 
-    /// The headers, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.0.iter().map(|(name, value)| (name, value))
+    /// The headers, each name with its value, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.split_inclusive(|&byte| byte == b'\n').filter_map(header_line)
     }
 
     /// Whether there are none.
@@ -272,32 +277,28 @@ impl KeptHeaders {
         self.0.is_empty()
     }
 
-    /// The headers as HTTP/1.1 writes them (RFC 9112 §5), a line each: for a store to keep.
+    /// The lines, for a store to keep.
     #[must_use]
-    pub fn to_lines(&self) -> Vec<u8> {
-        let mut lines = Vec::new();
-        for (name, value) in self.iter() {
-            lines.extend_from_slice(name.as_str().as_bytes());
-            lines.extend_from_slice(b": ");
-            lines.extend_from_slice(value.as_bytes());
-            lines.extend_from_slice(b"\r\n");
-        }
-        lines
+    pub const fn as_lines(&self) -> &[u8] {
+        &self.0
     }
 
-    /// The headers that [`to_lines`](Self::to_lines) wrote; `None` where the bytes are not such
-    /// lines.
+    /// The headers that a store has kept; `None` where the bytes are not such lines.
     #[must_use]
     pub fn from_lines(lines: &[u8]) -> Option<Self> {
-        let mut headers = Vec::new();
-        for line in lines.split_inclusive(|&byte| byte == b'\n') {
-            let line = line.strip_suffix(b"\r\n")?;
-            let colon = line.iter().position(|&byte| byte == b':')?;
-            let value = line[colon..].strip_prefix(b": ")?;
-            headers.push((line[..colon].try_into().ok()?, value.try_into().ok()?));
-        }
-        Some(Self(headers))
+        let are_lines = lines
+            .split_inclusive(|&byte| byte == b'\n')
+            .all(|line| header_line(line).is_some());
+        are_lines.then(|| Self(lines.into()))
     }
+}
+
+/// The name and the value of one line with its end.
+fn header_line(line: &[u8]) -> Option<(&str, &[u8])> {
+    let line = line.strip_suffix(b"\r\n")?;
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    let name = std::str::from_utf8(&line[..colon]).ok()?;
+    Some((name, line[colon..].strip_prefix(b": ")?))
 }
 
 /// Whether the header is one that carries a secret: never kept, shown or keyed by.
@@ -334,8 +335,8 @@ mod tests {
         headers.append("user-agent", HeaderValue::from_static("two"));
         headers.append("x-other", HeaderValue::from_static("three"));
         let kept = KeptHeaders::select(&headers, &[http::header::USER_AGENT]);
-        let values: Vec<_> = kept.iter().map(|(_, value)| value.as_bytes()).collect();
-        assert_eq!(values, [b"one", b"two"]);
+        let kept: Vec<_> = kept.iter().collect();
+        assert_eq!(kept, [("user-agent", &b"one"[..]), ("user-agent", b"two")]);
     }
 
     #[test]
@@ -356,13 +357,15 @@ mod tests {
         fn lines_keep_every_header(
             headers in prop::collection::vec(("[a-z-]{1,8}", "[ -~\u{80}-\u{ff}]{0,12}"), 0..4),
         ) {
-            let headers = KeptHeaders(
-                headers
-                    .iter()
-                    .map(|(name, value)| (name.parse().unwrap(), value.trim().parse().unwrap()))
-                    .collect(),
-            );
-            prop_assert_eq!(KeptHeaders::from_lines(&headers.to_lines()), Some(headers));
+            let mut sent = HeaderMap::new();
+            for (name, value) in &headers {
+                sent.append(name.parse::<HeaderName>().unwrap(), value.trim().parse().unwrap());
+            }
+            let names: Vec<_> = sent.keys().cloned().collect();
+            let kept = KeptHeaders::select(&sent, &names);
+            let back = sent.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            prop_assert!(kept.iter().eq(back));
+            prop_assert_eq!(KeptHeaders::from_lines(kept.as_lines()), Some(kept));
         }
 
         #[test]

@@ -36,8 +36,7 @@ impl Accepted {
 
         let mut response = Response::new(ResponseBody::from(Bytes::from(body)));
         *response.status_mut() = StatusCode::ACCEPTED;
-        // Room for what a server adds: `date`, `content-length`.
-        let mut headers = HeaderMap::with_capacity(4);
+        let mut headers = HeaderMap::with_capacity(2);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         *response.headers_mut() = headers;

@@ -1,6 +1,7 @@
 //! [`EventStore`]: where accepted events are kept.
 
 use std::fmt::Debug;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -86,25 +87,44 @@ pub enum Appended {
     Fenced(Box<NewEvent>),
 }
 
-#[deny(
-    clippy::missing_trait_methods,
-    reason = "a wrapper forwards everything"
-)]
-#[async_trait]
+/// What `async_trait` makes of the return type of an `async fn`.
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Written as `async_trait` would have it written, not with it: its future would be one around
+/// the store's own, and every event would pay for the allocation.
+#[deny(clippy::missing_trait_methods, reason = "a wrapper forwards everything")]
 impl<S: EventStore + ?Sized> EventStore for Arc<S> {
-    async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
-        (**self).append(event).await
+    fn append<'store, 'answer>(&'store self, event: NewEvent) -> Answer<'answer, Appended>
+    where
+        'store: 'answer,
+        Self: 'answer,
+    {
+        (**self).append(event)
     }
 
-    async fn event(
-        &self,
-        workspace: &WorkspaceId,
-        id: &EventId,
-    ) -> Result<Option<Event>, StoreError> {
-        (**self).event(workspace, id).await
+    fn event<'store, 'workspace, 'id, 'answer>(
+        &'store self,
+        workspace: &'workspace WorkspaceId,
+        id: &'id EventId,
+    ) -> Answer<'answer, Option<Event>>
+    where
+        'store: 'answer,
+        'workspace: 'answer,
+        'id: 'answer,
+        Self: 'answer,
+    {
+        (**self).event(workspace, id)
     }
 
-    async fn search(&self, query: &EventQuery) -> Result<Page<EventSummary>, StoreError> {
-        (**self).search(query).await
+    fn search<'store, 'query, 'answer>(
+        &'store self,
+        query: &'query EventQuery,
+    ) -> Answer<'answer, Page<EventSummary>>
+    where
+        'store: 'answer,
+        'query: 'answer,
+        Self: 'answer,
+    {
+        (**self).search(query)
     }
 }

@@ -32,7 +32,8 @@ pub struct MemoryStore {
 struct State {
     endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
     slugs: HashMap<Slug, EndpointId>,
-    events: BTreeMap<EventId, Event>,
+    /// In the order of their ids. They come nearly in it, so most are pushed to the end.
+    events: Vec<Event>,
     payload_bytes: u64,
     runs: BTreeMap<(EventId, RunId), Run>,
     seen: HashMap<SeenKey, (EventId, Timestamp)>,
@@ -111,7 +112,7 @@ impl EventStore for MemoryStore {
         if let Some(first) = seen_key.and_then(|key| state.first_of(&key, now)) {
             return Ok(Appended::Duplicate(first));
         }
-        if state.events.contains_key(&event.id) {
+        if state.place_of(&event.id).is_ok() {
             return Err(StoreError::new(
                 StoreErrorKind::Misuse,
                 "an event with that id is stored already",
@@ -138,11 +139,8 @@ impl EventStore for MemoryStore {
         id: &EventId,
     ) -> Result<Option<Event>, StoreError> {
         let state = self.state();
-        Ok(state
-            .events
-            .get(id)
-            .filter(|event| event.workspace == *workspace)
-            .cloned())
+        let found = state.event(id).filter(|event| event.workspace == *workspace);
+        Ok(found.cloned())
     }
 
     async fn search(&self, query: &EventQuery) -> Result<Page<EventSummary>, StoreError> {
@@ -193,10 +191,7 @@ fn matches(event: &Event, query: &EventQuery, scratch: &mut Vec<u8>) -> bool {
 impl RunStore for MemoryStore {
     async fn runs(&self, workspace: &WorkspaceId, event: &EventId) -> Result<Vec<Run>, StoreError> {
         let state = self.state();
-        if state
-            .events
-            .get(event)
-            .is_none_or(|event| event.workspace != *workspace)
+        if state.event(event).is_none_or(|event| event.workspace != *workspace)
         {
             return Ok(Vec::new());
         }
@@ -340,7 +335,21 @@ impl State {
             let queued = Run::queued(run.id, event.id, run.trigger, event.id.timestamp());
             self.runs.insert((event.id, run.id), queued);
         }
-        self.events.insert(event.id, event.into());
+        let place = match self.place_of(&event.id) {
+            Ok(place) | Err(place) => place,
+        };
+        self.events.insert(place, event.into());
+    }
+
+    fn event(&self, id: &EventId) -> Option<&Event> {
+        self.place_of(id).ok().map(|place| &self.events[place])
+    }
+
+    fn place_of(&self, id: &EventId) -> Result<usize, usize> {
+        match self.events.last() {
+            Some(last) if last.id >= *id => self.events.binary_search_by_key(id, |event| event.id),
+            _ => Err(self.events.len()),
+        }
     }
 
     fn runs_of(&self, event: EventId) -> impl Iterator<Item = (&(EventId, RunId), &Run)> {
@@ -350,7 +359,9 @@ impl State {
     }
 
     fn slice(&self, (low, high): (EventId, EventId), order: Order, size: usize) -> Vec<Event> {
-        let events = self.events.range(low..=high).map(|(_, event)| event);
+        let begin = self.events.partition_point(|event| event.id < low);
+        let end = self.events.partition_point(|event| event.id <= high);
+        let events = self.events[begin..end].iter();
         match order {
             Order::Ascending => events.take(size).cloned().collect(),
             Order::Descending => events.rev().take(size).cloned().collect(),
@@ -361,14 +372,12 @@ impl State {
         if let Some(endpoint) = self.endpoints.remove(&id) {
             self.slugs.remove(&endpoint.slug);
         }
-        let Self {
-            events,
-            runs,
-            payload_bytes,
-            ..
-        } = self;
-        runs.retain(|(event, _), _| events.get(event).is_none_or(|e| e.endpoint != Some(id)));
-        events.retain(|_, event| {
+        let Self { events, runs, payload_bytes, .. } = self;
+        runs.retain(|(event, _), _| {
+            let place = events.binary_search_by_key(event, |event| event.id);
+            place.is_ok_and(|place| events[place].endpoint != Some(id))
+        });
+        events.retain(|event| {
             let stays = event.endpoint != Some(id);
             if !stays {
                 *payload_bytes -= event.payload.len() as u64;
