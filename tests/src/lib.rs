@@ -1,1 +1,10 @@
-//! To come.
+//! The program from outside: started as a process, spoken to over raw sockets, killed.
+//!
+//! Nothing here knows how the server is made. What it says is read byte by byte, so that a
+//! client's leniency hides nothing.
+
+mod http;
+mod server;
+
+pub use http::{Answer, Connection, Request};
+pub use server::{Endpoint, Server, Store};

@@ -1,0 +1,212 @@
+//! The program as a process, and its management API.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::http::{Answer, Connection, Request};
+
+const ROOT_TOKEN: &str = "a-root-token-for-tests-of-32-or-more-characters";
+
+/// Where the server keeps its events.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "tests name the one they mean")]
+pub enum Store<'a> {
+    /// Nowhere but in memory.
+    Memory,
+    /// In a file of this folder.
+    Sqlite(&'a Path),
+}
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    process: Child,
+    address: SocketAddr,
+}
+
+/// An endpoint and what opens it.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "tests take it apart")]
+pub struct Endpoint {
+    /// Its id.
+    pub id: String,
+    /// The path of its ingest address.
+    pub path: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl Server {
+    /// Starts `program` on that store, with further flags, and returns when it listens.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start(program: &str, store: Store<'_>, flags: &[(&str, &str)]) -> Self {
+        let store = match store {
+            Store::Memory => "memory:".to_owned(),
+            Store::Sqlite(folder) => format!("sqlite:{}", folder.join("ploy.db").display()),
+        };
+        let mut command = Command::new(program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--store", &store]);
+        for (name, value) in flags {
+            command.env(name, value);
+        }
+        let mut process = command
+            .env("PLOY_ROOT_TOKEN", ROOT_TOKEN)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
+        let address = loop {
+            let mut line = String::new();
+            let read = output.read_line(&mut line).expect("the program prints text");
+            assert!(read > 0, "the program ended: {:?}", process.wait());
+            if let Some((_, address)) = line.split_once("listening on http://") {
+                break address.trim().parse().expect("an address");
+            }
+        };
+        // What it prints later goes nowhere, and must not block it.
+        std::thread::spawn(move || output.read_to_end(&mut Vec::new()));
+        Self { process, address }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A new connection to it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not listen.
+    #[must_use]
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address).expect("the server listens")
+    }
+
+    /// `SIGKILL`, and its end.
+    ///
+    /// # Panics
+    ///
+    /// When the process cannot be waited for.
+    pub fn kill(mut self) {
+        self.process.kill().expect("the process can be killed");
+        self.process.wait().expect("the process ends");
+    }
+
+    /// `SIGTERM`, and the exit code.
+    ///
+    /// # Panics
+    ///
+    /// When the process cannot be waited for.
+    #[must_use]
+    pub fn stop(mut self) -> Option<i32> {
+        let _ = kill_process(self.pid(), Signal::TERM);
+        self.process.wait().expect("the process ends").code()
+    }
+
+    /// How much memory it holds now, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// When `/proc` does not tell.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))
+            .expect("the process is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kibibytes.and_then(|text| text.parse::<u64>().ok()).expect("a size in kB") * 1_024
+    }
+
+    fn pid(&self) -> Pid {
+        let id = i32::try_from(self.process.id()).expect("a process id");
+        Pid::from_raw(id).expect("a process id is not zero")
+    }
+
+    /// Calls the management API, with the root token.
+    ///
+    /// # Panics
+    ///
+    /// When there is no answer.
+    #[must_use]
+    pub fn manage(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let mut request = Request::new(method, &format!("/api/v1{path}")).bearer(ROOT_TOKEN);
+        if let Some(body) = body {
+            request = request.json(body.to_string());
+        }
+        self.connect().send(&request).expect("the API answers")
+    }
+
+    /// Makes an endpoint, with these settings beside its description.
+    ///
+    /// # Panics
+    ///
+    /// When it is not made.
+    #[must_use]
+    pub fn endpoint(&self, settings: &Value) -> Endpoint {
+        let mut body = json!({"description": "under test"});
+        if let (Some(body), Some(settings)) = (body.as_object_mut(), settings.as_object()) {
+            body.extend(settings.clone());
+        }
+        let answer = self.manage("POST", "/endpoints", Some(&body));
+        assert_eq!(answer.status, 201, "{}", answer.json());
+        Endpoint {
+            id: answer.string("id"),
+            path: format!("/api/v1/webhook/{}", answer.string("slug")),
+            key: answer.string("api_key"),
+        }
+    }
+
+    /// Every event of the endpoint: its id and the bytes that are kept.
+    ///
+    /// # Panics
+    ///
+    /// When they cannot be read.
+    #[must_use]
+    pub fn events(&self, endpoint: &Endpoint) -> Vec<(String, Vec<u8>)> {
+        let mut events = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/events?endpoint={}&limit=200{cursor}", endpoint.id);
+            let page = self.manage("GET", &path, None);
+            assert_eq!(page.status, 200, "{}", page.json());
+            let page = page.json();
+            for event in page["data"].as_array().expect("a list") {
+                let id = event["id"].as_str().expect("an id").to_owned();
+                let payload = self.manage("GET", &format!("/events/{id}/payload"), None);
+                assert_eq!(payload.status, 200);
+                events.push((id, payload.body));
+            }
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return events,
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Endpoint {
+    /// A request that sends it this event.
+    #[must_use]
+    pub fn event(&self, payload: impl Into<Vec<u8>>) -> Request {
+        Request::new("POST", &self.path).bearer(&self.key).json(payload)
+    }
+}

@@ -1,0 +1,94 @@
+//! Pause, rotate and delete under load: they return soon, and nothing that is sent after they
+//! have returned is accepted under the old state.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ploy_webhooks_tests::{Answer, Endpoint, Server, Store};
+use serde_json::json;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ploy-webhooks-under-test");
+const SENDERS: usize = 12;
+/// The contract of a change under load. Of several tries the middle one counts, so that a disk
+/// that stalls once does not decide.
+const SOON: Duration = Duration::from_millis(250);
+const TRIES: usize = 5;
+
+/// Makes the change under load, some times; after it has returned, every request that is begun
+/// must be answered as `refused` says.
+fn under_load(
+    store: Store<'_>,
+    change: impl Fn(&Server, &Endpoint) -> Answer,
+    refused: &[u16],
+) {
+    let server = Server::start(PROGRAM, store, &[]);
+    let mut durations = Vec::new();
+    for _ in 0..TRIES {
+        let endpoint = server.endpoint(&json!({}));
+        let (changed, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for _ in 0..SENDERS {
+                scope.spawn(|| {
+                    let mut connection = server.connect();
+                    let event = endpoint.event(r#"{"under":"load"}"#);
+                    while !done.load(Ordering::Acquire) {
+                        let sent_after_the_change = changed.load(Ordering::Acquire);
+                        let status = connection.send(&event).expect("an answer").status;
+                        if sent_after_the_change {
+                            assert!(refused.contains(&status), "{status} after the change");
+                        } else {
+                            assert!(status == 202 || refused.contains(&status), "{status}");
+                        }
+                    }
+                });
+            }
+            while server.manage("GET", "/events?limit=1", None).json()["data"] == json!([]) {}
+            let begin = Instant::now();
+            let answer = change(&server, &endpoint);
+            durations.push(begin.elapsed());
+            changed.store(true, Ordering::Release);
+            assert!(answer.status < 300, "{}", answer.status);
+            // A while of load after the change.
+            let mut connection = server.connect();
+            for _ in 0..200 {
+                let status = connection.send(&endpoint.event("{}")).expect("an answer").status;
+                assert!(refused.contains(&status), "{status} after the change");
+            }
+            done.store(true, Ordering::Release);
+        });
+    }
+    durations.sort();
+    assert!(durations[TRIES / 2] <= SOON, "changes took {durations:?}");
+}
+
+fn on_each_store(change: impl Fn(&Server, &Endpoint) -> Answer, refused: &[u16]) {
+    under_load(Store::Memory, &change, refused);
+    let folder = TempDir::new().expect("a folder is made");
+    under_load(Store::Sqlite(folder.path()), &change, refused);
+}
+
+#[test]
+fn pause_is_now() {
+    let pause = |server: &Server, endpoint: &Endpoint| {
+        let path = format!("/endpoints/{}", endpoint.id);
+        server.manage("PATCH", &path, Some(&json!({"status": "paused"})))
+    };
+    on_each_store(pause, &[403]);
+}
+
+#[test]
+fn rotation_is_now() {
+    let rotate = |server: &Server, endpoint: &Endpoint| {
+        server.manage("POST", &format!("/endpoints/{}/rotate", endpoint.id), Some(&json!({})))
+    };
+    on_each_store(rotate, &[401]);
+}
+
+#[test]
+fn deletion_is_now() {
+    let delete = |server: &Server, endpoint: &Endpoint| {
+        server.manage("DELETE", &format!("/endpoints/{}", endpoint.id), None)
+    };
+    on_each_store(delete, &[404]);
+}
