@@ -108,10 +108,7 @@ fn varied_events(endpoint: &Endpoint) -> Vec<NewEvent> {
     let mut events = vec![
         event(endpoint, "{}"),
         published(endpoint.workspace, "{}"),
-        NewEvent {
-            headers,
-            ..event(endpoint, r#"{"has":"headers"}"#)
-        },
+        NewEvent { headers, ..event(endpoint, r#"{"has":"headers"}"#) },
         NewEvent {
             event_type: Some(type_of("invoice.paid")),
             ..published(endpoint.workspace, r#"{"is":"published"}"#)
@@ -166,14 +163,8 @@ pub async fn a_refused_event_does_not_harm_its_neighbours<F: EventsFixture>(fixt
         }
     }
     stored.sort();
-    let kept: Vec<_> = all_ids(&*store, endpoint.workspace)
-        .await
-        .into_iter()
-        .collect();
-    assert_eq!(
-        kept, stored,
-        "left: what is there; right: what was said to be stored"
-    );
+    let kept: Vec<_> = all_ids(&*store, endpoint.workspace).await.into_iter().collect();
+    assert_eq!(kept, stored, "left: what is there; right: what was said to be stored");
 }
 
 /// A store without runs says that an event with runs is a misuse, and stores nothing of it:
@@ -184,18 +175,12 @@ pub async fn a_refused_event_does_not_harm_its_neighbours<F: EventsFixture>(fixt
 pub async fn owed_runs_are_not_dropped<F: EventsFixture>(fixture: &F) {
     let endpoint = endpoint();
     let store = fixture.open_with(vec![endpoint.clone()]).await;
-    let event = NewEvent {
-        owes: vec![run("enrich")],
-        ..event(&endpoint, "{}")
-    };
+    let event = NewEvent { owes: vec![run("enrich")], ..event(&endpoint, "{}") };
     let id = event.id;
     match store.append(event).await {
         Err(error) if error.kind() == StoreErrorKind::Misuse => {}
         other => panic!("a store without runs must say `Misuse` to an event with one: {other:?}"),
     }
     let kept = look_up(&*store, &endpoint.workspace, &id).await;
-    assert_eq!(
-        kept, None,
-        "the event was refused and is there all the same"
-    );
+    assert_eq!(kept, None, "the event was refused and is there all the same");
 }

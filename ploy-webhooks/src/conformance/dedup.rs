@@ -23,12 +23,7 @@ pub async fn a_repeat_gets_the_id_of_the_first<F: EventsFixture>(fixture: &F) {
     let store = fixture.open_with(vec![endpoint.clone()]).await;
     let first = store_one(&*store, keyed(event(&endpoint, r#"{"n":1}"#), 1, LONG)).await;
     for _ in 0..3 {
-        assert_repeats(
-            &*store,
-            keyed(event(&endpoint, r#"{"n":2}"#), 1, LONG),
-            first,
-        )
-        .await;
+        assert_repeats(&*store, keyed(event(&endpoint, r#"{"n":2}"#), 1, LONG), first).await;
     }
     let other_key = store_one(&*store, keyed(event(&endpoint, r#"{"n":1}"#), 2, LONG)).await;
     let no_key = store_one(&*store, event(&endpoint, r#"{"n":1}"#)).await;
@@ -65,10 +60,7 @@ pub async fn of_simultaneous_repeats_one_is_stored<F: EventsFixture>(fixture: &F
             }
         }
         let [first] = stored[..] else {
-            panic!(
-                "of {REPEATS} simultaneous repeats {} were stored, not one",
-                stored.len()
-            );
+            panic!("of {REPEATS} simultaneous repeats {} were stored, not one", stored.len());
         };
         assert!(
             repeated.iter().all(|id| *id == first),
@@ -147,10 +139,7 @@ pub async fn the_fence_comes_before_the_key<F: EventsFixture>(fixture: &F) {
 async fn assert_repeats<S: EventStore + ?Sized>(store: &S, event: NewEvent, first: EventId) {
     match append(store, event).await {
         Appended::Duplicate(id) => {
-            assert_eq!(
-                id, first,
-                "the repeat was told another id than the first one's"
-            );
+            assert_eq!(id, first, "the repeat was told another id than the first one's");
         }
         outcome => panic!("a repeat within its window is {outcome:?}"),
     }

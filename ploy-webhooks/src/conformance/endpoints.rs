@@ -1,6 +1,5 @@
-//! Promises about endpoints that are made, changed and deleted, and the runs of their events.
+//! Promises about endpoints that are made, changed and listed.
 
-use std::collections::BTreeSet;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +9,8 @@ use tokio::task::JoinSet;
 
 use super::Fixture;
 use super::scene::{
-    LONG, all_ids, append, change, endpoint, endpoint_of, event, everything, find, keyed, list,
-    look_up, run, set_status, store_one, workspace,
+    LONG, change, create, delete, endpoint, endpoint_of, list, look_up_id, look_up_slug,
+    set_status, workspace,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::endpoint::{
@@ -19,9 +18,9 @@ use crate::endpoint::{
     Limits, Rate, Revision, Slug, Status,
 };
 use crate::id::EndpointId;
-use crate::run::{RunState, Trigger};
+use crate::run::Trigger;
 use crate::secret::Secret;
-use crate::store::{Appended, Created, EndpointPatch, EndpointStore, KeyStore, RunStore, Updated};
+use crate::store::{Created, EndpointPatch, EndpointStore, Updated};
 
 /// An endpoint comes back as it was made, from its slug, its id and the list, with everything
 /// that can be set on one; and so it does after a change of each part.
@@ -40,27 +39,15 @@ pub async fn endpoints_are_kept_whole<F: Fixture>(fixture: &F) {
     }
     for patch in [
         EndpointPatch::default(),
-        EndpointPatch {
-            config: Some(full_config()),
-            auth: None,
-        },
-        EndpointPatch {
-            config: None,
-            auth: Some(many_keys()),
-        },
-        EndpointPatch {
-            config: Some(EndpointConfig::default()),
-            auth: Some(plain.auth.clone()),
-        },
+        EndpointPatch { config: Some(full_config()), auth: None },
+        EndpointPatch { config: None, auth: Some(many_keys()) },
+        EndpointPatch { config: Some(EndpointConfig::default()), auth: Some(plain.auth.clone()) },
     ] {
         let before = look_up_slug(&*store, &plain.slug).await;
         let before = before.expect("the endpoint is not deleted");
         let expected = patch.clone().apply(&before);
         let changed = change(&*store, &before, patch).await;
-        assert_eq!(
-            changed, expected,
-            "left: what `update` gives; right: the patch applied"
-        );
+        assert_eq!(changed, expected, "left: what `update` gives; right: the patch applied");
         assert_is_shown(&*store, &expected).await;
     }
     assert_is_shown(&*store, &full).await;
@@ -68,10 +55,8 @@ pub async fn endpoints_are_kept_whole<F: Fixture>(fixture: &F) {
 
 fn many_keys() -> Auth {
     let now = SystemClock.now();
-    let keys = [None, Some(now), Some(now.after(LONG))].map(|expires_at| KeyDigest {
-        digest: Secret::mint_api_key().digest(),
-        expires_at,
-    });
+    let keys = [None, Some(now), Some(now.after(LONG))]
+        .map(|expires_at| KeyDigest { digest: Secret::mint_api_key().digest(), expires_at });
     Auth::ApiKey { keys: keys.into() }
 }
 
@@ -81,14 +66,9 @@ fn full_config() -> EndpointConfig {
     EndpointConfig {
         description: "Clay → CRM; 'quotes' \"and\" \\ %_ \u{1f600}".to_owned(),
         status: Status::Paused,
-        trigger: Some(Trigger {
-            ploybook: "enrich the lead".to_owned(),
-        }),
+        trigger: Some(Trigger { ploybook: "enrich the lead".to_owned() }),
         limits: Limits {
-            rate: Some(Rate {
-                per_second: NonZeroU32::MAX,
-                burst: Some(NonZeroU32::MIN),
-            }),
+            rate: Some(Rate { per_second: NonZeroU32::MAX, burst: Some(NonZeroU32::MIN) }),
             body_bytes: Some(1 << 40),
         },
         dedup: Some(DedupRule {
@@ -106,23 +86,13 @@ fn full_config() -> EndpointConfig {
 
 async fn assert_is_shown<S: EndpointStore + ?Sized>(store: &S, endpoint: &Endpoint) {
     let by_slug = look_up_slug(store, &endpoint.slug).await;
-    assert_eq!(
-        by_slug.as_deref(),
-        Some(endpoint),
-        "the endpoint by its slug"
-    );
+    assert_eq!(by_slug.as_deref(), Some(endpoint), "the endpoint by its slug");
     let by_id = look_up_id(store, endpoint).await;
     assert_eq!(by_id.as_deref(), Some(endpoint), "the endpoint by its id");
-    let listed = store
-        .endpoints(&endpoint.workspace, None, NonZeroU16::MAX)
-        .await;
+    let listed = store.endpoints(&endpoint.workspace, None, NonZeroU16::MAX).await;
     let listed = listed.expect("a list of endpoints gives no error");
     let listed = listed.iter().find(|listed| listed.id == endpoint.id);
-    assert_eq!(
-        listed.map(|listed| &**listed),
-        Some(endpoint),
-        "the endpoint in the list"
-    );
+    assert_eq!(listed.map(|listed| &**listed), Some(endpoint), "the endpoint in the list");
 }
 
 /// A slug belongs to one endpoint of all workspaces, an id too: of 16 that want one slug at the
@@ -134,10 +104,7 @@ pub async fn slugs_and_ids_belong_to_one_endpoint<F: Fixture>(fixture: &F) {
     let mut creations = JoinSet::new();
     for _ in 0..16 {
         let (store, start) = (Arc::clone(&store), Arc::clone(&start));
-        let wants = Endpoint {
-            slug: slug.clone(),
-            ..endpoint()
-        };
+        let wants = Endpoint { slug: slug.clone(), ..endpoint() };
         creations.spawn(async move {
             start.wait().await;
             let created = store.create(wants.clone()).await;
@@ -145,30 +112,18 @@ pub async fn slugs_and_ids_belong_to_one_endpoint<F: Fixture>(fixture: &F) {
         });
     }
     let outcomes = creations.join_all().await;
-    let made: Vec<_> = outcomes
-        .iter()
-        .filter(|(_, created)| *created == Created::Created)
-        .collect();
+    let made: Vec<_> =
+        outcomes.iter().filter(|(_, created)| *created == Created::Created).collect();
     let [(owner, _)] = made[..] else {
-        panic!(
-            "of 16 endpoints with one slug {} were made, not one",
-            made.len()
-        );
+        panic!("of 16 endpoints with one slug {} were made, not one", made.len());
     };
     for (wanted, _) in outcomes.iter().filter(|(wanted, _)| wanted.id != owner.id) {
         let found = look_up_id(&*store, wanted).await;
         assert_eq!(found, None, "an endpoint that was not made is there");
     }
-    let same_id = Endpoint {
-        id: owner.id,
-        ..endpoint()
-    };
+    let same_id = Endpoint { id: owner.id, ..endpoint() };
     create(&*store, same_id.clone(), Created::Taken).await;
-    assert_eq!(
-        look_up_slug(&*store, &same_id.slug).await,
-        None,
-        "it was not made"
-    );
+    assert_eq!(look_up_slug(&*store, &same_id.slug).await, None, "it was not made");
     assert_is_shown(&*store, owner).await;
 }
 
@@ -236,10 +191,7 @@ pub async fn of_simultaneous_changes_one_wins<F: Fixture>(fixture: &F) {
         }
     }
     let [winner] = &winners[..] else {
-        panic!(
-            "of 16 changes that expect one revision {} succeeded, not one",
-            winners.len()
-        );
+        panic!("of 16 changes that expect one revision {} succeeded, not one", winners.len());
     };
     assert_is_shown(&*store, winner).await;
 }
@@ -247,10 +199,7 @@ pub async fn of_simultaneous_changes_one_wins<F: Fixture>(fixture: &F) {
 /// A change that expects another revision, earlier or later, changes nothing.
 pub async fn a_change_of_another_revision_is_a_conflict<F: Fixture>(fixture: &F) {
     let store = fixture.open().await;
-    let endpoint = Endpoint {
-        revision: Revision::new(7),
-        ..endpoint()
-    };
+    let endpoint = Endpoint { revision: Revision::new(7), ..endpoint() };
     create(&*store, endpoint.clone(), Created::Created).await;
     for expected in [0, 1, 6, 8].map(Revision::new) {
         let Endpoint { workspace, id, .. } = &endpoint;
@@ -264,9 +213,7 @@ pub async fn a_change_of_another_revision_is_a_conflict<F: Fixture>(fixture: &F)
     assert_is_shown(&*store, &endpoint).await;
     let nowhere = endpoint_of(endpoint.workspace);
     let patch = set_status(&nowhere, Status::Paused);
-    let updated = store
-        .update(&nowhere.workspace, &nowhere.id, Revision::FIRST, patch)
-        .await;
+    let updated = store.update(&nowhere.workspace, &nowhere.id, Revision::FIRST, patch).await;
     let updated = updated.expect("update gives no error");
     assert!(
         matches!(updated, Updated::Missing),
@@ -293,192 +240,4 @@ pub async fn lists_of_endpoints_join_without_gap_or_repeat<F: Fixture>(fixture: 
             "left: the list in pages of {size}; right: what was made"
         );
     }
-}
-
-/// When a deletion returns, the endpoint takes no event, and its events, their runs and its
-/// deduplication keys are gone; those of other endpoints stay. A new endpoint may have the slug,
-/// and begins with no history.
-pub async fn deletion_takes_the_history_along<F: Fixture>(fixture: &F) {
-    let store = fixture.open().await;
-    let endpoint = endpoint();
-    let neighbour = endpoint_of(endpoint.workspace);
-    for made in [&endpoint, &neighbour] {
-        create(&*store, made.clone(), Created::Created).await;
-    }
-    let mut with_run = keyed(event(&endpoint, r#"{"to be":"forgotten"}"#), 1, LONG);
-    with_run.owes = vec![run("enrich")];
-    let gone = store_one(&*store, with_run).await;
-    let stays = store_one(&*store, keyed(event(&neighbour, "{}"), 1, LONG)).await;
-
-    delete(&*store, &endpoint, true).await;
-    let workspace = endpoint.workspace;
-    assert_eq!(
-        look_up(&*store, &workspace, &gone).await,
-        None,
-        "its event is there"
-    );
-    assert_eq!(
-        all_ids(&*store, workspace).await,
-        BTreeSet::from([stays]),
-        "left: what is there"
-    );
-    let mut of_endpoint = everything(workspace);
-    of_endpoint.endpoint = Some(endpoint.id);
-    assert_eq!(
-        find(&*store, &of_endpoint).await,
-        [],
-        "its events are found by its id"
-    );
-    let runs = store
-        .runs(&workspace, &gone)
-        .await
-        .expect("runs gives no error");
-    assert_eq!(runs, [], "its runs are there");
-    assert!(
-        matches!(
-            append(&*store, event(&endpoint, "{}")).await,
-            Appended::Fenced(_)
-        ),
-        "a deleted endpoint takes events"
-    );
-    delete(&*store, &endpoint, false).await;
-
-    let heir = Endpoint {
-        slug: endpoint.slug.clone(),
-        ..endpoint_of(workspace)
-    };
-    create(&*store, heir.clone(), Created::Created).await;
-    assert_is_shown(&*store, &heir).await;
-    of_endpoint.endpoint = Some(heir.id);
-    assert_eq!(
-        find(&*store, &of_endpoint).await,
-        [],
-        "a new endpoint has a history"
-    );
-    let first = store_one(&*store, keyed(event(&heir, "{}"), 1, LONG)).await;
-    assert_eq!(
-        all_ids(&*store, workspace).await,
-        BTreeSet::from([first, stays])
-    );
-}
-
-/// While sixteen tasks append, the endpoint is deleted: when the deletion has returned nothing
-/// of it is found, then or later.
-pub async fn deletion_waits_for_appends_under_way<F: Fixture>(fixture: &F) {
-    let store = fixture.open().await;
-    for _ in 0..8 {
-        let endpoint = endpoint();
-        create(&*store, endpoint.clone(), Created::Created).await;
-        let start = Arc::new(Barrier::new(17));
-        let mut appenders = JoinSet::new();
-        for _ in 0..16 {
-            let (store, start, endpoint) =
-                (Arc::clone(&store), Arc::clone(&start), endpoint.clone());
-            appenders.spawn(async move {
-                start.wait().await;
-                while let Appended::Stored = append(&*store, event(&endpoint, "{}")).await {
-                    tokio::task::yield_now().await;
-                }
-            });
-        }
-        start.wait().await;
-        delete(&*store, &endpoint, true).await;
-        let left = all_ids(&*store, endpoint.workspace).await;
-        assert_eq!(
-            left,
-            BTreeSet::new(),
-            "events are there after the deletion returned"
-        );
-        // Each ends with its first event that is fenced.
-        appenders.join_all().await;
-        let left = all_ids(&*store, endpoint.workspace).await;
-        assert_eq!(
-            left,
-            BTreeSet::new(),
-            "events came after the deletion had returned"
-        );
-    }
-}
-
-/// The runs that an event owes are stored with it, queued, and come back sorted by id; an event
-/// that is a duplicate or fenced leaves none.
-pub async fn owed_runs_are_stored_with_their_event<F: Fixture>(fixture: &F) {
-    let store = fixture.open().await;
-    let endpoint = endpoint();
-    create(&*store, endpoint.clone(), Created::Created).await;
-    for count in [0, 1, 7] {
-        let mut with_runs = keyed(event(&endpoint, "{}"), count, LONG);
-        with_runs.owes = (0..count)
-            .map(|n| run(&format!("Ploybook {n} → 'x'")))
-            .collect();
-        let mut owed = with_runs.owes.clone();
-        owed.sort_by_key(|run| run.id);
-        with_runs.owes.reverse();
-        let id = store_one(&*store, with_runs).await;
-        let runs = store.runs(&endpoint.workspace, &id).await;
-        let runs = runs.expect("runs gives no error");
-        let shown: Vec<_> = runs.iter().map(|run| (run.id, &run.trigger)).collect();
-        let expected: Vec<_> = owed.iter().map(|run| (run.id, &run.trigger)).collect();
-        assert_eq!(
-            shown, expected,
-            "left: the runs on record; right: the runs owed"
-        );
-        assert!(
-            runs.iter()
-                .all(|run| run.event == id && run.state == RunState::Queued),
-            "a run is of another event, or not queued: {runs:?}"
-        );
-    }
-    let mut duplicate = keyed(event(&endpoint, "{}"), 1, LONG);
-    let mut fenced = super::scene::checked_at(event(&endpoint, "{}"), Revision::new(999));
-    for refused in [&mut duplicate, &mut fenced] {
-        refused.owes = vec![run("never")];
-        let id = refused.id;
-        let outcome = append(&*store, refused.clone()).await;
-        assert!(
-            !matches!(outcome, Appended::Stored),
-            "it should have been refused"
-        );
-        let runs = store.runs(&endpoint.workspace, &id).await;
-        assert_eq!(
-            runs.expect("runs gives no error"),
-            [],
-            "a refused event left a run"
-        );
-    }
-}
-
-pub(super) async fn create<S>(store: &S, endpoint: Endpoint, expected: Created)
-where
-    S: EndpointStore + ?Sized,
-{
-    let created = store.create(endpoint).await.expect("create gives no error");
-    assert_eq!(
-        created, expected,
-        "left: what came of the creation; right: what should"
-    );
-}
-
-async fn delete<S: EndpointStore + ?Sized>(store: &S, endpoint: &Endpoint, was_there: bool) {
-    let deleted = store.delete(&endpoint.workspace, &endpoint.id).await;
-    let deleted = deleted.expect("delete gives no error");
-    assert_eq!(
-        deleted, was_there,
-        "left: whether `delete` says it was there; right: whether it was"
-    );
-}
-
-async fn look_up_slug<S: KeyStore + ?Sized>(store: &S, slug: &Slug) -> Option<Arc<Endpoint>> {
-    let found = store.endpoint(slug).await;
-    found.expect("a look-up by slug gives no error")
-}
-
-async fn look_up_id<S>(store: &S, endpoint: &Endpoint) -> Option<Arc<Endpoint>>
-where
-    S: EndpointStore + ?Sized,
-{
-    let found = store
-        .endpoint_by_id(&endpoint.workspace, &endpoint.id)
-        .await;
-    found.expect("a look-up by id gives no error")
 }

@@ -138,10 +138,7 @@ impl Load {
             let id = event.id;
             match append(&*store, event).await {
                 Appended::Stored => {
-                    assert!(
-                        !is_changed,
-                        "an append that began after the change was stored"
-                    );
+                    assert!(!is_changed, "an append that began after the change was stored");
                     self.stored.fetch_add(1, Ordering::AcqRel);
                     stored.push(id);
                 }
@@ -158,7 +155,7 @@ impl Load {
 /// under the state it last saw, and still the endpoint can be changed again and again.
 pub async fn changes_are_not_starved_by_appends<F: Fixture>(fixture: &F) {
     /// Far more than a change needs, far less than a change that is starved.
-    const SOON: Duration = Duration::from_secs(10);
+    const SOON: Duration = Duration::from_secs(5);
     let mut endpoint = endpoint();
     let store = fixture.open_with(vec![endpoint.clone()]).await;
     let is_over = Arc::new(AtomicBool::new(false));
@@ -199,21 +196,13 @@ where
 /// stored in either.
 pub async fn a_fence_does_not_reach_into_another_workspace<F: EventsFixture>(fixture: &F) {
     let (endpoint, alien) = (endpoint(), endpoint());
-    let store = fixture
-        .open_with(vec![endpoint.clone(), alien.clone()])
-        .await;
+    let store = fixture.open_with(vec![endpoint.clone(), alien.clone()]).await;
     let crossing = NewEvent {
-        fence: Some(Fence {
-            endpoint: alien.id,
-            checked_at: alien.revision,
-        }),
+        fence: Some(Fence { endpoint: alien.id, checked_at: alien.revision }),
         ..event(&endpoint, "{}")
     };
     let id = crossing.id;
     assert_is_fenced(&*store, crossing).await;
     let kept = look_up(&*store, &alien.workspace, &id).await;
-    assert_eq!(
-        kept, None,
-        "the event was stored in the workspace of its endpoint"
-    );
+    assert_eq!(kept, None, "the event was stored in the workspace of its endpoint");
 }

@@ -125,5 +125,7 @@ promises! {
         changes_survive_a_restart,
 
         one_root_token_is_set_for_good,
+
+        any_sequence_of_calls_does_as_the_model,
     }
 }

@@ -55,27 +55,34 @@
 //! at the same time and in any order; what must not be shared belongs into the fixture.
 
 mod append;
+mod calls;
 mod dedup;
+mod deletion;
 mod endpoints;
 mod fence;
 mod fixture;
 mod isolation;
 mod list;
+mod model;
 mod needles;
 mod restart;
+mod runs;
 mod scene;
 mod search;
 mod tokens;
 
 pub use append::*;
 pub use dedup::*;
+pub use deletion::*;
 pub use endpoints::*;
 pub use fence::*;
 pub use fixture::{EventsFixture, Fixture};
 pub use isolation::*;
 #[doc(hidden)]
 pub use list::run;
+pub use model::any_sequence_of_calls_does_as_the_model;
 pub use needles::*;
 pub use restart::*;
+pub use runs::*;
 pub use search::*;
 pub use tokens::*;

@@ -152,10 +152,7 @@ pub async fn needles_are_found_in_large_payloads<F: EventsFixture>(fixture: &F) 
         query.from = Some(id.timestamp());
         query.contains = Some(Needle::new(&longest).expect("a needle of 512 bytes"));
         let found = find_ids(&*store, &query).await;
-        assert!(
-            found.contains(&id),
-            "a needle {place} bytes into a mebibyte is not found"
-        );
+        assert!(found.contains(&id), "a needle {place} bytes into a mebibyte is not found");
     }
     let almost = format!("{}x", &longest[1..]);
     let mut query = everything(endpoint.workspace);

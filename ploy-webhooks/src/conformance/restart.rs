@@ -33,27 +33,16 @@ pub async fn stored_events_survive_a_restart<F: EventsFixture>(fixture: &F) {
 
         for appended in &all {
             let kept = look_up(&*store, &endpoint.workspace, &appended.id).await;
-            assert_eq!(
-                kept,
-                Some(appended.clone().into()),
-                "left: the event after a restart"
-            );
+            assert_eq!(kept, Some(appended.clone().into()), "left: the event after a restart");
         }
         let mut ids: Vec<_> = all.iter().map(|event| event.id).collect();
         ids.sort();
-        let kept: Vec<_> = all_ids(&*store, endpoint.workspace)
-            .await
-            .into_iter()
-            .collect();
+        let kept: Vec<_> = all_ids(&*store, endpoint.workspace).await.into_iter().collect();
         assert_eq!(kept, ids, "left: what a search finds after a restart");
         let mut query = everything(endpoint.workspace);
         query.contains = Some(Needle::new("a needle").expect("a needle"));
         let found = find(&*store, &query).await;
-        assert_eq!(
-            found.len(),
-            all.len(),
-            "a search by content after a restart"
-        );
+        assert_eq!(found.len(), all.len(), "a search by content after a restart");
     }
 }
 
@@ -75,50 +64,27 @@ pub async fn changes_survive_a_restart<F: Fixture>(fixture: &F) {
     let endpoint = endpoint();
     let workspace = endpoint.workspace;
     let deleted = endpoint_of(workspace);
-    let store = fixture
-        .open_with(vec![endpoint.clone(), deleted.clone()])
-        .await;
+    let store = fixture.open_with(vec![endpoint.clone(), deleted.clone()]).await;
     let mut with_run = event(&endpoint, "{}");
     with_run.owes = vec![run("enrich")];
     let owing = store_one(&*store, with_run).await;
     let changed = change(&*store, &endpoint, set_status(&endpoint, Status::Paused)).await;
     let gone = store_one(&*store, event(&deleted, "{}")).await;
     let _was_there = store.delete(&workspace, &deleted.id).await;
-    let runs = store
-        .runs(&workspace, &owing)
-        .await
-        .expect("runs gives no error");
+    let runs = store.runs(&workspace, &owing).await.expect("runs gives no error");
 
     let store = Fixture::reopen(fixture, store).await;
     let found = KeyStore::endpoint(&*store, &endpoint.slug).await;
     let found = found.expect("a look-up gives no error");
-    assert_eq!(
-        found.as_deref(),
-        Some(&changed),
-        "left: the endpoint after a restart"
-    );
+    assert_eq!(found.as_deref(), Some(&changed), "left: the endpoint after a restart");
     let found = KeyStore::endpoint(&*store, &deleted.slug).await;
     let found = found.expect("a look-up gives no error");
     assert_eq!(found, None, "a deleted endpoint is back after a restart");
     let listed = list(&*store, workspace, std::num::NonZeroU16::MAX).await;
-    assert_eq!(
-        listed,
-        [endpoint.id],
-        "left: the list of endpoints after a restart"
-    );
-    assert_eq!(
-        look_up(&*store, &workspace, &gone).await,
-        None,
-        "its event is back"
-    );
-    let kept = store
-        .runs(&workspace, &owing)
-        .await
-        .expect("runs gives no error");
-    assert_eq!(
-        kept, runs,
-        "left: the runs after a restart; right: before it"
-    );
+    assert_eq!(listed, [endpoint.id], "left: the list of endpoints after a restart");
+    assert_eq!(look_up(&*store, &workspace, &gone).await, None, "its event is back");
+    let kept = store.runs(&workspace, &owing).await.expect("runs gives no error");
+    assert_eq!(kept, runs, "left: the runs after a restart; right: before it");
     assert_fenced_then_stored(&*store, &endpoint, &changed).await;
 }
 
@@ -127,9 +93,6 @@ where
     S: EndpointStore + crate::store::EventStore + ?Sized,
 {
     let outcome = append(store, event(before, "{}")).await;
-    assert!(
-        matches!(outcome, Appended::Fenced(_)),
-        "a stale event is {outcome:?}"
-    );
+    assert!(matches!(outcome, Appended::Fenced(_)), "a stale event is {outcome:?}");
     store_one(store, event(now, "{}")).await;
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,8 @@ use crate::id::{EndpointId, EventId, RunId, WorkspaceId};
 use crate::run::{NewRun, RetryPolicy, Trigger};
 use crate::secret::Secret;
 use crate::store::{
-    Appended, EndpointPatch, EndpointStore, EventQuery, EventStore, Order, Updated,
+    Appended, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, KeyStore, Order,
+    PageSize, Updated,
 };
 
 /// A window that no test outlives.
@@ -49,10 +51,7 @@ pub(super) fn endpoint_of(workspace: WorkspaceId) -> Endpoint {
 /// An event that was checked against the endpoint as it is shown.
 pub(super) fn event(endpoint: &Endpoint, payload: impl Into<Bytes>) -> NewEvent {
     NewEvent {
-        fence: Some(Fence {
-            endpoint: endpoint.id,
-            checked_at: endpoint.revision,
-        }),
+        fence: Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision }),
         ..published(endpoint.workspace, payload)
     }
 }
@@ -65,18 +64,12 @@ pub(super) fn published(workspace: WorkspaceId, payload: impl Into<Bytes>) -> Ne
 /// The same event, a repeat of any other with that key.
 pub(super) fn keyed(event: NewEvent, key: u8, window: Duration) -> NewEvent {
     let key = DedupKey::from_bytes([key; 32]);
-    NewEvent {
-        dedup: Some(Dedup { key, window }),
-        ..event
-    }
+    NewEvent { dedup: Some(Dedup { key, window }), ..event }
 }
 
 /// The same event, checked against that revision.
 pub(super) fn checked_at(event: NewEvent, revision: Revision) -> NewEvent {
-    let fence = event.fence.map(|fence| Fence {
-        checked_at: revision,
-        ..fence
-    });
+    let fence = event.fence.map(|fence| Fence { checked_at: revision, ..fence });
     NewEvent { fence, ..event }
 }
 
@@ -84,9 +77,7 @@ pub(super) fn checked_at(event: NewEvent, revision: Revision) -> NewEvent {
 pub(super) fn run(ploybook: &str) -> NewRun {
     NewRun {
         id: RunId::mint(SystemClock.now()),
-        trigger: Trigger {
-            ploybook: ploybook.to_owned(),
-        },
+        trigger: Trigger { ploybook: ploybook.to_owned() },
         retry: RetryPolicy::default(),
         delay: Duration::ZERO,
     }
@@ -94,11 +85,7 @@ pub(super) fn run(ploybook: &str) -> NewRun {
 
 /// Every event of the workspace, the oldest first, the largest pages.
 pub(super) fn everything(workspace: WorkspaceId) -> EventQuery {
-    EventQuery {
-        order: Order::Ascending,
-        limit: crate::store::PageSize::MAX,
-        ..EventQuery::all(workspace)
-    }
+    EventQuery { order: Order::Ascending, limit: PageSize::MAX, ..EventQuery::all(workspace) }
 }
 
 /// What the store says to an event.
@@ -197,13 +184,7 @@ pub(super) async fn change<S: EndpointStore + ?Sized>(
 
 /// The change that sets the status and leaves the rest.
 pub(super) fn set_status(endpoint: &Endpoint, status: Status) -> EndpointPatch {
-    EndpointPatch {
-        config: Some(EndpointConfig {
-            status,
-            ..endpoint.config.clone()
-        }),
-        auth: None,
-    }
+    EndpointPatch { config: Some(EndpointConfig { status, ..endpoint.config.clone() }), auth: None }
 }
 
 /// Every endpoint of the workspace, in pages of that size.
@@ -227,4 +208,45 @@ pub(super) async fn list<S: EndpointStore + ?Sized>(
         }
         listed.extend(page.iter().map(|endpoint| endpoint.id));
     }
+}
+
+/// Makes an endpoint, of which that should come.
+pub(super) async fn create<S>(store: &S, endpoint: Endpoint, expected: Created)
+where
+    S: EndpointStore + ?Sized,
+{
+    let created = store.create(endpoint).await.expect("create gives no error");
+    assert_eq!(created, expected, "left: what came of the creation; right: what should");
+}
+
+/// Deletes an endpoint that is there or is not.
+pub(super) async fn delete<S: EndpointStore + ?Sized>(
+    store: &S,
+    endpoint: &Endpoint,
+    was_there: bool,
+) {
+    let deleted = store.delete(&endpoint.workspace, &endpoint.id).await;
+    let deleted = deleted.expect("delete gives no error");
+    assert_eq!(
+        deleted, was_there,
+        "left: whether `delete` says it was there; right: whether it was"
+    );
+}
+
+/// The endpoint with that slug.
+pub(super) async fn look_up_slug<S: KeyStore + ?Sized>(
+    store: &S,
+    slug: &Slug,
+) -> Option<Arc<Endpoint>> {
+    let found = store.endpoint(slug).await;
+    found.expect("a look-up by slug gives no error")
+}
+
+/// The endpoint as it is shown by its id.
+pub(super) async fn look_up_id<S>(store: &S, endpoint: &Endpoint) -> Option<Arc<Endpoint>>
+where
+    S: EndpointStore + ?Sized,
+{
+    let found = store.endpoint_by_id(&endpoint.workspace, &endpoint.id).await;
+    found.expect("a look-up by id gives no error")
 }

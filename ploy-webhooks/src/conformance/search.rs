@@ -46,18 +46,10 @@ pub async fn events_are_sorted_by_id<F: EventsFixture>(fixture: &F) {
     let store = fixture.open_with(vec![endpoint.clone()]).await;
     let ids = store_shuffled(&*store, &endpoint, 60).await;
     let mut query = everything(endpoint.workspace);
-    assert_eq!(
-        find_ids(&*store, &query).await,
-        ids,
-        "left: what is found, ascending"
-    );
+    assert_eq!(find_ids(&*store, &query).await, ids, "left: what is found, ascending");
     query.order = Order::Descending;
     let turned: Vec<_> = ids.into_iter().rev().collect();
-    assert_eq!(
-        find_ids(&*store, &query).await,
-        turned,
-        "left: what is found, descending"
-    );
+    assert_eq!(find_ids(&*store, &query).await, turned, "left: what is found, descending");
 }
 
 /// Appends so many events in no order, and gives their ids sorted.
@@ -65,9 +57,8 @@ async fn store_shuffled<S>(store: &S, endpoint: &Endpoint, count: usize) -> Vec<
 where
     S: EventStore + ?Sized,
 {
-    let mut events: Vec<_> = (0..count)
-        .map(|number| event(endpoint, format!(r#"{{"number":{number}}}"#)))
-        .collect();
+    let mut events: Vec<_> =
+        (0..count).map(|number| event(endpoint, format!(r#"{{"number":{number}}}"#))).collect();
     let ids = events.iter().map(|event| event.id).collect();
     fastrand::Rng::with_seed(1).shuffle(&mut events);
     for event in events {
@@ -91,23 +82,11 @@ pub async fn pages_join_without_gap_or_repeat<F: EventsFixture>(fixture: &F) {
             let mut query = everything(endpoint.workspace);
             query.limit = PageSize::new(size).expect("a page size");
             query.order = order;
-            assert_eq!(
-                find_ids(&*store, &query).await,
-                expected,
-                "in pages of {size}"
-            );
+            assert_eq!(find_ids(&*store, &query).await, expected, "in pages of {size}");
             query.contains = Some(needle("number"));
-            assert_eq!(
-                find_ids(&*store, &query).await,
-                expected,
-                "in pages of {size}"
-            );
+            assert_eq!(find_ids(&*store, &query).await, expected, "in pages of {size}");
             query.contains = Some(needle("7}"));
-            assert_eq!(
-                find_ids(&*store, &query).await.len(),
-                6,
-                "in pages of {size}"
-            );
+            assert_eq!(find_ids(&*store, &query).await.len(), 6, "in pages of {size}");
         }
     }
 }
@@ -118,10 +97,7 @@ pub async fn pages_begin_beyond_any_id<F: EventsFixture>(fixture: &F) {
     let store = fixture.open_with(vec![endpoint.clone()]).await;
     let mut ids: Vec<_> = (0..9).map(|_| event(&endpoint, "{}").id).collect();
     for id in ids.iter().skip(1).step_by(2) {
-        let event = NewEvent {
-            id: *id,
-            ..event(&endpoint, "{}")
-        };
+        let event = NewEvent { id: *id, ..event(&endpoint, "{}") };
         store_one(&*store, event).await;
     }
     let stored: Vec<_> = ids.iter().copied().skip(1).step_by(2).collect();
@@ -130,23 +106,10 @@ pub async fn pages_begin_beyond_any_id<F: EventsFixture>(fixture: &F) {
     for beyond in ids {
         let mut query = everything(endpoint.workspace).beyond(beyond);
         let after: Vec<_> = stored.iter().copied().filter(|id| *id > beyond).collect();
-        assert_eq!(
-            find_ids(&*store, &query).await,
-            after,
-            "ascending, beyond {beyond}"
-        );
+        assert_eq!(find_ids(&*store, &query).await, after, "ascending, beyond {beyond}");
         query.order = Order::Descending;
-        let before: Vec<_> = stored
-            .iter()
-            .rev()
-            .copied()
-            .filter(|id| *id < beyond)
-            .collect();
-        assert_eq!(
-            find_ids(&*store, &query).await,
-            before,
-            "descending, beyond {beyond}"
-        );
+        let before: Vec<_> = stored.iter().rev().copied().filter(|id| *id < beyond).collect();
+        assert_eq!(find_ids(&*store, &query).await, before, "descending, beyond {beyond}");
     }
 }
 
@@ -175,10 +138,7 @@ pub async fn pages_join_while_events_are_appended<F: EventsFixture>(fixture: &F)
         // `find_ids` sees to it that no id comes twice: they are strictly sorted.
         let found = find_ids(&*store, &query).await;
         let missing = there.iter().find(|id| !found.contains(id));
-        assert_eq!(
-            missing, None,
-            "an event that was there throughout is missing, {order:?}"
-        );
+        assert_eq!(missing, None, "an event that was there throughout is missing, {order:?}");
     }
     appenders.join_all().await;
 }
@@ -211,16 +171,10 @@ pub async fn every_condition_holds<F: EventsFixture>(fixture: &F) {
     }
     events.sort_by_key(|event| event.id);
     for query in combinations(&one, &other) {
-        let expected: Vec<_> = events
-            .iter()
-            .filter(|event| matches(event, &query))
-            .map(|event| event.id)
-            .collect();
+        let expected: Vec<_> =
+            events.iter().filter(|event| matches(event, &query)).map(|event| event.id).collect();
         let found = find_ids(&*store, &query).await;
-        assert_eq!(
-            found, expected,
-            "left: what is found; right: what matches {query:?}"
-        );
+        assert_eq!(found, expected, "left: what is found; right: what matches {query:?}");
     }
 }
 

@@ -13,11 +13,7 @@ use crate::store::TokenStore;
 /// which, and neither a later claim nor a restart changes it.
 pub async fn one_root_token_is_set_for_good<F: Fixture>(fixture: &F) {
     let store = fixture.open().await;
-    assert_eq!(
-        root_token(&*store).await,
-        None,
-        "an empty store has a root token"
-    );
+    assert_eq!(root_token(&*store).await, None, "an empty store has a root token");
     let mut claims = JoinSet::new();
     let claimed: Vec<_> = (0..32).map(|_| Secret::mint_token().digest()).collect();
     for digest in claimed.clone() {
@@ -26,10 +22,7 @@ pub async fn one_root_token_is_set_for_good<F: Fixture>(fixture: &F) {
     }
     let told: Vec<SecretDigest> = claims.join_all().await;
     let stands = told[0];
-    assert!(
-        claimed.contains(&stands),
-        "the token that stands is none of those that were claimed"
-    );
+    assert!(claimed.contains(&stands), "the token that stands is none of those that were claimed");
     assert!(
         told.iter().all(|digest| *digest == stands),
         "claims at the same time were told different tokens"

@@ -1,0 +1,85 @@
+//! Promises about deletion: what it takes along, and when it is over.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use super::Fixture;
+use super::scene::{
+    LONG, all_ids, append, create, delete, endpoint, endpoint_of, event, everything, find, keyed,
+    look_up, look_up_slug, run, store_one,
+};
+use crate::endpoint::Endpoint;
+use crate::store::{Appended, Created, RunStore};
+
+/// When a deletion returns, the endpoint takes no event, and its events, their runs and its
+/// deduplication keys are gone; those of other endpoints stay. A new endpoint may have the slug,
+/// and begins with no history.
+pub async fn deletion_takes_the_history_along<F: Fixture>(fixture: &F) {
+    let store = fixture.open().await;
+    let endpoint = endpoint();
+    let neighbour = endpoint_of(endpoint.workspace);
+    for made in [&endpoint, &neighbour] {
+        create(&*store, made.clone(), Created::Created).await;
+    }
+    let mut with_run = keyed(event(&endpoint, r#"{"to be":"forgotten"}"#), 1, LONG);
+    with_run.owes = vec![run("enrich")];
+    let gone = store_one(&*store, with_run).await;
+    let stays = store_one(&*store, keyed(event(&neighbour, "{}"), 1, LONG)).await;
+
+    delete(&*store, &endpoint, true).await;
+    let workspace = endpoint.workspace;
+    assert_eq!(look_up(&*store, &workspace, &gone).await, None, "its event is there");
+    assert_eq!(all_ids(&*store, workspace).await, BTreeSet::from([stays]), "left: what is there");
+    let mut of_endpoint = everything(workspace);
+    of_endpoint.endpoint = Some(endpoint.id);
+    assert_eq!(find(&*store, &of_endpoint).await, [], "its events are found by its id");
+    let runs = store.runs(&workspace, &gone).await.expect("runs gives no error");
+    assert_eq!(runs, [], "its runs are there");
+    assert!(
+        matches!(append(&*store, event(&endpoint, "{}")).await, Appended::Fenced(_)),
+        "a deleted endpoint takes events"
+    );
+    delete(&*store, &endpoint, false).await;
+
+    let heir = Endpoint { slug: endpoint.slug.clone(), ..endpoint_of(workspace) };
+    create(&*store, heir.clone(), Created::Created).await;
+    let found = look_up_slug(&*store, &heir.slug).await;
+    assert_eq!(found.as_deref(), Some(&heir), "left: the new endpoint by the slug");
+    of_endpoint.endpoint = Some(heir.id);
+    assert_eq!(find(&*store, &of_endpoint).await, [], "a new endpoint has a history");
+    let first = store_one(&*store, keyed(event(&heir, "{}"), 1, LONG)).await;
+    assert_eq!(all_ids(&*store, workspace).await, BTreeSet::from([first, stays]));
+}
+
+/// While sixteen tasks append, the endpoint is deleted: when the deletion has returned nothing
+/// of it is found, then or later.
+pub async fn deletion_waits_for_appends_under_way<F: Fixture>(fixture: &F) {
+    let store = fixture.open().await;
+    for _ in 0..8 {
+        let endpoint = endpoint();
+        create(&*store, endpoint.clone(), Created::Created).await;
+        let start = Arc::new(Barrier::new(17));
+        let mut appenders = JoinSet::new();
+        for _ in 0..16 {
+            let (store, start, endpoint) =
+                (Arc::clone(&store), Arc::clone(&start), endpoint.clone());
+            appenders.spawn(async move {
+                start.wait().await;
+                while let Appended::Stored = append(&*store, event(&endpoint, "{}")).await {
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        start.wait().await;
+        delete(&*store, &endpoint, true).await;
+        let left = all_ids(&*store, endpoint.workspace).await;
+        assert_eq!(left, BTreeSet::new(), "events are there after the deletion returned");
+        // Each ends with its first event that is fenced.
+        appenders.join_all().await;
+        let left = all_ids(&*store, endpoint.workspace).await;
+        assert_eq!(left, BTreeSet::new(), "events came after the deletion had returned");
+    }
+}
