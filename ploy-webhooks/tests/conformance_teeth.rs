@@ -1,0 +1,131 @@
+//! The conformance suite has teeth: a store that breaks a promise fails the test of that name.
+
+mod saboteur;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ploy_webhooks::conformance::{EventsFixture, Fixture, run};
+use ploy_webhooks::{Endpoint, ManualClock};
+
+use saboteur::{Fault, Saboteur};
+
+/// A store with that fault, by a clock that the test turns.
+#[derive(Debug)]
+struct Sabotaged {
+    fault: Fault,
+    clock: Arc<ManualClock>,
+}
+
+impl Fixture for Sabotaged {
+    type Store = Saboteur;
+
+    async fn open(&self) -> Arc<Saboteur> {
+        Arc::new(Saboteur::new(self.fault, Arc::clone(&self.clock)))
+    }
+
+    async fn reopen(&self, store: Arc<Saboteur>) -> Arc<Saboteur> {
+        match self.fault {
+            Fault::LosesEverything => Fixture::open(self).await,
+            _ => store,
+        }
+    }
+
+    async fn elapse(&self, duration: Duration) {
+        self.clock.advance(duration);
+    }
+}
+
+fn sabotaged(fault: Fault) -> Sabotaged {
+    Sabotaged { fault, clock: Arc::default() }
+}
+
+/// Whether the promise is found to be broken.
+fn is_broken<F>(fixture: F, promise: impl AsyncFnOnce(&F)) -> bool {
+    catch_unwind(AssertUnwindSafe(|| run(async { fixture }, promise))).is_err()
+}
+
+/// One test a line: a store with that fault fails the test of that promise.
+macro_rules! teeth {
+    ($($promise:ident bites $($fault:ident)|+;)*) => {$(
+        #[test]
+        fn $promise() {
+            $(
+                let promise = ploy_webhooks::conformance::$promise;
+                assert!(
+                    is_broken(sabotaged(Fault::$fault), promise),
+                    "{:?} goes unnoticed", Fault::$fault
+                );
+            )+
+            let promise = ploy_webhooks::conformance::$promise;
+            assert!(!is_broken(sabotaged(Fault::Innocent), promise), "an honest store is blamed");
+        }
+    )*};
+}
+
+teeth! {
+    payloads_are_kept_verbatim bites ParsesPayloads | TrimsPayloads | CutsPayloadsAtEscapedNul;
+    what_is_known_of_an_event_is_kept bites ForgetsHeaders | ForgetsSources;
+    an_unknown_event_is_none bites InventsEvents;
+    a_refused_event_does_not_harm_its_neighbours bites BatchesShareAFate;
+    stale_revisions_are_fenced bites IgnoresTheFence | ComparesTheFenceByOrder;
+    a_fence_does_not_reach_into_another_workspace bites FencesAcrossWorkspaces;
+    a_repeat_gets_the_id_of_the_first bites StoresRepeats;
+    of_simultaneous_repeats_one_is_stored bites LooksForRepeatsBeforeTheCommit;
+    a_deduplication_window_ends bites WindowsNeverEnd;
+    repeats_do_not_extend_the_window bites RepeatsExtendTheWindow;
+    deduplication_keys_are_apart bites OneKeyForAllEndpoints;
+    the_fence_comes_before_the_key bites LooksForRepeatsBeforeTheCommit;
+    search_sees_every_event_that_was_stored bites FindsLate;
+    events_are_sorted_by_id bites SortsByArrival;
+    pages_join_without_gap_or_repeat bites RepeatsTheLastOfAPage | SkipsOneBetweenPages;
+    pages_begin_beyond_any_id bites BeginsWithWhatItShouldBeBeyond;
+    pages_join_while_events_are_appended bites RepeatsTheLastOfAPage | SkipsOneBetweenPages;
+    every_condition_holds bites TimesHaveTheirEnd | IgnoresTheType;
+    needles_are_literals bites TakesNeedlesForPatterns;
+    needles_ignore_case bites MindsCase;
+    needles_of_every_length_are_found bites NeedsThreeCharacters;
+    needles_are_found_in_large_payloads bites SearchesTheBeginOfPayloads;
+    events_stay_in_their_workspace bites ShowsEventsToAnybody;
+    stored_events_survive_a_restart bites LosesEverything;
+    deduplication_keys_survive_a_restart bites LosesEverything;
+    owed_runs_are_stored_with_their_event bites ForgetsRuns;
+    a_change_fences_the_state_before bites IgnoresTheFence;
+    changes_wait_for_appends_under_way bites IgnoresTheFence | ChecksTheFenceBeforeTheCommit;
+    changes_are_not_starved_by_appends bites ChangesNeverReturn;
+    endpoints_are_kept_whole bites ForgetsNewKeys;
+    slugs_and_ids_belong_to_one_endpoint bites SaysCreatedToAll;
+    look_up_sees_every_change_that_returned bites CachesLookUps;
+    of_simultaneous_changes_one_wins bites EveryChangeWins;
+    a_change_of_another_revision_is_a_conflict bites EveryChangeWins;
+    lists_of_endpoints_join_without_gap_or_repeat bites SortsByArrival;
+    deletion_takes_the_history_along bites KeepsTheHistoryOfDeleted;
+    deletion_waits_for_appends_under_way bites DeletesOnlyWhatItSees;
+    endpoints_stay_in_their_workspace bites ChangesEndpointsOfAnybody;
+    changes_survive_a_restart bites LosesEverything;
+    one_root_token_is_set_for_good bites TheLastRootTokenWins;
+    any_sequence_of_calls_does_as_the_model
+        bites IgnoresTheFence | StoresRepeats | SkipsOneBetweenPages | ForgetsRuns;
+}
+
+/// A store of events that has runs, or drops them.
+struct WithRuns;
+
+impl EventsFixture for WithRuns {
+    type Store = Saboteur;
+
+    async fn open_with(&self, endpoints: Vec<Endpoint>) -> Arc<Saboteur> {
+        sabotaged(Fault::ForgetsRuns).open_with(endpoints).await
+    }
+
+    async fn reopen(&self, store: Arc<Saboteur>) -> Arc<Saboteur> {
+        store
+    }
+}
+
+#[test]
+fn owed_runs_are_not_dropped() {
+    let promise = ploy_webhooks::conformance::owed_runs_are_not_dropped;
+    assert!(is_broken(WithRuns, promise));
+}
