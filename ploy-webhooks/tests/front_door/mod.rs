@@ -1,0 +1,61 @@
+//! An intake with one endpoint, through its public interface.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use ploy_webhooks::ingest::{Accepted, Delivery, Refusal};
+use ploy_webhooks::store::{EndpointStore, EventQuery, EventStore, MemoryStore};
+use ploy_webhooks::{
+    Auth, Clock, Endpoint, EndpointConfig, EndpointId, EventId, Ingest, Secret, Slug, SystemClock,
+    WorkspaceId,
+};
+use std::sync::Arc;
+
+/// One endpoint and its key.
+#[derive(Debug)]
+pub(crate) struct FrontDoor {
+    store: Arc<MemoryStore>,
+    ingest: Ingest<Arc<MemoryStore>, Arc<MemoryStore>>,
+    slug: Slug,
+    headers: HeaderMap,
+}
+
+impl FrontDoor {
+    pub(crate) async fn open() -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let (key, slug, now) = (Secret::mint_api_key(), Slug::mint(), SystemClock.now());
+        let endpoint = Endpoint::new(
+            EndpointId::mint(now),
+            WorkspaceId::DEFAULT,
+            slug.clone(),
+            now,
+            Auth::api_key(key.digest()),
+            EndpointConfig::default(),
+        );
+        let _created = store.create(endpoint).await.expect("memory has room");
+        let bearer = HeaderValue::try_from(format!("Bearer {}", key.expose()));
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", bearer.expect("a key is a header value"));
+        Self { ingest: Ingest::new(Arc::clone(&store), Arc::clone(&store)), store, slug, headers }
+    }
+
+    pub(crate) async fn submit(&self, body: &[u8]) -> Result<Accepted, Refusal> {
+        let delivery = Delivery {
+            slug: self.slug.as_str(),
+            headers: &self.headers,
+            source: None,
+            payload: Bytes::copy_from_slice(body),
+        };
+        self.ingest.submit(delivery).await
+    }
+
+    pub(crate) async fn payload(&self, id: EventId) -> Bytes {
+        let found = self.store.event(&WorkspaceId::DEFAULT, &id).await;
+        let found = found.expect("memory answers");
+        found.expect("an accepted event is there").payload
+    }
+
+    pub(crate) async fn count(&self) -> usize {
+        let found = self.store.search(&EventQuery::all(WorkspaceId::DEFAULT)).await;
+        found.expect("memory answers").items.len()
+    }
+}
