@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use super::Refusal;
 use super::service::Sender;
 use crate::clock::Timestamp;
 use crate::endpoint::{DedupBy, DedupRule, Endpoint, EventTypeSource};
@@ -13,6 +12,10 @@ use crate::id::{EventId, RunId};
 use crate::pointer;
 use crate::run::{NewRun, RetryPolicy};
 
+/// The endpoint wants a deduplication key, and the request has none. The payload is handed back.
+#[derive(Debug)]
+pub(super) struct KeyMissing(pub(super) Bytes);
+
 /// The event that a checked request is, by the endpoint state it was checked against.
 pub(super) fn event(
     endpoint: &Endpoint,
@@ -20,10 +23,14 @@ pub(super) fn event(
     kept_headers: &[http::HeaderName],
     payload: Bytes,
     now: Timestamp,
-) -> Result<NewEvent, Refusal> {
+) -> Result<NewEvent, KeyMissing> {
     let text = std::str::from_utf8(&payload).expect("the JSON check has found text");
     let event_type = endpoint.config.event_type.as_ref();
-    let dedup = endpoint.config.dedup.as_ref();
+    let rule = endpoint.config.dedup.as_ref();
+    let dedup = rule.and_then(|rule| dedup(rule, endpoint, sender.headers, text));
+    if dedup.is_none() && rule.is_some_and(|rule| rule.required) {
+        return Err(KeyMissing(payload));
+    }
     Ok(NewEvent {
         id: EventId::mint(now),
         workspace: endpoint.workspace,
@@ -34,10 +41,7 @@ pub(super) fn event(
             endpoint: endpoint.id,
             checked_at: endpoint.revision,
         }),
-        dedup: match dedup {
-            Some(rule) => self::dedup(rule, endpoint, sender.headers, text)?,
-            None => None,
-        },
+        dedup,
         owes: owes(endpoint, now),
         payload,
     })
@@ -56,7 +60,7 @@ fn dedup(
     endpoint: &Endpoint,
     headers: &HeaderMap,
     payload: &str,
-) -> Result<Option<Dedup>, Refusal> {
+) -> Option<Dedup> {
     let key = match &rule.by {
         DedupBy::Header(name) => headers
             .get(name)
@@ -67,14 +71,10 @@ fn dedup(
         }
         DedupBy::Body => Some(hash([payload.as_bytes()], endpoint)),
     };
-    match key {
-        Some(key) => Ok(Some(Dedup {
-            key,
-            window: rule.window,
-        })),
-        None if rule.required => Err(Refusal::DedupKeyMissing),
-        None => Ok(None),
-    }
+    key.map(|key| Dedup {
+        key,
+        window: rule.window,
+    })
 }
 
 /// A value as a part of a key: a string by what it says, however it is escaped; anything else

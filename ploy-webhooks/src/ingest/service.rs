@@ -187,10 +187,20 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
 
     /// The rest of the table.
     async fn take(&self, sender: Sender<'_>, body: impl Body) -> Result<Accepted, Refusal> {
-        let endpoint = self.admit(sender).await?;
+        let mut endpoint = self.admit(sender).await?;
         self.check_rate(&endpoint).await?;
-        let (payload, _reservation) = self.read(body, &endpoint).await?;
-        check::json::check(&payload)?;
+        if body.size_hint().lower() > self.body_bytes_max(&endpoint)
+            && let Some(changed) = self.changed(&endpoint, sender).await?
+        {
+            endpoint = changed;
+        }
+        let (payload, _reservation) = match self.read_object(body, &endpoint).await {
+            Ok(read) => read,
+            Err(refusal) => {
+                self.changed(&endpoint, sender).await?;
+                return Err(refusal);
+            }
+        };
         self.append(endpoint, sender, payload).await
     }
 
@@ -219,6 +229,21 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
         Ok(endpoint)
     }
 
+    /// The endpoint as it is now, if that is not how it was seen: asked before a sender is
+    /// refused by what may be old. A store that cannot tell changes nothing.
+    async fn changed(
+        &self,
+        seen: &Endpoint,
+        sender: Sender<'_>,
+    ) -> Result<Option<Arc<Endpoint>>, Refusal> {
+        match self.admit_afresh(sender).await {
+            Ok(now) if (now.id, now.revision) == (seen.id, seen.revision) => Ok(None),
+            Ok(now) => Ok(Some(now)),
+            Err(Refusal::Unavailable { .. }) => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
     fn check_sender(&self, endpoint: &Endpoint, sender: Sender<'_>) -> Result<(), Refusal> {
         check::address::check(endpoint, sender.source)?;
         check::credential::check(endpoint, sender.headers, self.clock.now())?;
@@ -232,7 +257,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
         }
     }
 
-    async fn read(
+    async fn read_object(
         &self,
         body: impl Body,
         endpoint: &Endpoint,
@@ -241,12 +266,13 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
             bytes_max: self.body_bytes_max(endpoint),
             timeout: self.settings.body_timeout,
         };
-        body::read(body, allowance, &self.budget)
-            .await
-            .map_err(|fault| match fault {
-                body::Fault::Refused(refusal) => refusal,
-                body::Fault::OutOfBudget => self.unavailable(Outage::BodiesInFlight),
-            })
+        let read = body::read(body, allowance, &self.budget).await;
+        let read = read.map_err(|fault| match fault {
+            body::Fault::Refused(refusal) => refusal,
+            body::Fault::OutOfBudget => self.unavailable(Outage::BodiesInFlight),
+        })?;
+        check::json::check(&read.0)?;
+        Ok(read)
     }
 
     fn body_bytes_max(&self, endpoint: &Endpoint) -> u64 {
@@ -266,7 +292,15 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
         for _ in 0..ROUNDS {
             let kept_headers = &self.settings.kept_headers;
             let now = self.clock.now();
-            let event = compose::event(&endpoint, &sender, kept_headers, payload, now)?;
+            let event = match compose::event(&endpoint, &sender, kept_headers, payload, now) {
+                Ok(event) => event,
+                Err(compose::KeyMissing(back)) => {
+                    payload = back;
+                    let changed = self.changed(&endpoint, sender).await?;
+                    endpoint = changed.ok_or(Refusal::DedupKeyMissing)?;
+                    continue;
+                }
+            };
             let id = event.id;
             match in_time(self.settings.append_timeout, self.events.append(event)).await {
                 Some(Ok(Appended::Stored)) => {
