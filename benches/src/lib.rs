@@ -1,1 +1,18 @@
-//! To come.
+//! What the project measures itself by. How to run each, and what its numbers mean, stands in
+//! `BENCHMARKING.md`.
+//!
+//! - [`http`]: servers over loopback, each beside a bare handler in the same run. Made of
+//!   [`load`] (who sends), [`server`] (who is sent to), [`cpu`] (cores and what they cost) and
+//!   [`report`] (what came of it).
+//! - [`pipeline`]: the intake in process, beside the parts that it cannot do without.
+//! - [`search`]: looking for a rare text among many events, at rest and during ingest.
+//! - [`payload`]: the bodies that all of them send.
+
+pub mod cpu;
+pub mod http;
+pub mod load;
+pub mod payload;
+pub mod pipeline;
+pub mod report;
+pub mod search;
+pub mod server;

@@ -1,0 +1,177 @@
+//! What came of a run over HTTP: medians of rounds, and each as a ratio to the bare handler's.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::load::Measured;
+use crate::server::Kind;
+
+/// What a whole run measured. Serialises to what `--json` prints.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// How many connections there were at once.
+    pub connections: usize,
+    /// The size of each payload in bytes.
+    pub payload_bytes: usize,
+    /// Each server.
+    pub servers: Vec<ServerReport>,
+}
+
+/// What was measured of one server.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ServerReport {
+    /// Which.
+    pub kind: Kind,
+    /// The median of each figure over the rounds.
+    pub median: Figures,
+    /// The median over the rounds of each figure by the bare handler's of the same round.
+    pub ratio_to_bare: Option<Figures>,
+    /// Every round, in order.
+    pub rounds: Vec<Figures>,
+}
+
+/// The figures of one round, or their ratios.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Figures {
+    /// Answers 202 a second.
+    pub requests_per_second: f64,
+    /// The median latency, in microseconds.
+    pub p50_us: f64,
+    /// The latency that one request in a hundred exceeds, in microseconds.
+    pub p99_us: f64,
+    /// CPU time of the server a request, in the kernel too, in microseconds.
+    pub server_cpu_us: f64,
+    /// How much of the time the server was running, 1 being one core.
+    pub server_busy: f64,
+    /// How much of the time the load was running. Near 1, the load is what was measured, and
+    /// only the CPU a request says something about the server.
+    pub load_busy: f64,
+}
+
+/// The CPU time that a round took of each side.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a pair with names")]
+pub struct CpuUsed {
+    /// The server's.
+    pub server: Duration,
+    /// The load's.
+    pub load: Duration,
+}
+
+impl Figures {
+    /// The figures of one round.
+    #[must_use]
+    pub fn new(measured: &Measured, cpu: CpuUsed) -> Self {
+        let requests = measured.requests as f64;
+        let seconds = measured.elapsed.as_secs_f64();
+        let quantile = |quantile| measured.latency.value_at_quantile(quantile) as f64 / 1e3;
+        Self {
+            requests_per_second: requests / seconds,
+            p50_us: quantile(0.5),
+            p99_us: quantile(0.99),
+            server_cpu_us: cpu.server.as_secs_f64() * 1e6 / requests,
+            server_busy: cpu.server.as_secs_f64() / seconds,
+            load_busy: cpu.load.as_secs_f64() / seconds,
+        }
+    }
+
+    fn by(self, base: Self) -> Self {
+        self.zip(base, |figure, base| figure / base)
+    }
+
+    fn zip(self, other: Self, with: impl Fn(f64, f64) -> f64) -> Self {
+        Self {
+            requests_per_second: with(self.requests_per_second, other.requests_per_second),
+            p50_us: with(self.p50_us, other.p50_us),
+            p99_us: with(self.p99_us, other.p99_us),
+            server_cpu_us: with(self.server_cpu_us, other.server_cpu_us),
+            server_busy: with(self.server_busy, other.server_busy),
+            load_busy: with(self.load_busy, other.load_busy),
+        }
+    }
+
+    fn median_of(rounds: &[Self]) -> Self {
+        let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
+        Self {
+            requests_per_second: of(|round| round.requests_per_second),
+            p50_us: of(|round| round.p50_us),
+            p99_us: of(|round| round.p99_us),
+            server_cpu_us: of(|round| round.server_cpu_us),
+            server_busy: of(|round| round.server_busy),
+            load_busy: of(|round| round.load_busy),
+        }
+    }
+}
+
+impl ServerReport {
+    /// A server's rounds, beside the bare handler's in the same run, if there were any.
+    #[must_use]
+    pub fn new(kind: Kind, rounds: Vec<Figures>, bare: Option<&[Figures]>) -> Self {
+        let ratios = |bare: &[Figures]| {
+            let pairs = rounds.iter().zip(bare);
+            pairs.map(|(round, bare)| round.by(*bare)).collect::<Vec<_>>()
+        };
+        Self {
+            kind,
+            median: Figures::median_of(&rounds),
+            ratio_to_bare: bare.map(|bare| Figures::median_of(&ratios(bare))),
+            rounds,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connections, payload_bytes, servers } = self;
+        writeln!(
+            f,
+            "{connections} connections, {payload_bytes} B; medians of rounds, and (×) by the bare handler's"
+        )?;
+        writeln!(
+            f,
+            "{:<8} {:>18} {:>16} {:>16} {:>18} {:>12} {:>10}",
+            "server",
+            "requests/s",
+            "p50 µs",
+            "p99 µs",
+            "CPU µs/request",
+            "server busy",
+            "load busy"
+        )?;
+        for server in servers {
+            let (median, ratio) = (server.median, server.ratio_to_bare);
+            let cell = |figure: fn(&Figures) -> f64, digits: usize| match &ratio {
+                Some(ratio) => format!("{:.digits$} ({:.2}×)", figure(&median), figure(ratio)),
+                None => format!("{:.digits$}", figure(&median)),
+            };
+            writeln!(
+                f,
+                "{:<8} {:>18} {:>16} {:>16} {:>18} {:>12.2} {:>10.2}",
+                server.kind,
+                cell(|figures| figures.requests_per_second, 0),
+                cell(|figures| figures.p50_us, 0),
+                cell(|figures| figures.p99_us, 0),
+                cell(|figures| figures.server_cpu_us, 2),
+                median.server_busy,
+                median.load_busy,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The middle one; of an even number, the upper one of the middle.
+///
+/// # Panics
+///
+/// When there is none.
+#[must_use]
+pub fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
