@@ -1,1 +1,11 @@
-//! To come.
+#![doc = include_str!("../README.md")]
+
+pub mod api;
+pub mod store;
+
+mod cli;
+mod config;
+mod log;
+mod serve;
+
+pub use cli::run;

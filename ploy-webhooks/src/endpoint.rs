@@ -52,15 +52,7 @@ impl Endpoint {
         auth: Auth,
         config: EndpointConfig,
     ) -> Self {
-        Self {
-            id,
-            workspace,
-            slug,
-            revision: Revision::FIRST,
-            created_at,
-            auth,
-            config,
-        }
+        Self { id, workspace, slug, revision: Revision::FIRST, created_at, auth, config }
     }
 }
 
@@ -87,10 +79,7 @@ pub struct EndpointConfig {
 /// Whether an endpoint takes events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "an endpoint takes events or does not"
-)]
+#[expect(clippy::exhaustive_enums, reason = "an endpoint takes events or does not")]
 pub enum Status {
     /// Events are accepted.
     #[default]
@@ -150,10 +139,8 @@ impl Slug {
         const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         let mut random = [0; 20];
         getrandom::fill(&mut random).expect("the operating system gives random bytes");
-        let text: String = random
-            .iter()
-            .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
-            .collect();
+        let text: String =
+            random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
         Self(text.into())
     }
 
@@ -165,9 +152,7 @@ impl Slug {
 
     pub(crate) fn is_valid(text: &str) -> bool {
         (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
     }
 }
 
@@ -175,11 +160,7 @@ impl FromStr for Slug {
     type Err = ParseSlugError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if Self::is_valid(text) {
-            Ok(Self(text.into()))
-        } else {
-            Err(ParseSlugError)
-        }
+        if Self::is_valid(text) { Ok(Self(text.into())) } else { Err(ParseSlugError) }
     }
 }
 
@@ -217,21 +198,13 @@ impl Auth {
     /// One API key without an end.
     #[must_use]
     pub fn api_key(digest: SecretDigest) -> Self {
-        Self::ApiKey {
-            keys: vec![KeyDigest {
-                digest,
-                expires_at: None,
-            }],
-        }
+        Self::ApiKey { keys: vec![KeyDigest { digest, expires_at: None }] }
     }
 }
 
 /// One valid API key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "stores and apps build it from its two parts"
-)]
+#[expect(clippy::exhaustive_structs, reason = "stores and apps build it from its two parts")]
 pub struct KeyDigest {
     /// SHA-256 of the key.
     pub digest: SecretDigest,
@@ -329,11 +302,7 @@ impl DedupRule {
     /// A rule that remembers for a day and keeps deliveries without a key.
     #[must_use]
     pub const fn new(by: DedupBy) -> Self {
-        Self {
-            by,
-            window: Self::WINDOW_DEFAULT,
-            required: false,
-        }
+        Self { by, window: Self::WINDOW_DEFAULT, required: false }
     }
 }
 
@@ -395,15 +364,9 @@ impl<'de> Deserialize<'de> for DedupRule {
         }
         let window = Duration::from_secs(form.window_seconds);
         if window.is_zero() || window > Self::WINDOW_MAX {
-            return Err(D::Error::custom(
-                "`window_seconds` is 1 to 2592000 (30 days)",
-            ));
+            return Err(D::Error::custom("`window_seconds` is 1 to 2592000 (30 days)"));
         }
-        Ok(Self {
-            by,
-            window,
-            required: form.required,
-        })
+        Ok(Self { by, window, required: form.required })
     }
 }
 

@@ -63,10 +63,7 @@ impl NewEvent {
 /// The endpoint state that an event was checked against. A store refuses the event when the
 /// endpoint is no longer in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever appends an event builds it from its parts"
-)]
+#[expect(clippy::exhaustive_structs, reason = "whoever appends an event builds it from its parts")]
 pub struct Fence {
     /// The endpoint that took the event.
     pub endpoint: EndpointId,
@@ -76,10 +73,7 @@ pub struct Fence {
 
 /// By what the repeats of an event are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever appends an event builds it from its parts"
-)]
+#[expect(clippy::exhaustive_structs, reason = "whoever appends an event builds it from its parts")]
 pub struct Dedup {
     /// The same for every repeat, and for nothing else.
     pub key: DedupKey,
@@ -107,10 +101,7 @@ impl DedupKey {
 
 /// An event as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "every store builds it from its parts"
-)]
+#[expect(clippy::exhaustive_structs, reason = "every store builds it from its parts")]
 pub struct Event {
     /// Its name; its time is when it was received.
     pub id: EventId,
@@ -138,10 +129,7 @@ impl Event {
 
 /// An event without what makes it large.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "every store builds it from its parts"
-)]
+#[expect(clippy::exhaustive_structs, reason = "every store builds it from its parts")]
 pub struct EventSummary {
     /// Its name; its time is when it was received.
     pub id: EventId,
@@ -286,9 +274,8 @@ impl KeptHeaders {
     /// The headers that a store has kept; `None` where the bytes are not such lines.
     #[must_use]
     pub fn from_lines(lines: &[u8]) -> Option<Self> {
-        let are_lines = lines
-            .split_inclusive(|&byte| byte == b'\n')
-            .all(|line| header_line(line).is_some());
+        let are_lines =
+            lines.split_inclusive(|&byte| byte == b'\n').all(|line| header_line(line).is_some());
         are_lines.then(|| Self(lines.into()))
     }
 }
@@ -304,23 +291,11 @@ fn header_line(line: &[u8]) -> Option<(&str, &[u8])> {
 /// Whether the header is one that carries a secret: never kept, shown or keyed by.
 pub(crate) fn holds_a_secret(name: &HeaderName) -> bool {
     use http::header;
-    [
-        header::AUTHORIZATION,
-        header::PROXY_AUTHORIZATION,
-        header::COOKIE,
-        header::SET_COOKIE,
-    ]
-    .contains(name)
-        || [
-            "signature",
-            "secret",
-            "token",
-            "api-key",
-            "apikey",
-            "password",
-        ]
-        .iter()
-        .any(|word| name.as_str().contains(word))
+    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, header::SET_COOKIE]
+        .contains(name)
+        || ["signature", "secret", "token", "api-key", "apikey", "password"]
+            .iter()
+            .any(|word| name.as_str().contains(word))
 }
 
 #[cfg(test)]
@@ -341,12 +316,7 @@ mod tests {
 
     #[test]
     fn names_that_carry_secrets_are_known() {
-        for name in [
-            "authorization",
-            "cookie",
-            "x-hub-signature-256",
-            "x-gitlab-token",
-        ] {
+        for name in ["authorization", "cookie", "x-hub-signature-256", "x-gitlab-token"] {
             assert!(holds_a_secret(&HeaderName::from_static(name)), "{name}");
         }
         assert!(!holds_a_secret(&HeaderName::from_static("user-agent")));

@@ -137,9 +137,7 @@ fn uuid_v7(now: Timestamp) -> [u8; 16] {
     let floor = now.as_millis() << 12;
     let next = |last: u64| floor.max(last + 1);
     let last = LAST
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
-            Some(next(last))
-        })
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)))
         .unwrap_or_else(|last| last);
     let (millis, counter) = (next(last) >> 12, next(last) & 0xfff);
     let high = (millis << 16) | 0x7000 | counter;
@@ -208,10 +206,7 @@ mod tests {
     fn known_text() {
         let id = EventId::from_bytes([0xff; 16]);
         assert_eq!(id.to_string(), "evt_7zzzzzzzzzzzzzzzzzzzzzzzzz");
-        assert_eq!(
-            WorkspaceId::DEFAULT.to_string(),
-            "ws_00000000000000000000000000"
-        );
+        assert_eq!(WorkspaceId::DEFAULT.to_string(), "ws_00000000000000000000000000");
     }
 
     #[test]

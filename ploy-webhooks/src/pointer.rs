@@ -36,8 +36,7 @@ impl JsonPointer {
     #[must_use]
     pub fn follow<'json>(&self, json: &'json str) -> Option<&'json str> {
         let (first, rest) = self.tokens.split_first()?;
-        rest.iter()
-            .try_fold(child(json, first)?, |json, token| child(json, token))
+        rest.iter().try_fold(child(json, first)?, |json, token| child(json, token))
     }
 }
 
@@ -46,18 +45,12 @@ impl FromStr for JsonPointer {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let path = text.strip_prefix('/').ok_or(ParsePointerError)?;
-        let tokens: Vec<_> = path
-            .split('/')
-            .map(unescape)
-            .collect::<Option<_>>()
-            .ok_or(ParsePointerError)?;
+        let tokens: Vec<_> =
+            path.split('/').map(unescape).collect::<Option<_>>().ok_or(ParsePointerError)?;
         if text.len() > Self::BYTES_MAX || tokens.len() > Self::TOKENS_MAX {
             return Err(ParsePointerError);
         }
-        Ok(Self {
-            text: text.to_owned(),
-            tokens,
-        })
+        Ok(Self { text: text.to_owned(), tokens })
     }
 }
 
@@ -110,11 +103,7 @@ fn unescape(token: &str) -> Option<String> {
 
 fn child<'json>(json: &'json str, token: &str) -> Option<&'json str> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    deserializer
-        .deserialize_any(Child { token })
-        .ok()
-        .flatten()
-        .map(RawValue::get)
+    deserializer.deserialize_any(Child { token }).ok().flatten().map(RawValue::get)
 }
 
 /// Takes one child out of an object or an array and skips the others.
@@ -210,11 +199,7 @@ mod tests {
     fn what_is_not_a_pointer_is_refused() {
         let long = "/a".repeat(17);
         for text in ["", "a", "/~", "/~2", "#/a", &long] {
-            assert_eq!(
-                text.parse::<JsonPointer>(),
-                Err(ParsePointerError),
-                "{text}"
-            );
+            assert_eq!(text.parse::<JsonPointer>(), Err(ParsePointerError), "{text}");
         }
     }
 

@@ -42,10 +42,7 @@ impl Default for RetryPolicy {
 
 /// A run that an event is about to owe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever appends an event builds it from its parts"
-)]
+#[expect(clippy::exhaustive_structs, reason = "whoever appends an event builds it from its parts")]
 pub struct NewRun {
     /// Its name, for good: what a runner is idempotent with.
     pub id: RunId,
@@ -82,13 +79,7 @@ impl Run {
         trigger: Trigger,
         created_at: Timestamp,
     ) -> Self {
-        Self {
-            id,
-            event,
-            trigger,
-            state: RunState::Queued,
-            created_at,
-        }
+        Self { id, event, trigger, state: RunState::Queued, created_at }
     }
 }
 

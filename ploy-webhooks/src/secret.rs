@@ -195,11 +195,7 @@ mod tests {
         let key = Secret::mint_api_key();
         for place in 0..key.expose().len() {
             let mut text = key.expose().to_owned();
-            let other = if text.as_bytes()[place] == b'a' {
-                "b"
-            } else {
-                "a"
-            };
+            let other = if text.as_bytes()[place] == b'a' { "b" } else { "a" };
             text.replace_range(place..=place, other);
             assert!(!Secret::is_well_formed(&text), "place {place}");
         }

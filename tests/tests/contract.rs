@@ -170,7 +170,12 @@ fn a_declared_length_over_the_limit_is_413_before_a_byte_is_sent() {
             .head();
         let mut connection = server.connect();
         connection.write(&head).expect("the head is sent");
-        assert_refused(&connection.answer("POST").expect("it answers"), 413, "payload_too_large", "");
+        assert_refused(
+            &connection.answer("POST").expect("it answers"),
+            413,
+            "payload_too_large",
+            "",
+        );
     });
 }
 
@@ -181,7 +186,10 @@ fn an_endpoint_that_is_not_there_is_404() {
         let slug = endpoint.path.rsplit('/').next().expect("a slug").to_owned();
         let encoded = format!("%{:02x}{}", slug.as_bytes()[0], &slug[1..]);
         let deleted = server.endpoint(&json!({}));
-        assert_eq!(server.manage("DELETE", &format!("/endpoints/{}", deleted.id), None).status, 204);
+        assert_eq!(
+            server.manage("DELETE", &format!("/endpoints/{}", deleted.id), None).status,
+            204
+        );
         for path in [
             "/api/v1/webhook/no-such-endpoint".to_owned(),
             deleted.path.clone(),
@@ -243,7 +251,8 @@ fn whoever_is_not_the_sender_is_401() {
             assert!(!answer.string("detail").contains(key), "the key is echoed");
         }
         for scheme in ["bearer", "BEARER", "BeArEr"] {
-            let answer = send(server, &request().header("Authorization", &format!("{scheme} {key}")));
+            let answer =
+                send(server, &request().header("Authorization", &format!("{scheme} {key}")));
             assert_accepted(&answer, scheme);
         }
     });
@@ -274,9 +283,8 @@ fn over_the_rate_is_429_for_the_sender_alone() {
             assert_refused(&send(server, &stranger), 401, "unauthorized", "spends nothing");
         }
         let mut connection = server.connect();
-        let answers: Vec<_> = (0..5)
-            .map(|_| connection.send(&endpoint.event("{}")).expect("an answer"))
-            .collect();
+        let answers: Vec<_> =
+            (0..5).map(|_| connection.send(&endpoint.event("{}")).expect("an answer")).collect();
         for answer in &answers[..3] {
             assert_accepted(answer, "within the burst");
         }
@@ -361,7 +369,11 @@ fn unusual_objects_are_kept_byte_for_byte() {
             let id = assert_accepted(&answer, &object[..object.len().min(80)]);
             let kept = server.manage("GET", &format!("/events/{id}/payload"), None);
             assert_eq!(kept.status, 200);
-            assert!(kept.body == object.as_bytes(), "not verbatim: {}", &object[..object.len().min(80)]);
+            assert!(
+                kept.body == object.as_bytes(),
+                "not verbatim: {}",
+                &object[..object.len().min(80)]
+            );
         }
     });
 }
@@ -370,7 +382,11 @@ fn unusual_objects_are_kept_byte_for_byte() {
 fn a_repeat_is_202_with_the_first_id() {
     on_each_store(&[], |server| {
         let rules: [(Value, &str, &str); 3] = [
-            (json!({"header": "Idempotency-Key", "window_seconds": 60}), r#"{"x":1}"#, r#"{"x":2}"#),
+            (
+                json!({"header": "Idempotency-Key", "window_seconds": 60}),
+                r#"{"x":1}"#,
+                r#"{"x":2}"#,
+            ),
             (json!({"pointers": ["/a", "/b/0"]}), r#"{"a":1,"b":[2],"c":3}"#, r#"{"b":[2],"a":1}"#),
             (json!({"body": true}), r#"{"same":1}"#, r#"{"same":1}"#),
         ];
@@ -429,9 +445,7 @@ fn the_first_fault_of_several_is_the_answer() {
         );
         let wrong = |method: &str, path: &str| Request::new(method, path);
         let huge = (LIMIT + 1).to_string();
-        let head = |path: &str| {
-            wrong("POST", path).header("Content-Type", "application/json")
-        };
+        let head = |path: &str| wrong("POST", path).header("Content-Type", "application/json");
         let cases = [
             (wrong("PUT", "/api/v1/webhook/none").body("x"), 405),
             (wrong("POST", "/api/v1/webhook/none").body("x"), 415),

@@ -17,11 +17,7 @@ const TRIES: usize = 5;
 
 /// Makes the change under load, some times; after it has returned, every request that is begun
 /// must be answered as `refused` says.
-fn under_load(
-    store: Store<'_>,
-    change: impl Fn(&Server, &Endpoint) -> Answer,
-    refused: &[u16],
-) {
+fn under_load(store: Store<'_>, change: impl Fn(&Server, &Endpoint) -> Answer, refused: &[u16]) {
     let server = Server::start(PROGRAM, store, &[]);
     let mut durations = Vec::new();
     for _ in 0..TRIES {

@@ -14,18 +14,12 @@ impl Budget {
     const SMALL: u64 = 64 << 10;
 
     pub(super) const fn new(bytes_max: u64) -> Self {
-        Self {
-            bytes_max,
-            held: AtomicU64::new(0),
-        }
+        Self { bytes_max, held: AtomicU64::new(0) }
     }
 
     /// A reservation of nothing, to be grown.
     pub(super) const fn reserve_none(&self) -> Reservation<'_> {
-        Reservation {
-            budget: self,
-            bytes: 0,
-        }
+        Reservation { budget: self, bytes: 0 }
     }
 }
 

@@ -20,11 +20,7 @@ pub(super) struct EndpointCache<K> {
 
 impl<K: KeyStore> EndpointCache<K> {
     pub(super) fn new(keys: K, endpoints_max: usize) -> Self {
-        Self {
-            keys,
-            endpoints_max,
-            endpoints: HashMap::new(),
-        }
+        Self { keys, endpoints_max, endpoints: HashMap::new() }
     }
 
     /// The endpoint as it was seen last, if it was.
@@ -66,11 +62,7 @@ impl<K: KeyStore> EndpointCache<K> {
         endpoints.update_or_insert(
             slug,
             |known| {
-                if is_newer(known) {
-                    known.clone()
-                } else {
-                    endpoint.clone()
-                }
+                if is_newer(known) { known.clone() } else { endpoint.clone() }
             },
             endpoint.clone(),
         );

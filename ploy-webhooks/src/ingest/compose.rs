@@ -37,10 +37,7 @@ pub(super) fn event(
         event_type: event_type.and_then(|from| self::event_type(from, sender.headers, text)),
         headers: KeptHeaders::select(sender.headers, kept_headers),
         source: sender.source,
-        fence: Some(Fence {
-            endpoint: endpoint.id,
-            checked_at: endpoint.revision,
-        }),
+        fence: Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision }),
         dedup,
         owes: owes(endpoint, now),
         payload,
@@ -62,19 +59,14 @@ fn dedup(
     payload: &str,
 ) -> Option<Dedup> {
     let key = match &rule.by {
-        DedupBy::Header(name) => headers
-            .get(name)
-            .map(|value| hash([value.as_bytes()], endpoint)),
+        DedupBy::Header(name) => headers.get(name).map(|value| hash([value.as_bytes()], endpoint)),
         DedupBy::Pointers(paths) => {
             let values: Option<Vec<_>> = paths.iter().map(|path| value(path, payload)).collect();
             values.map(|values| hash(values.iter().map(String::as_bytes), endpoint))
         }
         DedupBy::Body => Some(hash([payload.as_bytes()], endpoint)),
     };
-    key.map(|key| Dedup {
-        key,
-        window: rule.window,
-    })
+    key.map(|key| Dedup { key, window: rule.window })
 }
 
 /// A value as a part of a key: a string by what it says, however it is escaped; anything else
@@ -105,11 +97,5 @@ fn owes(endpoint: &Endpoint, now: Timestamp) -> Vec<NewRun> {
         retry: RetryPolicy::default(),
         delay: std::time::Duration::ZERO,
     };
-    endpoint
-        .config
-        .trigger
-        .as_ref()
-        .map(run)
-        .into_iter()
-        .collect()
+    endpoint.config.trigger.as_ref().map(run).into_iter().collect()
 }

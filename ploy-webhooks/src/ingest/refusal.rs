@@ -254,10 +254,7 @@ impl Refusal {
 
     /// Whether the rest of the request is not worth waiting for.
     const fn ends_the_connection(&self) -> bool {
-        matches!(
-            self,
-            Self::RequestTimeout { .. } | Self::PayloadTooLarge { .. }
-        )
+        matches!(self, Self::RequestTimeout { .. } | Self::PayloadTooLarge { .. })
     }
 
     /// The answer: `application/problem+json` (RFC 9457). The refusal itself is among its
@@ -274,10 +271,7 @@ impl Refusal {
         let mut response = Response::new(ResponseBody::from(Bytes::from(body)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.extend(self.own_header());
         // RFC 9113 §8.2.2: HTTP/2 knows no such header.
@@ -318,13 +312,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_rounded_up_to_a_whole_second() {
-        for (millis, seconds) in [
-            (0, "1"),
-            (1, "1"),
-            (1_000, "1"),
-            (1_001, "2"),
-            (59_999, "60"),
-        ] {
+        for (millis, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (59_999, "60")] {
             assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
         }
     }

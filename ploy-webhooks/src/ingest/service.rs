@@ -48,10 +48,7 @@ struct Parts<E, K> {
 ///
 /// Without it, an endpoint with an allow-list takes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "a name for an address, nothing more"
-)]
+#[expect(clippy::exhaustive_structs, reason = "a name for an address, nothing more")]
 pub struct SourceAddress(pub IpAddr);
 
 /// A request that came by another way than HTTP.
@@ -117,22 +114,8 @@ impl<E: EventStore, K: KeyStore> Ingest<E, K> {
     ///
     /// A call that is dropped may store the event or not.
     pub async fn submit(&self, delivery: Delivery<'_>) -> Result<Accepted, Refusal> {
-        let Delivery {
-            slug,
-            headers,
-            source,
-            payload,
-        } = delivery;
-        self.parts
-            .take(
-                Sender {
-                    slug,
-                    headers,
-                    source,
-                },
-                ResponseBody::from(payload),
-            )
-            .await
+        let Delivery { slug, headers, source, payload } = delivery;
+        self.parts.take(Sender { slug, headers, source }, ResponseBody::from(payload)).await
     }
 
     /// Drops an endpoint from the cache. Never needed: old entries do no harm. A store that
@@ -178,11 +161,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
         check::method::check(&head.method)?;
         check::media_type::check(&head.headers)?;
         check::encoding::check(&head.headers)?;
-        check::length::check(
-            &head.headers,
-            &body.size_hint(),
-            self.settings.body_bytes_max,
-        )
+        check::length::check(&head.headers, &body.size_hint(), self.settings.body_bytes_max)
     }
 
     /// The rest of the table.
@@ -216,10 +195,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
     }
 
     async fn admit_afresh(&self, sender: Sender<'_>) -> Result<Arc<Endpoint>, Refusal> {
-        let look_up = in_time(
-            self.settings.append_timeout,
-            self.endpoints.fresh(sender.slug),
-        );
+        let look_up = in_time(self.settings.append_timeout, self.endpoints.fresh(sender.slug));
         let endpoint = match look_up.await {
             Some(found) => found.map_err(|error| self.store_failed(error))?,
             None => return Err(self.unavailable(Outage::StoreTooSlow)),
@@ -304,16 +280,10 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
             let id = event.id;
             match in_time(self.settings.append_timeout, self.events.append(event)).await {
                 Some(Ok(Appended::Stored)) => {
-                    return Ok(Accepted {
-                        id,
-                        duplicate: false,
-                    });
+                    return Ok(Accepted { id, duplicate: false });
                 }
                 Some(Ok(Appended::Duplicate(id))) => {
-                    return Ok(Accepted {
-                        id,
-                        duplicate: true,
-                    });
+                    return Ok(Accepted { id, duplicate: true });
                 }
                 Some(Ok(Appended::Fenced(event))) => payload = event.payload,
                 Some(Err(error)) => return Err(self.store_failed(error)),
@@ -333,10 +303,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
     }
 
     const fn unavailable(&self, outage: Outage) -> Refusal {
-        Refusal::Unavailable {
-            outage,
-            retry_after: self.settings.retry_after,
-        }
+        Refusal::Unavailable { outage, retry_after: self.settings.retry_after }
     }
 }
 
@@ -381,18 +348,12 @@ impl<E: EventStore, K: KeyStore> Builder<E, K> {
 
     /// What limits rates. Default: a [`LocalLimiter`], which counts what this process sees.
     pub fn limiter(self, limiter: impl RateLimiter) -> Self {
-        Self {
-            limiter: Arc::new(limiter),
-            ..self
-        }
+        Self { limiter: Arc::new(limiter), ..self }
     }
 
     /// Where the time comes from. Default: the machine.
     pub fn clock(self, clock: impl Clock) -> Self {
-        Self {
-            clock: Arc::new(clock),
-            ..self
-        }
+        Self { clock: Arc::new(clock), ..self }
     }
 
     /// The intake.
@@ -422,17 +383,13 @@ impl<E: EventStore, K: KeyStore> Builder<E, K> {
 
 impl<E, K> Clone for Ingest<E, K> {
     fn clone(&self) -> Self {
-        Self {
-            parts: self.parts.clone(),
-        }
+        Self { parts: self.parts.clone() }
     }
 }
 
 impl<E: fmt::Debug, K: fmt::Debug> fmt::Debug for Ingest<E, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts {
-            events, settings, ..
-        } = &*self.parts;
+        let Parts { events, settings, .. } = &*self.parts;
         f.debug_struct("Ingest")
             .field("events", events)
             .field("settings", settings)

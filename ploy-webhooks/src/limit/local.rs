@@ -54,11 +54,7 @@ impl LocalLimiter {
                     .update_or_insert(
                         endpoint,
                         |standing| {
-                            if standing.rate == rate {
-                                standing.clone()
-                            } else {
-                                limited.clone()
-                            }
+                            if standing.rate == rate { standing.clone() } else { limited.clone() }
                         },
                         limited.clone(),
                     )
@@ -72,10 +68,7 @@ impl Limited {
     fn new(rate: Rate) -> Self {
         let burst = rate.burst.unwrap_or(rate.per_second);
         let quota = Quota::per_second(rate.per_second).allow_burst(burst);
-        Self {
-            rate,
-            limiter: DefaultDirectRateLimiter::direct(quota),
-        }
+        Self { rate, limiter: DefaultDirectRateLimiter::direct(quota) }
     }
 }
 
@@ -85,9 +78,9 @@ impl RateLimiter for LocalLimiter {
         let limited = self.limited(endpoint.id, rate);
         Ok(match limited.limiter.check() {
             Ok(()) => Admission::Admitted,
-            Err(until) => Admission::Exceeded {
-                retry_after: until.wait_time_from(self.clock.now()),
-            },
+            Err(until) => {
+                Admission::Exceeded { retry_after: until.wait_time_from(self.clock.now()) }
+            }
         })
     }
 }

@@ -45,10 +45,7 @@ pub enum Admission {
     },
 }
 
-#[deny(
-    clippy::missing_trait_methods,
-    reason = "a wrapper forwards everything"
-)]
+#[deny(clippy::missing_trait_methods, reason = "a wrapper forwards everything")]
 #[async_trait]
 impl<L: RateLimiter + ?Sized> RateLimiter for Arc<L> {
     async fn check(&self, endpoint: &Endpoint, rate: Rate) -> Result<Admission, StoreError> {

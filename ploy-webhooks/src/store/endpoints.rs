@@ -82,10 +82,7 @@ pub trait EndpointStore: KeyStore {
 
 /// What changes about an endpoint; what is `None` stays.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "callers name the part that they change"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers name the part that they change")]
 pub struct EndpointPatch {
     /// A new configuration.
     pub config: Option<EndpointConfig>,
@@ -156,10 +153,7 @@ pub trait TokenStore: std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<SecretDigest, StoreError>;
 }
 
-#[deny(
-    clippy::missing_trait_methods,
-    reason = "a wrapper forwards everything"
-)]
+#[deny(clippy::missing_trait_methods, reason = "a wrapper forwards everything")]
 #[async_trait]
 impl<S: EndpointStore + ?Sized> EndpointStore for Arc<S> {
     async fn create(&self, endpoint: Endpoint) -> Result<Created, StoreError> {
@@ -198,10 +192,7 @@ impl<S: EndpointStore + ?Sized> EndpointStore for Arc<S> {
     }
 }
 
-#[deny(
-    clippy::missing_trait_methods,
-    reason = "a wrapper forwards everything"
-)]
+#[deny(clippy::missing_trait_methods, reason = "a wrapper forwards everything")]
 #[async_trait]
 impl<S: TokenStore + ?Sized> TokenStore for Arc<S> {
     async fn root_token(&self) -> Result<Option<SecretDigest>, StoreError> {

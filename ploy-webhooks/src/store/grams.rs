@@ -73,10 +73,7 @@ impl BlockFilter {
     /// Whether the block may hold what the probe asks for.
     #[must_use]
     pub fn may_hold(&self, probe: &Probe) -> bool {
-        probe
-            .places
-            .iter()
-            .all(|&place| self.0[place / 64] & (1 << (place % 64)) != 0)
+        probe.places.iter().all(|&place| self.0[place / 64] & (1 << (place % 64)) != 0)
     }
 
     fn set(&mut self, place: usize) {
@@ -107,8 +104,7 @@ impl Probe {
     pub fn add_needle(&mut self, needle: &Needle) {
         let grams = needle.folded().as_bytes().windows(GRAM_BYTES);
         let step = grams.len().div_ceil(PROBE_GRAMS_MAX).max(1);
-        self.places
-            .extend(grams.step_by(step).map(|gram| place(gram_of(gram))));
+        self.places.extend(grams.step_by(step).map(|gram| place(gram_of(gram))));
     }
 
     /// Asks for a term.
@@ -163,10 +159,7 @@ fn transpose_square(rows: &mut [u64; 64]) {
 }
 
 fn gram_of(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |gram, &byte| (gram << 8) | u64::from(byte))
+    bytes.iter().rev().fold(0, |gram, &byte| (gram << 8) | u64::from(byte))
 }
 
 /// Multiplicative hashing (Knuth, *The Art of Computer Programming*, §6.4).

@@ -33,10 +33,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     async fn endpoint(&self, slug: &Slug) -> Result<Option<Arc<Endpoint>>, StoreError>;
 }
 
-#[deny(
-    clippy::missing_trait_methods,
-    reason = "a wrapper forwards everything"
-)]
+#[deny(clippy::missing_trait_methods, reason = "a wrapper forwards everything")]
 #[async_trait]
 impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
     async fn endpoint(&self, slug: &Slug) -> Result<Option<Arc<Endpoint>>, StoreError> {

@@ -64,11 +64,7 @@ impl MemoryStore {
     /// deduplication windows by that clock.
     #[must_use]
     pub fn with_parts(payload_bytes_max: u64, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            payload_bytes_max,
-            state: Mutex::default(),
-        }
+        Self { clock, payload_bytes_max, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -86,11 +82,7 @@ impl Default for MemoryStore {
 impl KeyStore for MemoryStore {
     async fn endpoint(&self, slug: &Slug) -> Result<Option<Arc<Endpoint>>, StoreError> {
         let state = self.state();
-        Ok(state
-            .slugs
-            .get(slug)
-            .and_then(|id| state.endpoints.get(id))
-            .cloned())
+        Ok(state.slugs.get(slug).and_then(|id| state.endpoints.get(id)).cloned())
     }
 }
 
@@ -106,9 +98,7 @@ impl EventStore for MemoryStore {
             return Ok(Appended::Fenced(Box::new(event)));
         }
         let endpoint = event.fence.map(|fence| fence.endpoint);
-        let seen_key = event
-            .dedup
-            .map(|Dedup { key, .. }| (event.workspace, endpoint, key));
+        let seen_key = event.dedup.map(|Dedup { key, .. }| (event.workspace, endpoint, key));
         if let Some(first) = seen_key.and_then(|key| state.first_of(&key, now)) {
             return Ok(Appended::Duplicate(first));
         }
@@ -153,10 +143,7 @@ impl EventStore for MemoryStore {
             let is_last = slice.len() < Self::SCAN_SLICE;
             for event in slice {
                 if items.len() == query.limit.get() || scanned == Self::SCAN_MAX {
-                    return Ok(Page {
-                        items,
-                        next: Some(rest),
-                    });
+                    return Ok(Page { items, next: Some(rest) });
                 }
                 scanned += 1;
                 rest.beyond = Some(event.id);
@@ -174,25 +161,16 @@ impl EventStore for MemoryStore {
 
 fn matches(event: &Event, query: &EventQuery, scratch: &mut Vec<u8>) -> bool {
     event.workspace == query.workspace
-        && query
-            .endpoint
-            .is_none_or(|endpoint| event.endpoint == Some(endpoint))
-        && query
-            .event_type
-            .as_ref()
-            .is_none_or(|wanted| event.event_type.as_ref() == Some(wanted))
-        && query
-            .contains
-            .as_ref()
-            .is_none_or(|needle| needle.stands_in(&event.payload, scratch))
+        && query.endpoint.is_none_or(|endpoint| event.endpoint == Some(endpoint))
+        && query.event_type.as_ref().is_none_or(|wanted| event.event_type.as_ref() == Some(wanted))
+        && query.contains.as_ref().is_none_or(|needle| needle.stands_in(&event.payload, scratch))
 }
 
 #[async_trait]
 impl RunStore for MemoryStore {
     async fn runs(&self, workspace: &WorkspaceId, event: &EventId) -> Result<Vec<Run>, StoreError> {
         let state = self.state();
-        if state.event(event).is_none_or(|event| event.workspace != *workspace)
-        {
+        if state.event(event).is_none_or(|event| event.workspace != *workspace) {
             return Ok(Vec::new());
         }
         Ok(state.runs_of(*event).map(|(_, run)| run.clone()).collect())
@@ -217,11 +195,7 @@ impl EndpointStore for MemoryStore {
         id: &EndpointId,
     ) -> Result<Option<Arc<Endpoint>>, StoreError> {
         let state = self.state();
-        Ok(state
-            .endpoints
-            .get(id)
-            .filter(|endpoint| endpoint.workspace == *workspace)
-            .cloned())
+        Ok(state.endpoints.get(id).filter(|endpoint| endpoint.workspace == *workspace).cloned())
     }
 
     async fn endpoints(
@@ -250,10 +224,8 @@ impl EndpointStore for MemoryStore {
         patch: EndpointPatch,
     ) -> Result<Updated, StoreError> {
         let mut state = self.state();
-        let Some(endpoint) = state
-            .endpoints
-            .get_mut(id)
-            .filter(|endpoint| endpoint.workspace == *workspace)
+        let Some(endpoint) =
+            state.endpoints.get_mut(id).filter(|endpoint| endpoint.workspace == *workspace)
         else {
             return Ok(Updated::Missing);
         };
@@ -266,11 +238,7 @@ impl EndpointStore for MemoryStore {
 
     async fn delete(&self, workspace: &WorkspaceId, id: &EndpointId) -> Result<bool, StoreError> {
         let mut state = self.state();
-        if state
-            .endpoints
-            .get(id)
-            .is_none_or(|endpoint| endpoint.workspace != *workspace)
-        {
+        if state.endpoints.get(id).is_none_or(|endpoint| endpoint.workspace != *workspace) {
             return Ok(false);
         }
         state.remove(*id);
@@ -303,10 +271,7 @@ impl State {
     }
 
     fn first_of(&self, key: &SeenKey, now: Timestamp) -> Option<EventId> {
-        self.seen
-            .get(key)
-            .filter(|(_, expires_at)| now < *expires_at)
-            .map(|(first, _)| *first)
+        self.seen.get(key).filter(|(_, expires_at)| now < *expires_at).map(|(first, _)| *first)
     }
 
     /// Remembers a key, and forgets up to two that have expired: so that the number of expired
@@ -317,11 +282,7 @@ impl State {
         }
         self.expiries.insert((expires_at, key));
         for _ in 0..2 {
-            if self
-                .expiries
-                .first()
-                .is_none_or(|(expires_at, _)| *expires_at > now)
-            {
+            if self.expiries.first().is_none_or(|(expires_at, _)| *expires_at > now) {
                 break;
             }
             if let Some((_, expired)) = self.expiries.pop_first() {
@@ -384,9 +345,7 @@ impl State {
             }
             stays
         });
-        self.seen
-            .retain(|(_, endpoint, _), _| *endpoint != Some(id));
-        self.expiries
-            .retain(|(_, (_, endpoint, _))| *endpoint != Some(id));
+        self.seen.retain(|(_, endpoint, _), _| *endpoint != Some(id));
+        self.expiries.retain(|(_, (_, endpoint, _))| *endpoint != Some(id));
     }
 }

@@ -103,9 +103,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn finds(needle: &str, payload: &str) -> bool {
-        Needle::new(needle)
-            .unwrap()
-            .stands_in(payload.as_bytes(), &mut Vec::new())
+        Needle::new(needle).unwrap().stands_in(payload.as_bytes(), &mut Vec::new())
     }
 
     #[test]

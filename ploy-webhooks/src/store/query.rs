@@ -55,19 +55,14 @@ impl EventQuery {
     /// The same query, beginning beyond that id.
     #[must_use]
     pub fn beyond(&self, id: EventId) -> Self {
-        Self {
-            beyond: Some(id),
-            ..self.clone()
-        }
+        Self { beyond: Some(id), ..self.clone() }
     }
 
     /// The ids that can match by `from`, `to` and `beyond`: from the first, inclusive, to the
     /// second, inclusive. `None` where none can.
     #[must_use]
     pub fn id_range(&self) -> Option<(EventId, EventId)> {
-        let mut low = self
-            .from
-            .map_or(EventId::from_bytes([0; 16]), EventId::least_at);
+        let mut low = self.from.map_or(EventId::from_bytes([0; 16]), EventId::least_at);
         let mut high = match self.to {
             Some(to) => before(EventId::least_at(to))?,
             None => EventId::from_bytes([0xff; 16]),
@@ -118,11 +113,7 @@ impl PageSize {
     /// A page of that size; `None` outside 1 to 200.
     #[must_use]
     pub const fn new(size: u16) -> Option<Self> {
-        if size >= 1 && size <= Self::MAX.0 {
-            Some(Self(size))
-        } else {
-            None
-        }
+        if size >= 1 && size <= Self::MAX.0 { Some(Self(size)) } else { None }
     }
 
     /// The number of events.
@@ -134,10 +125,7 @@ impl PageSize {
 
 /// A part of what a query finds.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "every store builds it from its parts"
-)]
+#[expect(clippy::exhaustive_structs, reason = "every store builds it from its parts")]
 pub struct Page<T> {
     /// What was found, in the order of the query. May be short, or empty, before the end.
     pub items: Vec<T>,

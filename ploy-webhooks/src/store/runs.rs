@@ -19,10 +19,7 @@ pub trait RunStore: EventStore {
     async fn runs(&self, workspace: &WorkspaceId, event: &EventId) -> Result<Vec<Run>, StoreError>;
 }
 
-#[deny(
-    clippy::missing_trait_methods,
-    reason = "a wrapper forwards everything"
-)]
+#[deny(clippy::missing_trait_methods, reason = "a wrapper forwards everything")]
 #[async_trait]
 impl<S: RunStore + ?Sized> RunStore for Arc<S> {
     async fn runs(&self, workspace: &WorkspaceId, event: &EventId) -> Result<Vec<Run>, StoreError> {

@@ -31,22 +31,13 @@ pub(in crate::ingest) async fn read<B: Body>(
     allowance: Allowance,
     budget: &Budget,
 ) -> Result<(Bytes, Reservation<'_>), Fault> {
-    let too_large = Refusal::PayloadTooLarge {
-        limit: allowance.bytes_max,
-    };
+    let too_large = Refusal::PayloadTooLarge { limit: allowance.bytes_max };
     if body.size_hint().lower() > allowance.bytes_max {
         return Err(Fault::Refused(too_large));
     }
-    match in_time(
-        allowance.timeout,
-        collect(pin!(body), allowance.bytes_max, budget),
-    )
-    .await
-    {
+    match in_time(allowance.timeout, collect(pin!(body), allowance.bytes_max, budget)).await {
         Some(outcome) => outcome,
-        None => Err(Fault::Refused(Refusal::RequestTimeout {
-            allowed: allowance.timeout,
-        })),
+        None => Err(Fault::Refused(Refusal::RequestTimeout { allowed: allowance.timeout })),
     }
 }
 
@@ -65,9 +56,7 @@ async fn collect<'budget, B: Body>(
         };
         let length = buffer.len() as u64 + data.remaining() as u64;
         if length > bytes_max {
-            return Err(Fault::Refused(Refusal::PayloadTooLarge {
-                limit: bytes_max,
-            }));
+            return Err(Fault::Refused(Refusal::PayloadTooLarge { limit: bytes_max }));
         }
         if length > buffer.capacity() as u64 {
             let capacity = grown(length, declared.unwrap_or(bytes_max));

@@ -26,11 +26,7 @@ pub(in crate::ingest) fn check(
         let expired = key.expires_at.is_some_and(|expires_at| now >= expires_at);
         opens | (key.digest.ct_eq(&presented) & Choice::from(u8::from(!expired)))
     });
-    if opens.into() {
-        Ok(())
-    } else {
-        Err(Refusal::Unauthorized(CredentialFault::Wrong))
-    }
+    if opens.into() { Ok(()) } else { Err(Refusal::Unauthorized(CredentialFault::Wrong)) }
 }
 
 /// The key that the headers present.

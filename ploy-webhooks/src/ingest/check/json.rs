@@ -24,19 +24,12 @@ pub(in crate::ingest) fn check(body: &[u8]) -> Result<&str, Refusal> {
 }
 
 fn malformed(expected: Expected, (line, column): (usize, usize)) -> Refusal {
-    Refusal::InvalidJson {
-        expected,
-        line,
-        column,
-    }
+    Refusal::InvalidJson { expected, line, column }
 }
 
 /// The line and column of what follows these bytes, from 1.
 fn position(before: &[u8]) -> (usize, usize) {
-    let line_begin = before
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |place| place + 1);
+    let line_begin = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |place| place + 1);
     let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
     (line, before.len() - line_begin + 1)
 }

@@ -72,9 +72,7 @@ impl Value<'_> {
                     escaped = byte == b'\\' && !escaped;
                     !escaped
                 });
-                unescaped
-                    .map(u8::to_ascii_lowercase)
-                    .eq(expected.iter().copied())
+                unescaped.map(u8::to_ascii_lowercase).eq(expected.iter().copied())
             }
         }
     }
@@ -99,16 +97,10 @@ fn next_parameter(list: &[u8]) -> Result<(Option<Parameter<'_>>, Option<&[u8]>),
     let (value, after) = match value.strip_prefix(b"\"") {
         Some(quoted) => {
             let end = closing_quote(quoted).ok_or(MediaTypeFault::Malformed)?;
-            (
-                Value::Quoted(&quoted[..end]),
-                trim_start(&quoted[end + 1..]),
-            )
+            (Value::Quoted(&quoted[..end]), trim_start(&quoted[end + 1..]))
         }
         None => {
-            let end = value
-                .iter()
-                .position(|byte| !is_token_byte(*byte))
-                .unwrap_or(value.len());
+            let end = value.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(value.len());
             if end == 0 {
                 return Err(MediaTypeFault::Malformed);
             }

@@ -5,9 +5,5 @@ use http::Method;
 use crate::ingest::Refusal;
 
 pub(in crate::ingest) fn check(method: &Method) -> Result<(), Refusal> {
-    if method == Method::POST {
-        Ok(())
-    } else {
-        Err(Refusal::MethodNotAllowed)
-    }
+    if method == Method::POST { Ok(()) } else { Err(Refusal::MethodNotAllowed) }
 }

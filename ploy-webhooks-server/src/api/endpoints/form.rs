@@ -1,0 +1,166 @@
+//! What callers send about an endpoint, and the bounds of it.
+
+use std::time::Duration;
+
+use ploy_webhooks::{
+    AllowList, DedupRule, EndpointConfig, EventTypeSource, Limits, Rate, Status, Trigger,
+};
+use serde::Deserialize;
+
+use crate::api::json::{nullable, present};
+use crate::api::problem::Problem;
+
+const DESCRIPTION_CHARS_MAX: usize = 500;
+const PLOYBOOK_CHARS_MAX: usize = 200;
+const ALLOW_RANGES_MAX: usize = 256;
+const OVERLAP_SECONDS_MAX: u64 = 30 * 86_400;
+
+/// The body of `POST /endpoints`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewEndpoint {
+    description: String,
+    #[serde(default)]
+    trigger: Option<Trigger>,
+    #[serde(default, deserialize_with = "present")]
+    auth: Option<Scheme>,
+    #[serde(default, deserialize_with = "present")]
+    limits: Option<Limits>,
+    #[serde(default)]
+    dedup: Option<DedupRule>,
+    #[serde(default)]
+    allow: Option<AllowList>,
+    #[serde(default)]
+    event_type: Option<EventTypeSource>,
+}
+
+/// The body of `PATCH /endpoints/{id}`: what is absent stays, what is `null` is cleared.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Changes {
+    #[serde(default, deserialize_with = "present")]
+    description: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    status: Option<Status>,
+    #[serde(default, deserialize_with = "nullable")]
+    trigger: Option<Option<Trigger>>,
+    #[serde(default, deserialize_with = "present")]
+    auth: Option<Scheme>,
+    #[serde(default, deserialize_with = "present")]
+    limits: Option<LimitChanges>,
+    #[serde(default, deserialize_with = "nullable")]
+    dedup: Option<Option<DedupRule>>,
+    #[serde(default, deserialize_with = "nullable")]
+    allow: Option<Option<AllowList>>,
+    #[serde(default, deserialize_with = "nullable")]
+    event_type: Option<Option<EventTypeSource>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitChanges {
+    #[serde(default, deserialize_with = "nullable")]
+    rate: Option<Option<Rate>>,
+    #[serde(default, deserialize_with = "nullable")]
+    body_bytes: Option<Option<u64>>,
+}
+
+/// How senders prove who they are. One way so far.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "scheme", rename_all = "kebab-case", deny_unknown_fields)]
+enum Scheme {
+    ApiKey {},
+}
+
+/// The body of `POST /endpoints/{id}/rotate`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rotation {
+    #[serde(default)]
+    overlap_seconds: u64,
+}
+
+impl NewEndpoint {
+    pub(super) fn into_config(self) -> Result<EndpointConfig, Problem> {
+        let (Some(Scheme::ApiKey {}) | None) = self.auth;
+        let config = EndpointConfig {
+            description: self.description,
+            status: Status::Active,
+            trigger: self.trigger,
+            limits: self.limits.unwrap_or_default(),
+            dedup: self.dedup,
+            allow: self.allow,
+            event_type: self.event_type,
+        };
+        check(&config)?;
+        Ok(config)
+    }
+}
+
+impl Changes {
+    /// Refuses what no endpoint could have.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        let (Some(Scheme::ApiKey {}) | None) = self.auth;
+        check(&self.apply_to(&EndpointConfig::default()))
+    }
+
+    pub(super) fn apply_to(&self, config: &EndpointConfig) -> EndpointConfig {
+        let mut config = config.clone();
+        set(&mut config.description, &self.description);
+        set(&mut config.status, &self.status);
+        set(&mut config.trigger, &self.trigger);
+        set(&mut config.dedup, &self.dedup);
+        set(&mut config.allow, &self.allow);
+        set(&mut config.event_type, &self.event_type);
+        if let Some(limits) = &self.limits {
+            set(&mut config.limits.rate, &limits.rate);
+            set(&mut config.limits.body_bytes, &limits.body_bytes);
+        }
+        config
+    }
+}
+
+impl Rotation {
+    pub(super) fn overlap(&self) -> Result<Duration, Problem> {
+        if self.overlap_seconds > OVERLAP_SECONDS_MAX {
+            return Err(invalid("`overlap_seconds` is 0 to 2592000 (30 days)"));
+        }
+        Ok(Duration::from_secs(self.overlap_seconds))
+    }
+}
+
+fn set<T: Clone>(field: &mut T, change: &Option<T>) {
+    if let Some(value) = change {
+        field.clone_from(value);
+    }
+}
+
+fn check(config: &EndpointConfig) -> Result<(), Problem> {
+    let description = &config.description;
+    if description.chars().count() > DESCRIPTION_CHARS_MAX || has_control_characters(description) {
+        return Err(invalid("`description` has at most 500 characters and no control characters"));
+    }
+    if let Some(Trigger { ploybook }) = &config.trigger
+        && (!(1..=PLOYBOOK_CHARS_MAX).contains(&ploybook.chars().count())
+            || has_control_characters(ploybook))
+    {
+        return Err(invalid(
+            "`trigger.ploybook` has 1 to 200 characters and no control characters",
+        ));
+    }
+    if config.limits.body_bytes == Some(0) {
+        return Err(invalid("`limits.body_bytes` is at least 1"));
+    }
+    if config.allow.as_ref().is_some_and(|allow| allow.len() > ALLOW_RANGES_MAX) {
+        return Err(invalid("`allow` has at most 256 ranges"));
+    }
+    Ok(())
+}
+
+fn has_control_characters(text: &str) -> bool {
+    text.contains(char::is_control)
+}
+
+fn invalid(detail: &str) -> Problem {
+    Problem::ValidationFailed(detail.to_owned())
+}

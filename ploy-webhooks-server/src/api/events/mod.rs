@@ -1,0 +1,66 @@
+//! `/events`: searched, shown, and given out byte for byte.
+
+mod search;
+mod view;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use ploy_webhooks::{Event, EventId};
+
+use self::search::take_query;
+use self::view::{EventView, SummaryView};
+use super::Api;
+use super::id::Id;
+use super::json::Json;
+use super::page::{List, to_cursor};
+use super::problem::Problem;
+use super::query::{NoParameters, Parameters};
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/events", get(list))
+        .route("/events/{id}", get(show))
+        .route("/events/{id}/payload", get(payload))
+}
+
+async fn list(State(api): State<Api>, parameters: Parameters) -> Result<Response, Problem> {
+    let query = take_query(parameters, *api.workspace())?;
+    let page = api.store().search(&query).await?;
+    Ok(Json(List {
+        data: page.items.iter().map(|event| SummaryView::of(event, *api.workspace())).collect(),
+        next_cursor: page.next.as_ref().map(to_cursor),
+    })
+    .into_response())
+}
+
+async fn show(
+    State(api): State<Api>,
+    Id(id): Id<EventId>,
+    _: NoParameters,
+) -> Result<Response, Problem> {
+    let event = find(&api, &id).await?;
+    let runs = api.store().runs(api.workspace(), &id).await?;
+    Ok(Json(EventView::of(&event, &runs)).into_response())
+}
+
+async fn payload(
+    State(api): State<Api>,
+    Id(id): Id<EventId>,
+    _: NoParameters,
+) -> Result<Response, Problem> {
+    let event = find(&api, &id).await?;
+    let headers = [
+        (CONTENT_TYPE, "application/json"),
+        // What senders write is nothing that a browser should make more of.
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    Ok((headers, event.payload).into_response())
+}
+
+async fn find(api: &Api, id: &EventId) -> Result<Event, Problem> {
+    let found = api.store().event(api.workspace(), id).await?;
+    found.ok_or(Problem::NotFound)
+}

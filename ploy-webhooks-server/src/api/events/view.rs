@@ -1,0 +1,114 @@
+//! An event as callers see it, its payload as it was sent.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ploy_webhooks::{
+    EndpointId, Event, EventId, EventSummary, EventType, KeptHeaders, Run, RunId, RunState,
+    Trigger, WorkspaceId,
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::api::time::Rfc3339;
+
+/// An event in a list.
+#[derive(Debug, Serialize)]
+pub(super) struct SummaryView<'a> {
+    id: EventId,
+    endpoint_id: Option<EndpointId>,
+    workspace_id: WorkspaceId,
+    received_at: Rfc3339,
+    #[serde(rename = "type")]
+    event_type: Option<&'a EventType>,
+    size: u64,
+    source: Option<IpAddr>,
+}
+
+/// An event by itself.
+#[derive(Debug, Serialize)]
+pub(super) struct EventView<'a> {
+    id: EventId,
+    endpoint_id: Option<EndpointId>,
+    workspace_id: WorkspaceId,
+    received_at: Rfc3339,
+    #[serde(rename = "type")]
+    event_type: Option<&'a EventType>,
+    size: u64,
+    source: Option<IpAddr>,
+    headers: BTreeMap<&'a str, String>,
+    payload: Option<&'a RawValue>,
+    runs: Vec<RunView<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct RunView<'a> {
+    id: RunId,
+    event_id: EventId,
+    state: RunState,
+    trigger: &'a Trigger,
+    created_at: Rfc3339,
+    attempts: [(); 0],
+}
+
+impl<'a> SummaryView<'a> {
+    pub(super) fn of(event: &'a EventSummary, workspace: WorkspaceId) -> Self {
+        Self {
+            id: event.id,
+            endpoint_id: event.endpoint,
+            workspace_id: workspace,
+            received_at: Rfc3339(event.received_at()),
+            event_type: event.event_type.as_ref(),
+            size: event.size,
+            source: event.source,
+        }
+    }
+}
+
+impl<'a> EventView<'a> {
+    pub(super) fn of(event: &'a Event, runs: &'a [Run]) -> Self {
+        Self {
+            id: event.id,
+            endpoint_id: event.endpoint,
+            workspace_id: event.workspace,
+            received_at: Rfc3339(event.received_at()),
+            event_type: event.event_type.as_ref(),
+            size: event.payload.len() as u64,
+            source: event.source,
+            headers: headers(&event.headers),
+            // Whatever the pipeline took is JSON; an app that publishes something else finds it
+            // at `/payload`.
+            payload: serde_json::from_slice(&event.payload).ok(),
+            runs: runs.iter().map(RunView::of).collect(),
+        }
+    }
+}
+
+impl<'a> RunView<'a> {
+    fn of(run: &'a Run) -> Self {
+        Self {
+            id: run.id,
+            event_id: run.event,
+            state: run.state,
+            trigger: &run.trigger,
+            created_at: Rfc3339(run.created_at),
+            attempts: [],
+        }
+    }
+}
+
+/// Several values of one header are joined as RFC 9110 §5.2 joins them.
+fn headers(kept: &KeptHeaders) -> BTreeMap<&str, String> {
+    let mut headers = BTreeMap::<_, String>::new();
+    for (name, value) in kept.iter() {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        headers
+            .entry(name.as_str())
+            .and_modify(|joined| {
+                joined.push_str(", ");
+                joined.push_str(&text);
+            })
+            .or_insert_with(|| text.into_owned());
+    }
+    headers
+}

@@ -1,0 +1,108 @@
+//! JSON in and out, strictly: unknown fields are refused by name, `null` is not absence.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::problem::Problem;
+
+const BODY_BYTES_MAX: usize = 64 << 10;
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An answer in JSON.
+#[derive(Debug)]
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self.0).expect("answers have string keys only");
+        let mut response = body.into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+/// A request's body in JSON.
+#[derive(Debug)]
+pub(super) struct JsonBody<T>(pub(super) T);
+
+/// A request's body in JSON that may be left out.
+#[derive(Debug)]
+pub(super) struct OptionalJsonBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (head, body) = request.into_parts();
+        require_json(&head.headers)?;
+        parse(&read(body).await?).map(Self)
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (head, body) = request.into_parts();
+        let body = read(body).await?;
+        if body.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        require_json(&head.headers)?;
+        parse(&body).map(Self)
+    }
+}
+
+/// For a field whose `null` says something: absent is `None`, `null` is `Some(None)`.
+pub(super) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// For a field that may be absent and is never `null`.
+pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_json = headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let media_type = value.as_bytes().split(|&byte| byte == b';').next();
+        let media_type = media_type.unwrap_or_default().trim_ascii();
+        media_type.eq_ignore_ascii_case(b"application/json")
+    });
+    is_json.then_some(()).ok_or(Problem::UnsupportedMediaType)
+}
+
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    let collected = Limited::new(body, BODY_BYTES_MAX).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, collected).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Problem::PayloadTooLarge(BODY_BYTES_MAX))
+        }
+        Ok(Err(_)) => Err(Problem::InvalidJson("it ended too early".to_owned())),
+        Err(_) => Err(Problem::RequestTimeout),
+    }
+}
+
+/// First whether it is JSON at all, so that what is malformed is never called invalid.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice::<IgnoredAny>(body)
+        .map_err(|error| Problem::InvalidJson(error.to_string()))?;
+    serde_json::from_slice(body).map_err(|error| match error.is_data() {
+        true => Problem::ValidationFailed(error.to_string()),
+        false => Problem::InvalidJson(error.to_string()),
+    })
+}

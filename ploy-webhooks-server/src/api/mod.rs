@@ -1,0 +1,104 @@
+//! The management API: an axum router over any [`Store`].
+//!
+//! ```
+//! use ploy_webhooks::store::MemoryStore;
+//! use ploy_webhooks::Secret;
+//! use ploy_webhooks_server::api::{self, Api};
+//! use std::sync::Arc;
+//!
+//! let token = Secret::mint_token();
+//! let api = Api::new(
+//!     Arc::new(MemoryStore::new()),
+//!     token.digest(),
+//!     "https://hooks.example.com".to_owned(),
+//! );
+//! let app: axum::Router = api::router(api);
+//! ```
+//!
+//! Every answer that is no success is `application/problem+json` (RFC 9457) with a `code`.
+//! Whoever has not shown the root token is told nothing but that.
+
+mod auth;
+mod endpoints;
+mod events;
+mod health;
+mod id;
+mod json;
+mod page;
+mod problem;
+mod query;
+mod time;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::any;
+use http::HeaderValue;
+use http::header::CACHE_CONTROL;
+use ploy_webhooks::{SecretDigest, WorkspaceId};
+
+use self::problem::Problem;
+use crate::store::Store;
+
+/// What the management API works on.
+#[derive(Clone, Debug)]
+pub struct Api {
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    store: Arc<dyn Store>,
+    root: SecretDigest,
+    public_url: String,
+}
+
+impl Api {
+    /// An API over that store, opened by the token with that digest. Endpoints show URLs that
+    /// begin with `public_url`, which has no slash at its end.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, root: SecretDigest, public_url: String) -> Self {
+        Self { parts: Arc::new(Parts { store, root, public_url }) }
+    }
+
+    fn store(&self) -> &dyn Store {
+        &*self.parts.store
+    }
+
+    /// The workspace that the caller's token belongs to.
+    const fn workspace(&self) -> &WorkspaceId {
+        &WorkspaceId::DEFAULT
+    }
+}
+
+/// The router: `/api/v1/…` but for the intake itself, and `/health/…`.
+#[must_use = "a router serves nothing by itself"]
+pub fn router(api: Api) -> Router {
+    let management = Router::new()
+        .merge(endpoints::routes())
+        .merge(events::routes())
+        .fallback(|| async { Problem::NotFound })
+        .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
+        .layer(from_fn_with_state(api.clone(), auth::require_root));
+    Router::new()
+        .nest("/api/v1", management)
+        .route("/api/v1/webhook/{*rest}", any(|| async { Problem::NotFound }))
+        .merge(health::routes())
+        .fallback(|| async { Problem::NotFound })
+        .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
+        // Bodies are bounded where they are read.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(|request, next: axum::middleware::Next| async {
+            never_cached(next.run(request).await)
+        }))
+        .with_state(api)
+}
+
+fn never_cached(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,41 @@
+//! Lists: a page, and the cursor to the next one.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ploy_webhooks::store::PageSize;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+use super::query::Parameters;
+
+/// A page of a list.
+#[derive(Debug, Serialize)]
+pub(super) struct List<T> {
+    pub(super) data: Vec<T>,
+    pub(super) next_cursor: Option<String>,
+}
+
+/// A cursor is opaque to whoever carries it: what it holds may change from version to version.
+pub(super) fn to_cursor<T: Serialize>(position: &T) -> String {
+    let json = serde_json::to_vec(position).expect("positions have a JSON form");
+    URL_SAFE_NO_PAD.encode(json)
+}
+
+pub(super) fn take_cursor<T: DeserializeOwned>(
+    parameters: &mut Parameters,
+) -> Result<Option<T>, Problem> {
+    parameters.take("cursor", |text| {
+        URL_SAFE_NO_PAD
+            .decode(text)
+            .ok()
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .ok_or("not a cursor of this list")
+    })
+}
+
+pub(super) fn take_limit(parameters: &mut Parameters) -> Result<Option<PageSize>, Problem> {
+    parameters.take("limit", |text| {
+        text.parse().ok().and_then(PageSize::new).ok_or("not a number from 1 to 200")
+    })
+}

@@ -1,0 +1,125 @@
+//! The management API as the commands call it.
+
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Url};
+use serde::Deserialize;
+
+use super::output::harmless;
+use super::{Failure, ServerArgs};
+use crate::log::chain;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A server, and the token for it.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    authorization: HeaderValue,
+}
+
+/// One call of the API.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    /// The segments of the path after `/api/v1`.
+    pub(super) path: Vec<&'a str>,
+    /// The parameters that are given.
+    pub(super) query: Vec<(&'static str, Option<String>)>,
+    pub(super) body: Option<serde_json::Value>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(method: Method, path: impl Into<Vec<&'a str>>) -> Self {
+        Self { method, path: path.into(), query: Vec::new(), body: None }
+    }
+
+    pub(super) fn query(self, query: impl Into<Vec<(&'static str, Option<String>)>>) -> Self {
+        Self { query: query.into(), ..self }
+    }
+
+    pub(super) fn body(self, body: serde_json::Value) -> Self {
+        Self { body: Some(body), ..self }
+    }
+}
+
+impl Client {
+    pub(super) fn of(server: &ServerArgs) -> Result<Self, Failure> {
+        if server.token.is_empty() {
+            return Err(Failure::Usage("set PLOY_TOKEN to a token of the server".to_owned()));
+        }
+        let base = Url::parse(&server.url)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"))
+            .ok_or_else(|| Failure::Usage(format!("not an http or https URL: `{}`", server.url)))?;
+        let mut authorization: HeaderValue = format!("Bearer {}", server.token)
+            .parse()
+            .map_err(|_| Failure::Usage("the token has characters that no token has".to_owned()))?;
+        authorization.set_sensitive(true);
+        Ok(Self { http: http(TIMEOUT)?, base, authorization })
+    }
+
+    /// The body of a successful answer; anything else is a failure in the server's words.
+    pub(super) async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, Failure> {
+        let mut request = self
+            .http
+            .request(call.method, self.url(&call.path, &call.query)?)
+            .header(AUTHORIZATION, self.authorization.clone());
+        if let Some(body) = call.body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        let failed = |error: reqwest::Error| Failure::Failed(chain(&error));
+        let response = request.send().await.map_err(failed)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(failed)?;
+        if status.is_success() {
+            Ok(body.into())
+        } else {
+            Err(Failure::Failed(format!("{status}: {}", detail(&body))))
+        }
+    }
+
+    fn url(&self, path: &[&str], query: &[(&str, Option<String>)]) -> Result<Url, Failure> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| Failure::Usage("the URL of the server has no path".to_owned()))?
+            .pop_if_empty()
+            .extend(["api", "v1"])
+            .extend(path);
+        for (name, value) in query {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(name, value);
+            }
+        }
+        Ok(url)
+    }
+}
+
+/// An HTTP client. It follows no redirect: what is sent is meant for this server alone.
+pub(super) fn http(timeout: Duration) -> Result<reqwest::Client, Failure> {
+    reqwest::Client::builder()
+        .user_agent(concat!("ploy-webhooks/", env!("CARGO_PKG_VERSION")))
+        .timeout(timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|error| Failure::Failed(chain(&error)))
+}
+
+/// What a problem says for people, made harmless; empty where the answer is no problem.
+pub(super) fn detail(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Problem {
+        detail: String,
+    }
+    serde_json::from_slice::<Problem>(body)
+        .map(|problem| harmless(&problem.detail))
+        .unwrap_or_default()
+}
+
+/// Reads an answer that the commands understand.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body)
+        .map_err(|error| Failure::Failed(format!("the server answered something else: {error}")))
+}

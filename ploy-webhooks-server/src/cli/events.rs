@@ -1,0 +1,180 @@
+//! `events`: found and shown from the shell.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand, ValueEnum};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Failure;
+use super::client::{Call, Client, parse};
+use super::output::{harmless_lines, print, print_bytes, table};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum EventsCommand {
+    /// List events, the newest first.
+    List(Conditions),
+    /// List the events in whose payload a text stands, in any case.
+    Search {
+        text: String,
+        #[command(flatten)]
+        conditions: Conditions,
+    },
+    /// Show one event.
+    Show {
+        id: String,
+        /// Print the payload alone, byte for byte.
+        #[arg(long)]
+        payload: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Conditions {
+    /// Only what this endpoint took.
+    #[arg(long, value_name = "ID")]
+    endpoint: Option<String>,
+    /// Only events of this type.
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Only what was received then or later, as in 2026-01-31T09:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Only what was received before.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Which end comes first.
+    #[arg(long)]
+    order: Option<Order>,
+    /// How many, 1 to 200.
+    #[arg(long)]
+    limit: Option<u16>,
+    /// Where the list before ended.
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Order {
+    Asc,
+    Desc,
+}
+
+/// What the tables show of an event.
+#[derive(Debug, Deserialize)]
+struct Row {
+    id: String,
+    received_at: String,
+    endpoint_id: Option<String>,
+    #[serde(rename = "type")]
+    event_type: Option<String>,
+    size: u64,
+    source: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct List {
+    data: Vec<Row>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Event {
+    #[serde(flatten)]
+    row: Row,
+    headers: BTreeMap<String, String>,
+    runs: Vec<Run>,
+}
+
+/// The payload by itself: beside flattened fields it could not be taken as it is written.
+#[derive(Debug, Deserialize)]
+struct Payload<'a> {
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Run {
+    id: String,
+    state: String,
+}
+
+pub(super) async fn run(
+    client: &Client,
+    json: bool,
+    command: EventsCommand,
+) -> Result<(), Failure> {
+    let answer = client.call(command.to_call()).await?;
+    match command {
+        EventsCommand::Show { payload: true, .. } => print_bytes(&answer),
+        _ if json => print(&String::from_utf8_lossy(&answer)),
+        EventsCommand::Show { .. } => print_one(&answer),
+        EventsCommand::List(_) | EventsCommand::Search { .. } => print_list(parse(&answer)?),
+    }
+}
+
+impl EventsCommand {
+    fn to_call(&self) -> Call<'_> {
+        match self {
+            Self::List(conditions) => conditions.to_call(None),
+            Self::Search { text, conditions } => conditions.to_call(Some(text.clone())),
+            Self::Show { id, payload: true } => Call::new(Method::GET, ["events", id, "payload"]),
+            Self::Show { id, .. } => Call::new(Method::GET, ["events", id]),
+        }
+    }
+}
+
+impl Conditions {
+    fn to_call(&self, contains: Option<String>) -> Call<'_> {
+        let order = self.order.map(|order| match order {
+            Order::Asc => "asc".to_owned(),
+            Order::Desc => "desc".to_owned(),
+        });
+        Call::new(Method::GET, ["events"]).query([
+            ("endpoint", self.endpoint.clone()),
+            ("type", self.event_type.clone()),
+            ("from", self.from.clone()),
+            ("to", self.to.clone()),
+            ("contains", contains),
+            ("order", order),
+            ("limit", self.limit.map(|limit| limit.to_string())),
+            ("cursor", self.cursor.clone()),
+        ])
+    }
+}
+
+fn print_list(list: List) -> Result<(), Failure> {
+    let rows = list.data.into_iter().map(|row| {
+        [
+            row.id,
+            row.received_at,
+            row.event_type.unwrap_or_default(),
+            row.size.to_string(),
+            row.endpoint_id.unwrap_or_default(),
+        ]
+    });
+    let header = ["ID", "RECEIVED", "TYPE", "BYTES", "ENDPOINT"];
+    print(&table(header, rows))?;
+    if let Some(cursor) = list.next_cursor {
+        eprintln!("more with --cursor {cursor}");
+    }
+    Ok(())
+}
+
+fn print_one(answer: &[u8]) -> Result<(), Failure> {
+    let event: Event = parse(answer)?;
+    let payload = parse::<Payload<'_>>(answer)?.payload.map_or("", RawValue::get);
+    let mut lines = vec![
+        ["id".to_owned(), event.row.id],
+        ["received".to_owned(), event.row.received_at],
+        ["endpoint".to_owned(), event.row.endpoint_id.unwrap_or_default()],
+        ["type".to_owned(), event.row.event_type.unwrap_or_default()],
+        ["bytes".to_owned(), event.row.size.to_string()],
+        ["source".to_owned(), event.row.source.unwrap_or_default()],
+    ];
+    lines.extend(event.headers.into_iter().map(|(name, value)| [name, value]));
+    lines.extend(event.runs.into_iter().map(|run| [run.id, run.state]));
+    print(&table(["", ""], lines))?;
+    print(&format!("\n{}", harmless_lines(payload)))
+}

@@ -1,0 +1,169 @@
+//! The command line: `serve`, and the commands that talk to a server.
+
+mod client;
+mod endpoints;
+mod events;
+mod output;
+mod send;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use self::client::Client;
+use crate::config::{self, Config, Flags};
+use crate::log;
+use crate::serve::{self, ServeError};
+
+/// Webhook intake: a server that stores what is sent to it, and commands to work with it.
+#[derive(Debug, Parser)]
+#[command(name = "ploy-webhooks", version)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(ServeArgs),
+    /// Send events to an ingest URL, one a line.
+    Send(send::SendArgs),
+    /// Make, show and change endpoints.
+    Endpoints {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: endpoints::EndpointsCommand,
+    },
+    /// Find and show events.
+    Events {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: events::EventsCommand,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where events are kept: sqlite:PATH or memory: [default: sqlite:ploy-data/ploy.db].
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// The URL that senders know the server by [default: the address listened on].
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Settings in TOML; the environment (PLOY_…) and flags win over it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Which server a command talks to.
+#[derive(Debug, Args)]
+struct ServerArgs {
+    /// The URL of the server.
+    #[arg(long, env = "PLOY_URL", default_value = "http://127.0.0.1:8080", global = true)]
+    url: String,
+    /// A token for its management API. Better set in the environment, where others do not see it.
+    #[arg(
+        long,
+        env = "PLOY_TOKEN",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true,
+        global = true
+    )]
+    token: String,
+    /// Print the answer of the API as it is, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// Why a command ends without success.
+#[derive(Debug)]
+enum Failure {
+    /// It was called wrongly: exit code 2.
+    Usage(String),
+    /// It did not succeed: exit code 1.
+    Failed(String),
+    /// As `Failed`, and all is said already.
+    Reported,
+}
+
+/// Runs the program with these arguments, the first of which is its name: what `main` does.
+///
+/// The exit code is 0 for done, 1 for failed, 2 for wrong usage.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let program = match Program::try_parse_from(args) {
+        Ok(program) => program,
+        Err(error) => {
+            // Fails where nobody reads any more, and then nobody misses it.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match execute(program.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Reported) => ExitCode::FAILURE,
+    }
+}
+
+fn execute(command: Command) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(async {
+        match command {
+            Command::Serve(args) => serve(args).await,
+            Command::Send(args) => send::send(args).await,
+            Command::Endpoints { server, command } => {
+                endpoints::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Events { server, command } => {
+                events::run(&Client::of(&server)?, server.json, command).await
+            }
+        }
+    });
+    // A thread that waits for standard input would be waited for otherwise.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(args: ServeArgs) -> Result<(), Failure> {
+    let usage = |error: &dyn std::error::Error| Failure::Usage(log::chain(error));
+    let flags = Flags { listen: args.listen, store: args.store, public_url: args.public_url };
+    let config = Config::load(args.config.as_deref(), &flags).map_err(|error| usage(&error))?;
+    let root = config::root_token_from_env().map_err(|error| usage(&error))?;
+    log::init(&config.log).map_err(|error| Failure::Usage(format!("`log`: {error}")))?;
+    match serve::serve(&config, root).await {
+        Ok(()) => Ok(()),
+        Err(ServeError::Config(error)) => Err(usage(&error)),
+        Err(error) => Err(Failure::Failed(log::chain(&error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_themselves() {
+        Program::command().debug_assert();
+    }
+}

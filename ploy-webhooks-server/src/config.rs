@@ -1,0 +1,246 @@
+//! Settings of `serve`: defaults, then the file, then the environment, then flags.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use http::HeaderName;
+use ploy_webhooks::ingest::{Settings, SettingsError};
+use ploy_webhooks::{Secret, SecretDigest};
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::store::{ParseStoreUrlError, StoreUrl};
+
+/// The settings of `serve`, as they are written. The README says what each is for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) listen: String,
+    store: String,
+    public_url: Option<String>,
+    pub(crate) log: String,
+    body_bytes_max: u64,
+    body_timeout_ms: u64,
+    in_flight_bytes_max: u64,
+    append_timeout_ms: u64,
+    cached_endpoints_max: usize,
+    kept_headers: Vec<String>,
+    pub(crate) connections_max: u32,
+    header_read_timeout_ms: u64,
+    shutdown_grace_ms: u64,
+}
+
+/// The flags of `serve` that are settings.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Flags {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) listen: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) store: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) public_url: Option<String>,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum ConfigError {
+    #[error("cannot read the config file `{}`", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("in the config file `{}`: {source}", path.display())]
+    File { path: PathBuf, source: Box<figment::Error> },
+    #[error(transparent)]
+    Figment(Box<figment::Error>),
+    #[error(transparent)]
+    Store(#[from] ParseStoreUrlError),
+    #[error("`public_url` is not an http or https URL without query and fragment: `{0}`")]
+    PublicUrl(String),
+    #[error("`kept_headers` has `{0}`, which is not the name of a header")]
+    HeaderName(String),
+    #[error("`{0}` must be above zero")]
+    Zero(&'static str),
+    #[error(transparent)]
+    Bounds(#[from] SettingsError),
+    #[error("PLOY_ROOT_TOKEN must be 32 or more visible ASCII characters")]
+    RootToken,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let bounds = Settings::default();
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            store: "sqlite:ploy-data/ploy.db".to_owned(),
+            public_url: None,
+            log: "info".to_owned(),
+            body_bytes_max: bounds.body_bytes_max,
+            body_timeout_ms: millis(bounds.body_timeout),
+            in_flight_bytes_max: bounds.in_flight_bytes_max,
+            append_timeout_ms: millis(bounds.append_timeout),
+            cached_endpoints_max: bounds.cached_endpoints_max,
+            kept_headers: bounds.kept_headers.iter().map(ToString::to_string).collect(),
+            connections_max: 10_000,
+            header_read_timeout_ms: 10_000,
+            shutdown_grace_ms: 10_000,
+        }
+    }
+}
+
+impl Config {
+    /// The settings that hold: later ones win.
+    pub(crate) fn load(file: Option<&Path>, flags: &Flags) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(path) = file {
+            figment = figment.merge(read_file(path)?);
+        }
+        // Only names that are settings: other programs may have a PLOY_… of their own.
+        let config: Self = figment
+            .merge(Env::prefixed("PLOY_").only(&names()))
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(|error| ConfigError::Figment(Box::new(error)))?;
+        for (name, is_zero) in [
+            ("connections_max", config.connections_max == 0),
+            ("header_read_timeout_ms", config.header_read_timeout_ms == 0),
+        ] {
+            if is_zero {
+                return Err(ConfigError::Zero(name));
+            }
+        }
+        Ok(config)
+    }
+
+    pub(crate) fn store(&self) -> Result<StoreUrl, ConfigError> {
+        Ok(self.store.parse()?)
+    }
+
+    /// The URL that senders know the server by, if it is another than the one listened on.
+    pub(crate) fn public_url(&self) -> Result<Option<String>, ConfigError> {
+        let Some(text) = &self.public_url else {
+            return Ok(None);
+        };
+        let is_usable = Url::parse(text).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.query().is_none()
+                && url.fragment().is_none()
+                && url.password().is_none()
+        });
+        match is_usable {
+            true => Ok(Some(text.trim_end_matches('/').to_owned())),
+            false => Err(ConfigError::PublicUrl(text.clone())),
+        }
+    }
+
+    /// The bounds of the pipeline.
+    pub(crate) fn bounds(&self) -> Result<Settings, ConfigError> {
+        let kept_headers = self.kept_headers.iter().map(|name| {
+            name.parse::<HeaderName>().map_err(|_| ConfigError::HeaderName(name.clone()))
+        });
+        let mut bounds = Settings::default();
+        bounds.body_bytes_max = self.body_bytes_max;
+        bounds.body_timeout = Duration::from_millis(self.body_timeout_ms);
+        bounds.in_flight_bytes_max = self.in_flight_bytes_max;
+        bounds.append_timeout = Duration::from_millis(self.append_timeout_ms);
+        bounds.cached_endpoints_max = self.cached_endpoints_max;
+        bounds.kept_headers = kept_headers.collect::<Result<_, _>>()?;
+        bounds.check()?;
+        Ok(bounds)
+    }
+
+    pub(crate) const fn header_read_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_read_timeout_ms)
+    }
+
+    pub(crate) const fn shutdown_grace(&self) -> Duration {
+        Duration::from_millis(self.shutdown_grace_ms)
+    }
+}
+
+/// The root token that the operator has chosen, if there is one.
+pub(crate) fn root_token_from_env() -> Result<Option<SecretDigest>, ConfigError> {
+    let Some(text) = std::env::var_os("PLOY_ROOT_TOKEN") else {
+        return Ok(None);
+    };
+    let text = text.into_string().map_err(|_| ConfigError::RootToken)?;
+    if text.len() < 32 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ConfigError::RootToken);
+    }
+    Ok(Some(Secret::from(text).digest()))
+}
+
+/// The file as a layer of its own, checked by itself so that an error names it.
+fn read_file(path: &Path) -> Result<Figment, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let layer = Figment::from(Toml::string(&text));
+    Figment::from(Serialized::defaults(Config::default()))
+        .merge(&layer)
+        .extract::<Config>()
+        .map_err(|source| ConfigError::File { path: path.to_owned(), source: Box::new(source) })?;
+    Ok(layer)
+}
+
+fn names() -> Vec<&'static str> {
+    vec![
+        "listen",
+        "store",
+        "public_url",
+        "log",
+        "body_bytes_max",
+        "body_timeout_ms",
+        "in_flight_bytes_max",
+        "append_timeout_ms",
+        "cached_endpoints_max",
+        "kept_headers",
+        "connections_max",
+        "header_read_timeout_ms",
+        "shutdown_grace_ms",
+    ]
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_knows_every_setting_by_its_name() {
+        let form = serde_json::to_value(Config::default()).unwrap();
+        let mut written: Vec<_> = form.as_object().unwrap().keys().cloned().collect();
+        let mut known: Vec<_> = names().into_iter().map(str::to_owned).collect();
+        written.sort();
+        known.sort();
+        assert_eq!(written, known);
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_an_unknown_key_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ploy.toml");
+        std::fs::write(&path, "listen = '0.0.0.0:1'\nbody_bytes_max = 7\n").unwrap();
+        let flags = Flags { listen: Some("127.0.0.1:2".to_owned()), ..Flags::default() };
+        let config = Config::load(Some(&path), &flags).unwrap();
+        assert_eq!((config.listen.as_str(), config.body_bytes_max), ("127.0.0.1:2", 7));
+
+        std::fs::write(&path, "lisen = '0.0.0.0:1'\n").unwrap();
+        let error = Config::load(Some(&path), &flags).unwrap_err().to_string();
+        assert!(error.contains("lisen") && error.contains("ploy.toml"), "{error}");
+    }
+
+    #[test]
+    fn public_urls() {
+        let of = |text: &str| {
+            let public_url = Some(text.to_owned());
+            Config { public_url, ..Config::default() }.public_url()
+        };
+        assert_eq!(of("https://x.io/hooks/").unwrap().unwrap(), "https://x.io/hooks");
+        for text in ["x.io", "ftp://x.io", "https://x.io/?a=b", "https://x.io/#a", ""] {
+            assert!(of(text).is_err(), "{text}");
+        }
+    }
+}

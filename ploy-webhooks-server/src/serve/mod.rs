@@ -1,0 +1,98 @@
+//! `serve`: everything that the server is, from the open store to the last flush.
+
+mod connection;
+mod dispatch;
+mod first_start;
+mod listener;
+mod signals;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use ploy_webhooks::{Ingest, SecretDigest};
+use thiserror::Error;
+use tokio::net::TcpListener;
+
+use self::dispatch::Dispatch;
+use self::first_start::FirstStart;
+use self::listener::{ConnectionSettings, Listener};
+use self::signals::Signals;
+use crate::api::{self, Api};
+use crate::config::{Config, ConfigError};
+use crate::store::{OpenError, OpenStore, Store};
+
+/// Why the server did not start.
+#[derive(Debug, Error)]
+pub(crate) enum ServeError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("cannot listen on `{address}`")]
+    Bind { address: String, source: std::io::Error },
+    #[error("cannot listen for signals")]
+    Signals(#[source] std::io::Error),
+    #[error("cannot prepare the store")]
+    Prepare(#[source] ploy_webhooks::store::StoreError),
+    #[error("cannot print to standard output")]
+    Print(#[source] std::io::Error),
+}
+
+/// Serves until a signal, then finishes what is in flight and flushes.
+pub(crate) async fn serve(
+    config: &Config,
+    chosen_root: Option<SecretDigest>,
+) -> Result<(), ServeError> {
+    let (url, bounds, public_url) = (config.store()?, config.bounds()?, config.public_url()?);
+    let mut signals = Signals::listen().map_err(ServeError::Signals)?;
+    let open = OpenStore::open(&url).await?;
+    let outcome = async {
+        let (socket, address) = bind(&config.listen).await?;
+        let listening_on = format!("http://{}", reachable(address));
+        let public_url = public_url.unwrap_or_else(|| listening_on.clone());
+
+        let first_start =
+            FirstStart { store: &open.store, public_url: &public_url, server_url: &listening_on };
+        let root = first_start.prepare(chosen_root).await?;
+        first_start::print(&format!("listening on {listening_on}\n"))?;
+
+        let store = open.store.clone();
+        let ingest = Ingest::<Arc<dyn Store>, _>::builder(store.clone(), store.clone())
+            .settings(bounds)
+            .build()
+            .map_err(ConfigError::Bounds)?;
+        let dispatch = Dispatch::new(ingest, api::router(Api::new(store, root, public_url)));
+        let listener = Listener::new(socket, dispatch, ConnectionSettings::of(config));
+        let connections = listener.accept_until(signals.next()).await;
+        tracing::info!(open = connections.count(), "stopping");
+        tokio::select! {
+            () = connections.shutdown() => {}
+            () = tokio::time::sleep(config.shutdown_grace()) => {
+                tracing::warn!("connections were still open when the grace ended");
+            }
+            () = signals.next() => tracing::warn!("stopping at once"),
+        }
+        Ok(())
+    }
+    .await;
+    open.close().await;
+    outcome
+}
+
+async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Bind { address: address.to_owned(), source };
+    let socket = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = socket.local_addr().map_err(failed)?;
+    Ok((socket, bound))
+}
+
+/// An address that can be connected to: who listens on all of them is reached on this machine.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
+    }
+    address
+}
