@@ -101,9 +101,9 @@ impl<'a> RunView<'a> {
 fn headers(kept: &KeptHeaders) -> BTreeMap<&str, String> {
     let mut headers = BTreeMap::<_, String>::new();
     for (name, value) in kept.iter() {
-        let text = String::from_utf8_lossy(value.as_bytes());
+        let text = String::from_utf8_lossy(value);
         headers
-            .entry(name.as_str())
+            .entry(name)
             .and_modify(|joined| {
                 joined.push_str(", ");
                 joined.push_str(&text);
