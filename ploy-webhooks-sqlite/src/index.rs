@@ -89,6 +89,8 @@ pub(crate) struct Indexer {
     queue: Arc<Queue>,
     closed: ClosedBlocks,
     open: OpenBlock,
+    /// The number of the segment that the closed blocks will make.
+    segment: i64,
     indexed_seq: i64,
     scratch: Vec<u8>,
 }
@@ -102,8 +104,18 @@ struct OpenBlock {
 }
 
 impl OpenBlock {
-    fn new() -> Self {
-        Self { filter: BlockFilter::new(), block: None, events: 0, text_bytes: 0 }
+    fn new(segment: i64) -> Self {
+        let filter = BlockFilter::new(salt_of(segment));
+        Self { filter, block: None, events: 0, text_bytes: 0 }
+    }
+
+    /// Adds the block to the closed ones, and begins the one after it.
+    fn close(&mut self, closed: &ClosedBlocks, first_segment: i64) {
+        let mut closed = closed.lock();
+        let blocks = closed.len() + usize::from(self.block.is_some());
+        let next = Self::new(first_segment + (blocks / SEGMENT_BLOCKS) as i64);
+        let Self { block, filter, .. } = std::mem::replace(self, next);
+        closed.extend(block.map(|block| ClosedBlock { block, filter }));
     }
 
     fn is_full(&self) -> bool {
@@ -131,11 +143,11 @@ impl Indexer {
         queue: Arc<Queue>,
         closed: ClosedBlocks,
     ) -> Result<Self, StoreError> {
-        let indexed_seq = last_segment(&reader)
-            .map_err(|error| store_error("cannot read the search index", error))?
-            .map_or(0, |(_, last_seq)| last_seq);
-        let open = OpenBlock::new();
-        Ok(Self { reader, queue, closed, open, indexed_seq, scratch: Vec::new() })
+        let last = last_segment(&reader)
+            .map_err(|error| store_error("cannot read the search index", error))?;
+        let (segment, indexed_seq) = last.map_or((0, 0), |(last, last_seq)| (last + 1, last_seq));
+        let open = OpenBlock::new(segment);
+        Ok(Self { reader, queue, closed, open, segment, indexed_seq, scratch: Vec::new() })
     }
 
     /// Indexes everything that is committed.
@@ -184,10 +196,7 @@ impl Indexer {
                 filter.add_term(ORPHAN_TERM);
             }
             if self.open.is_full() {
-                let full = std::mem::replace(&mut self.open, OpenBlock::new());
-                if let Some(block) = full.block {
-                    self.closed.lock().push(ClosedBlock { block, filter: full.filter });
-                }
+                self.open.close(&self.closed, self.segment);
             }
         }
         Ok(events)
@@ -195,16 +204,14 @@ impl Indexer {
 
     /// Moves sixty-four closed blocks into the database. Searches find them in memory until they
     /// find them there.
-    fn seal_segment(&self) -> Result<(), StoreError> {
+    fn seal_segment(&mut self) -> Result<(), StoreError> {
         let (words, row) = {
             let closed = self.closed.lock();
             let blocks = &closed[..SEGMENT_BLOCKS];
             let filters: Vec<_> = blocks.iter().map(|block| &block.filter).collect();
             (grams::transpose(&filters), SegmentRow::of(blocks))
         };
-        let number = last_segment(&self.reader)
-            .map_err(|error| store_error("cannot read the search index", error))?
-            .map_or(0, |(number, _)| number + 1);
+        let number = self.segment;
         let slices: Vec<Vec<u8>> = words
             .chunks(SLICE_WORDS)
             .map(|slice| slice.iter().flat_map(|word| word.to_le_bytes()).collect())
@@ -219,6 +226,7 @@ impl Indexer {
         // Only now is the segment there: slices without it are written over by the next try.
         write(&self.queue, move |connection| row.insert(connection, number))?;
         self.closed.lock().drain(..SEGMENT_BLOCKS);
+        self.segment += 1;
         Ok(())
     }
 }
@@ -303,6 +311,11 @@ pub(crate) fn write<T: Send + 'static>(
     answer.recv().unwrap_or_else(|_| {
         Err(StoreError::new(StoreErrorKind::Unavailable, "the store is closed"))
     })
+}
+
+/// What a segment's filters are salted with.
+pub(crate) const fn salt_of(segment: i64) -> u64 {
+    (segment as u64 + 1).wrapping_mul(0xd6e8_feb8_6659_fd93)
 }
 
 /// An id's last bytes are random.

@@ -16,7 +16,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::store_error;
 use crate::events::{self, Origins};
 use crate::index::{
-    Block, ClosedBlocks, SEGMENT_SLICES, SLICE_WORDS, endpoint_term, type_term, workspace_term,
+    Block, ClosedBlocks, SEGMENT_SLICES, SLICE_WORDS, endpoint_term, salt_of, type_term,
+    workspace_term,
 };
 
 /// So many blocks are read for one page, before it says where to go on: 128 MiB of text.
@@ -254,7 +255,7 @@ fn passing(connection: &Connection, segment: i64, probe: &Probe) -> rusqlite::Re
     let mut select = connection
         .prepare_cached("-- search()\n SELECT words FROM segment_bits WHERE slice = ?1")?;
     let mut mask = u64::MAX;
-    for place in probe.places() {
+    for place in probe.places(salt_of(segment)) {
         let (slice, word) = (place / SLICE_WORDS, place % SLICE_WORDS);
         let slice = segment * SEGMENT_SLICES + slice as i64;
         let bits = select.query_row(params![slice], |row| {

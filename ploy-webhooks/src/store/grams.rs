@@ -1,19 +1,20 @@
 //! An index that skips: which blocks of a history cannot hold a needle.
 //!
-//! A history is cut into blocks of about [`BLOCK_TEXT_BYTES`]. Each has a [`BlockFilter`]: one
-//! bit for each sequence of five folded bytes that stands in its payloads, and a few for each
-//! term, such as an endpoint's id. A [`Probe`] is the bits that a block must have set to hold
-//! what a query asks for; blocks that lack one are never read. What the bits let through is read
-//! and compared, so a search is exact whatever they say.
+//! A history is cut into blocks of about [`BLOCK_TEXT_BYTES`]. Each has a [`BlockFilter`]: two
+//! bits for each sequence of five folded bytes that stands in its payloads, and for each term,
+//! such as an endpoint's id. A [`Probe`] is what a query asks for; blocks that lack one of its
+//! bits are never read. What the bits let through is read and compared, so a search is exact
+//! whatever they say.
 //!
 //! It costs about a microsecond an event to build and a quarter of the text to keep, where an
 //! inverted index of trigrams costs a hundred times the one and several times the other. Five
-//! bytes, because all the trigrams of digits and letters occur in every block; one bit each,
-//! because a needle has many sequences and they vouch for one another.
+//! bytes, because all the trigrams of digits and letters occur in every block. Both bits lie in
+//! one word, so that the second costs no further cache line.
 //!
 //! Sixty-four blocks make a segment, [transposed](transpose): the word at place *p* holds bit
 //! *p* of all its blocks, so that a probe of eight bits reads eight words, not sixty-four
-//! filters.
+//! filters. Each segment has a salt of its own: a sequence whose bits are also those of one that
+//! stands everywhere is mistaken for it in one segment, not in all.
 //!
 //! For who writes a store: the stores of this project share it.
 
@@ -33,64 +34,57 @@ const FILTER_BITS_LOG2: u32 = 18;
 const FILTER_WORDS: usize = FILTER_BITS / 64;
 const GRAM_BYTES: usize = 5;
 const GRAM_MASK: u64 = (1 << (8 * GRAM_BYTES)) - 1;
-const TERM_BITS: usize = 4;
-/// So many bits of a long needle are asked for: the more, the fewer blocks are read for nothing,
-/// and eight leave next to none.
+/// So many sequences of a long needle are asked for: evenly spread, they leave next to no block
+/// to be read for nothing.
 const PROBE_GRAMS_MAX: usize = 12;
 
 /// What stands in one block.
 #[derive(Clone, Debug)]
-pub struct BlockFilter(Box<[u64; FILTER_WORDS]>);
+pub struct BlockFilter {
+    salt: u64,
+    words: Box<[u64; FILTER_WORDS]>,
+}
 
 impl BlockFilter {
-    /// The filter of an empty block.
+    /// The filter of an empty block, in a segment with that salt.
     #[must_use]
-    pub fn new() -> Self {
-        Self(Box::new([0; FILTER_WORDS]))
+    pub fn new(salt: u64) -> Self {
+        Self { salt, words: Box::new([0; FILTER_WORDS]) }
     }
 
     /// Adds a payload, folded by [`fold_into`].
     pub fn add_text(&mut self, folded: &[u8]) {
-        let mut windows = folded.windows(8);
-        for window in &mut windows {
+        for window in folded.windows(8) {
             let gram = u64::from_le_bytes(window.try_into().expect("a window of eight bytes"));
-            self.set(place(gram));
+            self.set(bits(gram & GRAM_MASK, self.salt));
         }
         // The last few sequences have no eight bytes before the end.
         let rest = folded.len().saturating_sub(7);
         for gram in folded[rest..].windows(GRAM_BYTES) {
-            self.set(place(gram_of(gram)));
+            self.set(bits(gram_of(gram), self.salt));
         }
     }
 
     /// Adds a term, by a number that is as good as random (a hash, or an id's last bytes).
     pub fn add_term(&mut self, term: u64) {
-        for place in term_places(term) {
-            self.set(place);
-        }
+        self.set(bits(term, self.salt));
     }
 
     /// Whether the block may hold what the probe asks for.
     #[must_use]
     pub fn may_hold(&self, probe: &Probe) -> bool {
-        probe.places.iter().all(|&place| self.0[place / 64] & (1 << (place % 64)) != 0)
+        probe.bits(self.salt).all(|bits| self.words[bits.word] & bits.mask == bits.mask)
     }
 
-    fn set(&mut self, place: usize) {
-        self.0[place / 64 % FILTER_WORDS] |= 1 << (place % 64);
-    }
-}
-
-impl Default for BlockFilter {
-    fn default() -> Self {
-        Self::new()
+    fn set(&mut self, bits: Bits) {
+        self.words[bits.word % FILTER_WORDS] |= bits.mask;
     }
 }
 
-/// The bits that a block must have set to hold what a query asks for.
+/// What a block must hold to hold what a query asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Probe {
-    places: Vec<usize>,
+    keys: Vec<u64>,
 }
 
 impl Probe {
@@ -104,19 +98,48 @@ impl Probe {
     pub fn add_needle(&mut self, needle: &Needle) {
         let grams = needle.folded().as_bytes().windows(GRAM_BYTES);
         let step = grams.len().div_ceil(PROBE_GRAMS_MAX).max(1);
-        self.places.extend(grams.step_by(step).map(|gram| place(gram_of(gram))));
+        self.keys.extend(grams.step_by(step).map(gram_of));
     }
 
     /// Asks for a term.
     pub fn add_term(&mut self, term: u64) {
-        self.places.extend(term_places(term));
+        self.keys.push(term);
     }
 
-    /// The places of the bits, each below [`FILTER_BITS`].
-    #[must_use]
-    pub fn places(&self) -> &[usize] {
-        &self.places
+    /// The places of the bits in a segment with that salt, each below [`FILTER_BITS`]. All of
+    /// them must be set.
+    pub fn places(&self, salt: u64) -> impl Iterator<Item = usize> {
+        self.bits(salt).flat_map(|bits| {
+            (0..64)
+                .filter(move |bit| bits.mask & (1 << bit) != 0)
+                .map(move |bit| bits.word * 64 + bit)
+        })
     }
+
+    fn bits(&self, salt: u64) -> impl Iterator<Item = Bits> {
+        self.keys.iter().map(move |&key| bits(key, salt))
+    }
+}
+
+/// A key's bits: two of one word, or one where they coincide.
+#[derive(Clone, Copy)]
+struct Bits {
+    word: usize,
+    mask: u64,
+}
+
+/// Multiplicative hashing (Knuth, *The Art of Computer Programming*, §6.4): the upper bits of the
+/// product are the good ones.
+const fn bits(key: u64, salt: u64) -> Bits {
+    let hash = (key ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Bits {
+        word: (hash >> (64 - FILTER_BITS_LOG2 + 6)) as usize,
+        mask: (1 << ((hash >> 46) & 63)) | (1 << ((hash >> 40) & 63)),
+    }
+}
+
+fn gram_of(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |gram, &byte| (gram << 8) | u64::from(byte))
 }
 
 /// The filters of up to sixty-four blocks side by side: bit *b* of the word at place *p* is bit
@@ -132,7 +155,7 @@ pub fn transpose(filters: &[&BlockFilter]) -> Vec<u64> {
     for place in 0..FILTER_WORDS {
         let mut square = [0; SEGMENT_BLOCKS];
         for (row, filter) in square.iter_mut().zip(filters) {
-            *row = filter.0[place];
+            *row = filter.words[place];
         }
         transpose_square(&mut square);
         words.extend_from_slice(&square);
@@ -158,25 +181,6 @@ fn transpose_square(rows: &mut [u64; 64]) {
     }
 }
 
-fn gram_of(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |gram, &byte| (gram << 8) | u64::from(byte))
-}
-
-/// Multiplicative hashing (Knuth, *The Art of Computer Programming*, §6.4).
-const fn place(gram: u64) -> usize {
-    let hash = (gram & GRAM_MASK).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (hash >> (64 - FILTER_BITS_LOG2)) as usize
-}
-
-fn term_places(term: u64) -> impl Iterator<Item = usize> {
-    let hash = move |salt: u64| (term ^ salt).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (1..=TERM_BITS as u64).map(move |salt| {
-        let mixed = hash(salt << 56 | salt);
-        ((mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - FILTER_BITS_LOG2))
-            as usize
-    })
-}
-
 /// Folds a payload and adds it; `scratch` is overwritten. Returns how much text it was.
 pub fn add_payload(filter: &mut BlockFilter, payload: &[u8], scratch: &mut Vec<u8>) -> usize {
     scratch.clear();
@@ -190,8 +194,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const SALT: u64 = 0x5a17;
+
     fn filter_of(payload: &str) -> BlockFilter {
-        let mut filter = BlockFilter::new();
+        let mut filter = BlockFilter::new(SALT);
         add_payload(&mut filter, payload.as_bytes(), &mut Vec::new());
         filter
     }
@@ -212,7 +218,7 @@ mod tests {
 
     #[test]
     fn terms_are_told_apart() {
-        let mut filter = BlockFilter::new();
+        let mut filter = BlockFilter::new(SALT);
         for term in 0..100u64 {
             filter.add_term(term.wrapping_mul(0x1234_5678_9abc_def1));
         }
@@ -249,7 +255,7 @@ mod tests {
             prop_assert_eq!(words.len(), FILTER_BITS);
             for needle in ["abcde", "fedcba", "aaaaa"] {
                 let probe = probe_of(needle);
-                let mask = probe.places().iter().fold(u64::MAX, |mask, &place| mask & words[place]);
+                let mask = probe.places(SALT).fold(u64::MAX, |mask, place| mask & words[place]);
                 for (block, filter) in filters.iter().enumerate() {
                     prop_assert_eq!(mask & (1 << block) != 0, filter.may_hold(&probe));
                 }
