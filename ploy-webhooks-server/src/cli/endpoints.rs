@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::client::{Call, Client, parse};
-use super::output::{print, table};
+use super::output::{print, sheet, table};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EndpointsCommand {
@@ -164,5 +164,5 @@ fn print_one(row: Row) -> Result<(), Failure> {
         ("key (shown this once)", row.api_key),
     ];
     let lines = lines.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?]));
-    print(&table(["", ""], lines))
+    print(&sheet(lines))
 }

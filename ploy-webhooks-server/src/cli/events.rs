@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Failure;
 use super::client::{Call, Client, parse};
-use super::output::{harmless_lines, print, print_bytes, table};
+use super::output::{harmless_lines, print, print_bytes, sheet, table};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EventsCommand {
@@ -175,6 +175,6 @@ fn print_one(answer: &[u8]) -> Result<(), Failure> {
     ];
     lines.extend(event.headers.into_iter().map(|(name, value)| [name, value]));
     lines.extend(event.runs.into_iter().map(|run| [run.id, run.state]));
-    print(&table(["", ""], lines))?;
+    print(&sheet(lines))?;
     print(&format!("\n{}", harmless_lines(payload)))
 }

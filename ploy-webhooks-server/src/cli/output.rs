@@ -33,8 +33,25 @@ pub(super) fn table<const N: usize>(
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(header);
+    finished(table, rows)
+}
+
+/// A table of names and values.
+pub(super) fn sheet(rows: impl IntoIterator<Item = [String; 2]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    finished(table, rows)
+}
+
+fn finished<const N: usize>(
+    mut table: Table,
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     for row in rows {
         table.add_row(row.map(|cell| harmless(&cell)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
     }
     table.trim_fmt()
 }

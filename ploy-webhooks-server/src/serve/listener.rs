@@ -99,7 +99,7 @@ impl Listener {
         // where the client is gone already, which the first read will tell.
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(Connection::new(stream, self.opening_timeout));
-        let service = self.dispatch.for_peer(peer.ip());
+        let service = self.dispatch.for_peer(peer.ip().to_canonical());
         let connection = self.http.serve_connection(io, service).into_owned();
         let served = self.graceful.watch(connection);
         tokio::spawn(async move {

@@ -1,0 +1,193 @@
+//! A server as a child process, and a client for it.
+
+use std::process::Stdio;
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStderr, Command};
+
+pub(crate) const ROOT_TOKEN: &str = "root-token-of-the-tests-0123456789";
+
+/// The program with these arguments and nothing of this process's environment.
+pub(crate) fn program(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ploy-webhooks"));
+    command
+        .args(args)
+        .env_clear()
+        .kill_on_drop(true)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A server that listens.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    /// What it printed before it listened.
+    pub(crate) greeting: String,
+    child: Child,
+    logs: Lines<BufReader<ChildStderr>>,
+}
+
+/// An endpoint that was just made.
+pub(crate) struct Endpoint {
+    pub(crate) id: String,
+    pub(crate) slug: String,
+    pub(crate) key: String,
+}
+
+impl Server {
+    /// In memory, with a root token that the tests know.
+    pub(crate) async fn in_memory() -> Self {
+        Self::in_memory_with(&[]).await
+    }
+
+    pub(crate) async fn in_memory_with(settings: &[(&str, &str)]) -> Self {
+        let mut command = program(&["serve", "--listen", "127.0.0.1:0", "--store", "memory:"]);
+        command.env("PLOY_ROOT_TOKEN", ROOT_TOKEN);
+        command.envs(settings.iter().copied());
+        Self::start(command).await
+    }
+
+    pub(crate) async fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut logs = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut greeting = String::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if let Some(url) = line.strip_prefix("listening on ") {
+                let url = url.to_owned();
+                return Self { url, greeting, child, logs };
+            }
+            greeting.push_str(&line);
+            greeting.push('\n');
+        }
+        panic!("did not start: {:?}", logs.next_line().await);
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    pub(crate) fn ingest_url(&self, endpoint: &Endpoint) -> String {
+        format!("{}/api/v1/webhook/{}", self.url, endpoint.slug)
+    }
+
+    /// Waits for a line of the log in which this stands.
+    pub(crate) async fn log_line(&mut self, text: &str) -> String {
+        loop {
+            let line = self.logs.next_line().await.unwrap();
+            let line = line.expect("the line is written before the server ends");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    pub(crate) fn terminate(&self) {
+        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    pub(crate) async fn exit_code(mut self) -> Option<i32> {
+        self.child.wait().await.unwrap().code()
+    }
+
+    /// A call of the management API with the root token.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let mut request = reqwest::Client::new()
+            .request(method, format!("{}/api/v1{path}", self.url))
+            .bearer_auth(ROOT_TOKEN);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        answer(request).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn create(&self, form: Value) -> Endpoint {
+        let (status, made) = self.call(Method::POST, "/endpoints", Some(form)).await;
+        assert_eq!(status, 201, "{made}");
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        Endpoint { id: text("id"), slug: text("slug"), key: text("api_key") }
+    }
+
+    pub(crate) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        key: &str,
+        payload: &'static str,
+    ) -> (StatusCode, Value) {
+        let request = reqwest::Client::new()
+            .post(self.ingest_url(endpoint))
+            .bearer_auth(key)
+            .header("content-type", "application/json")
+            .body(payload);
+        answer(request).await
+    }
+
+    /// Sends events that are accepted, and returns their ids.
+    pub(crate) async fn accepted(
+        &self,
+        endpoint: &Endpoint,
+        payloads: &[&'static str],
+    ) -> Vec<String> {
+        let mut ids = Vec::new();
+        for payload in payloads {
+            let (status, answer) = self.send(endpoint, &endpoint.key, payload).await;
+            assert_eq!(status, 202, "{answer}");
+            ids.push(answer["id"].as_str().unwrap().to_owned());
+        }
+        ids
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address()).await.unwrap()
+    }
+}
+
+/// Status and JSON of an answer.
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let body = response.bytes().await.unwrap();
+    let json = match body.is_empty() {
+        true => Value::Null,
+        false => serde_json::from_slice(&body).unwrap(),
+    };
+    (status, json)
+}
+
+/// Sends text over a connection as it stands.
+pub(crate) async fn write(connection: &mut TcpStream, text: &str) {
+    connection.write_all(text.as_bytes()).await.unwrap();
+}
+
+/// Reads until this stands in what came, and returns all that came.
+pub(crate) async fn read_until(connection: &mut TcpStream, text: &str) -> String {
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains(text) {
+        let bytes = connection.read_buf(&mut read).await.unwrap();
+        assert_ne!(bytes, 0, "closed after {:?}", String::from_utf8_lossy(&read));
+    }
+    String::from_utf8(read).unwrap()
+}
+
+/// Reads until the server closes the connection.
+pub(crate) async fn read_to_end(connection: &mut TcpStream) -> String {
+    let mut read = String::new();
+    connection.read_to_string(&mut read).await.unwrap();
+    read
+}
