@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -240,16 +240,15 @@ pub struct KeptHeaders(Box<[u8]>);
 impl KeptHeaders {
     /// The headers of a request whose names are on the list.
     pub(crate) fn select(headers: &HeaderMap, kept: &[HeaderName]) -> Self {
-        let chosen = || headers.iter().filter(|(name, _)| kept.contains(name));
-        let line_bytes = |(name, value): (&HeaderName, &HeaderValue)| {
-            name.as_str().len() + b": ".len() + value.len() + b"\r\n".len()
-        };
-        let mut lines = Vec::with_capacity(chosen().map(line_bytes).sum());
-        for (name, value) in chosen() {
-            lines.extend_from_slice(name.as_str().as_bytes());
-            lines.extend_from_slice(b": ");
-            lines.extend_from_slice(value.as_bytes());
-            lines.extend_from_slice(b"\r\n");
+        let mut lines = Vec::new();
+        for (name, value) in headers {
+            if kept.contains(name) {
+                lines.reserve(name.as_str().len() + value.len() + b": \r\n".len());
+                lines.extend_from_slice(name.as_str().as_bytes());
+                lines.extend_from_slice(b": ");
+                lines.extend_from_slice(value.as_bytes());
+                lines.extend_from_slice(b"\r\n");
+            }
         }
         Self(lines.into())
     }
@@ -301,6 +300,7 @@ pub(crate) fn holds_a_secret(name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
     use proptest::prelude::*;
 
     #[test]

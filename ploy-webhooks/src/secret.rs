@@ -57,7 +57,7 @@ impl Secret {
     /// What is kept of it.
     #[must_use]
     pub fn digest(&self) -> SecretDigest {
-        SecretDigest::of(&self.0)
+        SecretDigest::of(self.0.as_bytes())
     }
 
     fn mint(prefix: &str) -> Self {
@@ -111,8 +111,8 @@ pub struct SecretDigest([u8; 32]);
 impl SecretDigest {
     /// The digest of a secret in clear.
     #[must_use]
-    pub fn of(secret: &str) -> Self {
-        Self(Sha256::digest(secret.as_bytes()).into())
+    pub fn of(secret: impl AsRef<[u8]>) -> Self {
+        Self(Sha256::digest(secret).into())
     }
 
     /// The digest with these bytes, as a store kept them.

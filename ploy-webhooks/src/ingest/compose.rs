@@ -24,17 +24,19 @@ pub(super) fn event(
     payload: Bytes,
     now: Timestamp,
 ) -> Result<NewEvent, KeyMissing> {
-    let text = std::str::from_utf8(&payload).expect("the JSON check has found text");
-    let event_type = endpoint.config.event_type.as_ref();
+    // Looked at only where a rule reads the payload.
+    let text = || std::str::from_utf8(&payload).expect("the JSON check has found text");
+    let source = endpoint.config.event_type.as_ref();
+    let event_type = source.and_then(|source| event_type(source, sender.headers, text()));
     let rule = endpoint.config.dedup.as_ref();
-    let dedup = rule.and_then(|rule| dedup(rule, endpoint, sender.headers, text));
+    let dedup = rule.and_then(|rule| dedup(rule, endpoint, sender.headers, text()));
     if dedup.is_none() && rule.is_some_and(|rule| rule.required) {
         return Err(KeyMissing(payload));
     }
     Ok(NewEvent {
         id: EventId::mint(now),
         workspace: endpoint.workspace,
-        event_type: event_type.and_then(|from| self::event_type(from, sender.headers, text)),
+        event_type,
         headers: KeptHeaders::select(sender.headers, kept_headers),
         source: sender.source,
         fence: Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision }),

@@ -222,7 +222,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
 
     fn check_sender(&self, endpoint: &Endpoint, sender: Sender<'_>) -> Result<(), Refusal> {
         check::address::check(endpoint, sender.source)?;
-        check::credential::check(endpoint, sender.headers, self.clock.now())?;
+        check::credential::check(endpoint, sender.headers, &*self.clock)?;
         check::status::check(endpoint)
     }
 

@@ -8,6 +8,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 
 use super::{
     Appended, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, KeyStore, Order, Page,
@@ -21,6 +22,9 @@ use crate::run::Run;
 use crate::secret::SecretDigest;
 
 /// A store in memory, bounded by the bytes of the payloads that it holds.
+///
+/// Small payloads share chunks of a mebibyte; a chunk is given back when the last of its events
+/// is deleted.
 #[derive(Debug)]
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
@@ -35,6 +39,7 @@ struct State {
     /// In the order of their ids. They come nearly in it, so most are pushed to the end.
     events: Vec<Event>,
     payload_bytes: u64,
+    chunk: BytesMut,
     runs: BTreeMap<(EventId, RunId), Run>,
     seen: HashMap<SeenKey, (EventId, Timestamp)>,
     expiries: BTreeSet<(Timestamp, SeenKey)>,
@@ -292,6 +297,7 @@ impl State {
     }
 
     fn insert(&mut self, mut event: NewEvent) {
+        event.payload = self.keep(event.payload);
         for run in std::mem::take(&mut event.owes) {
             let queued = Run::queued(run.id, event.id, run.trigger, event.id.timestamp());
             self.runs.insert((event.id, run.id), queued);
@@ -300,6 +306,21 @@ impl State {
             Ok(place) | Err(place) => place,
         };
         self.events.insert(place, event.into());
+    }
+
+    /// Moves a payload to where it stays: side by side with others, in memory that is taken from
+    /// the system a chunk at a time. The buffer that it came in is free for the next request.
+    fn keep(&mut self, payload: Bytes) -> Bytes {
+        const CHUNK_BYTES: usize = 1 << 20;
+        const LARGE_BYTES: usize = CHUNK_BYTES / 16;
+        if payload.len() >= LARGE_BYTES {
+            return payload;
+        }
+        if self.chunk.capacity() < payload.len() {
+            self.chunk = BytesMut::with_capacity(CHUNK_BYTES);
+        }
+        self.chunk.extend_from_slice(&payload);
+        self.chunk.split().freeze()
     }
 
     fn event(&self, id: &EventId) -> Option<&Event> {

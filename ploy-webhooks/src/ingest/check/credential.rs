@@ -7,7 +7,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::clock::Timestamp;
+use crate::clock::Clock;
 use crate::endpoint::{Auth, Endpoint};
 use crate::ingest::Refusal;
 use crate::ingest::refusal::CredentialFault;
@@ -16,21 +16,21 @@ use crate::secret::SecretDigest;
 pub(in crate::ingest) fn check(
     endpoint: &Endpoint,
     headers: &HeaderMap,
-    now: Timestamp,
+    clock: &dyn Clock,
 ) -> Result<(), Refusal> {
     let key = bearer(headers).map_err(Refusal::Unauthorized)?;
     let presented = SecretDigest::of(key);
     let Auth::ApiKey { keys } = &endpoint.auth;
     // Every key is compared, so that the time does not tell which one came close.
     let opens = keys.iter().fold(Choice::from(0), |opens, key| {
-        let expired = key.expires_at.is_some_and(|expires_at| now >= expires_at);
+        let expired = key.expires_at.is_some_and(|expires_at| clock.now() >= expires_at);
         opens | (key.digest.ct_eq(&presented) & Choice::from(u8::from(!expired)))
     });
     if opens.into() { Ok(()) } else { Err(Refusal::Unauthorized(CredentialFault::Wrong)) }
 }
 
 /// The key that the headers present.
-fn bearer(headers: &HeaderMap) -> Result<&str, CredentialFault> {
+fn bearer(headers: &HeaderMap) -> Result<&[u8], CredentialFault> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     match (values.next(), values.next()) {
         (None, _) => Err(CredentialFault::Missing),
@@ -39,21 +39,28 @@ fn bearer(headers: &HeaderMap) -> Result<&str, CredentialFault> {
     }
 }
 
-fn key_of(value: &HeaderValue) -> Result<&str, CredentialFault> {
-    let text = value.to_str().map_err(|_| CredentialFault::Wrong)?;
-    let scheme_end = text.find([' ', '\t']).unwrap_or(text.len());
-    let (scheme, rest) = text.split_at(scheme_end);
-    if !scheme.eq_ignore_ascii_case("bearer") {
+fn key_of(value: &HeaderValue) -> Result<&[u8], CredentialFault> {
+    let value = value.as_bytes();
+    let scheme_end = value.iter().position(is_space).unwrap_or(value.len());
+    let (scheme, rest) = value.split_at(scheme_end);
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Err(CredentialFault::Scheme);
     }
-    match rest.strip_prefix(' ') {
-        None if rest.is_empty() => Err(CredentialFault::Empty),
-        Some("") => Err(CredentialFault::Empty),
-        None => Err(CredentialFault::Spacing),
-        Some(key) if key.contains([' ', '\t']) => Err(CredentialFault::Spacing),
-        Some(key) if key.contains(['"', '\'']) => Err(CredentialFault::Quoted),
-        Some(key) => Ok(key),
+    let key = match rest.strip_prefix(b" ") {
+        None if rest.is_empty() => return Err(CredentialFault::Empty),
+        Some(b"") => return Err(CredentialFault::Empty),
+        None => return Err(CredentialFault::Spacing),
+        Some(key) => key,
+    };
+    match key.iter().find(|byte| is_space(byte) || matches!(byte, b'"' | b'\'')) {
+        None => Ok(key),
+        Some(b'"' | b'\'') => Err(CredentialFault::Quoted),
+        Some(_) => Err(CredentialFault::Spacing),
     }
+}
+
+const fn is_space(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 #[cfg(test)]
@@ -64,9 +71,9 @@ mod tests {
     fn forms() {
         use CredentialFault::{Empty, Quoted, Scheme, Spacing};
         for (value, expected) in [
-            ("Bearer k", Ok("k")),
-            ("bearer k", Ok("k")),
-            ("BEARER k", Ok("k")),
+            ("Bearer k", Ok(&b"k"[..])),
+            ("bearer k", Ok(b"k")),
+            ("BEARER k", Ok(b"k")),
             ("Bearer", Err(Empty)),
             ("Bearer ", Err(Empty)),
             ("Bearer  k", Err(Spacing)),

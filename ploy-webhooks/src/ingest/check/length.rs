@@ -6,18 +6,17 @@ use http_body::SizeHint;
 
 use crate::ingest::Refusal;
 
-/// The server has checked the header's form already; a body that is larger than it says is
-/// found when it is read.
+/// A server tells the length by the body, and has checked the header that says it. Where a layer
+/// in between hides that, the header still tells. A body that is larger than it says is found
+/// when it is read.
 pub(in crate::ingest) fn check(
     headers: &HeaderMap,
     body: &SizeHint,
     limit: u64,
 ) -> Result<(), Refusal> {
-    let declared = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
-        .unwrap_or(0);
-    if declared.max(body.lower()) > limit {
+    let declared =
+        body.exact().or_else(|| headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok());
+    if declared.unwrap_or(0).max(body.lower()) > limit {
         return Err(Refusal::PayloadTooLarge { limit });
     }
     Ok(())
