@@ -128,9 +128,17 @@ impl SecretDigest {
     }
 }
 
+impl SecretDigest {
+    /// The bytes eight at a time: four comparisons in constant time, not thirty-two.
+    fn words(&self) -> [u64; 4] {
+        let (words, _) = self.0.as_chunks();
+        std::array::from_fn(|word| u64::from_ne_bytes(words[word]))
+    }
+}
+
 impl ConstantTimeEq for SecretDigest {
     fn ct_eq(&self, other: &Self) -> Choice {
-        self.0.ct_eq(&other.0)
+        self.words().ct_eq(&other.words())
     }
 }
 

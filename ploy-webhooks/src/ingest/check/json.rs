@@ -12,7 +12,7 @@ use crate::ingest::refusal::Expected;
 pub(in crate::ingest) fn check(body: &[u8]) -> Result<&str, Refusal> {
     let text = std::str::from_utf8(body)
         .map_err(|fault| malformed(Expected::Utf8, position(&body[..fault.valid_up_to()])))?;
-    let begin = text.len() - text.trim_start_matches([' ', '\t', '\n', '\r']).len();
+    let begin = body.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
     serde_json::from_str::<IgnoredAny>(text)
         .map_err(|fault| malformed(Expected::Json, (fault.line(), fault.column().max(1))))?;
     if body[begin] == b'{' {
