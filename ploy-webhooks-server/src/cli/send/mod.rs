@@ -21,11 +21,11 @@ use self::progress::Progress;
 use super::Failure;
 use super::output::print;
 
-/// Every line is sent as it stands. 429, 5xx and lost connections are tried again, so an event
-/// whose answer was lost may arrive twice: give the endpoint a deduplication rule where that
-/// matters.
 #[derive(Debug, Args)]
-#[command(after_help = "Exits with 1 if any event was not accepted.")]
+#[command(after_help = "\
+Every line is sent as it stands. 429, 5xx and lost connections are tried again, so an event whose
+answer was lost may arrive twice: give the endpoint a deduplication rule where that matters.
+Exits with 1 if any event was not accepted.")]
 pub(super) struct SendArgs {
     /// The ingest URL.
     #[arg(long)]
