@@ -8,15 +8,17 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 
-use ploy_webhooks::EventId;
+use bytes::Bytes;
 use ploy_webhooks::store::grams::{
     self, BLOCK_EVENTS_MAX, BLOCK_TEXT_BYTES, BlockFilter, FILTER_BITS, SEGMENT_BLOCKS,
 };
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use ploy_webhooks::{EventId, EventType, NewEvent};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::error::store_error;
-use crate::events::Origins;
+use crate::events::{Origin, Origins};
+use crate::progress::Written;
 use crate::queue::Queue;
 use crate::writer::TaskEnd;
 
@@ -27,7 +29,7 @@ pub(crate) const SEGMENT_SLICES: i64 = FILTER_BITS.div_ceil(SLICE_WORDS) as i64;
 /// So many slices are written in one transaction, so that no batch waits long for it.
 const SLICES_AT_ONCE: usize = 64;
 /// How many events are read at once.
-const EVENTS_AT_ONCE: i64 = 1_024;
+const EVENTS_AT_ONCE: usize = 64;
 
 /// A run of events, in the order of their commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,56 +152,68 @@ impl Indexer {
         Ok(Self { reader, queue, closed, open, segment, indexed_seq, scratch: Vec::new() })
     }
 
-    /// Indexes everything that is committed.
+    /// Indexes events that were just written. What is missing before them is read.
+    pub(crate) fn index(&mut self, written: Vec<Written>) -> Result<(), StoreError> {
+        for Written { seq, event } in written {
+            if seq > self.indexed_seq + 1 {
+                self.catch_up()?;
+            }
+            if seq > self.indexed_seq {
+                self.add(seq, &Indexable::from(&event));
+            }
+        }
+        self.seal_segments()
+    }
+
+    /// Reads and indexes everything that is in the tables.
     pub(crate) fn catch_up(&mut self) -> Result<(), StoreError> {
         loop {
             let events = self
-                .index_some()
+                .read_some()
                 .map_err(|error| store_error("cannot read events for the search index", error))?;
-            while self.closed.lock().len() >= SEGMENT_BLOCKS {
-                self.seal_segment()?;
-            }
+            self.seal_segments()?;
             if events < EVENTS_AT_ONCE {
                 return Ok(());
             }
         }
     }
 
-    fn index_some(&mut self) -> rusqlite::Result<i64> {
-        let snapshot = self.reader.transaction()?;
-        let mut origins = Origins::new(&snapshot)?;
-        let mut select = snapshot.prepare_cached(
-            "-- index_some()
-             SELECT seq, id, endpoint, workspace, type, payload FROM events
-             WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-        )?;
-        let mut rows = select.query(params![self.indexed_seq, EVENTS_AT_ONCE])?;
-        let mut events = 0;
-        while let Some(row) = rows.next()? {
-            events += 1;
-            let seq = row.get(0)?;
-            let id = EventId::from_bytes(row.get(1)?);
-            self.open.add(seq, id);
-            self.indexed_seq = seq;
-            let filter = &mut self.open.filter;
-            if let Some(origin) = origins.of(row, 2, 3)? {
+    fn read_some(&mut self) -> rusqlite::Result<usize> {
+        let events = read_events(&mut self.reader, self.indexed_seq)?;
+        for (seq, event) in &events {
+            self.add(*seq, event);
+        }
+        Ok(events.len())
+    }
+
+    fn add(&mut self, seq: i64, event: &Indexable) {
+        self.open.add(seq, event.id);
+        let filter = &mut self.open.filter;
+        match &event.origin {
+            Some(origin) => {
                 if let Some(endpoint) = origin.endpoint {
                     filter.add_term(endpoint_term(endpoint.as_bytes()));
                 }
                 filter.add_term(workspace_term(origin.workspace.as_bytes()));
-                if let Some(event_type) = row.get_ref(4)?.as_str_or_null()? {
-                    filter.add_term(type_term(event_type));
+                if let Some(event_type) = &event.event_type {
+                    filter.add_term(type_term(event_type.as_str()));
                 }
-                let payload = row.get_ref(5)?.as_blob()?;
-                self.open.text_bytes += grams::add_payload(filter, payload, &mut self.scratch);
-            } else {
-                filter.add_term(ORPHAN_TERM);
+                self.open.text_bytes +=
+                    grams::add_payload(filter, &event.payload, &mut self.scratch);
             }
-            if self.open.is_full() {
-                self.open.close(&self.closed, self.segment);
-            }
+            None => filter.add_term(ORPHAN_TERM),
         }
-        Ok(events)
+        if self.open.is_full() {
+            self.open.close(&self.closed, self.segment);
+        }
+        self.indexed_seq = seq;
+    }
+
+    fn seal_segments(&mut self) -> Result<(), StoreError> {
+        while self.closed.lock().len() >= SEGMENT_BLOCKS {
+            self.seal_segment()?;
+        }
+        Ok(())
     }
 
     /// Moves sixty-four closed blocks into the database. Searches find them in memory until they
@@ -229,6 +243,51 @@ impl Indexer {
         self.segment += 1;
         Ok(())
     }
+}
+
+/// What the index takes of an event.
+struct Indexable {
+    id: EventId,
+    /// `None` where the endpoint is deleted.
+    origin: Option<Origin>,
+    event_type: Option<EventType>,
+    payload: Bytes,
+}
+
+impl From<&NewEvent> for Indexable {
+    fn from(event: &NewEvent) -> Self {
+        let endpoint = event.fence.map(|fence| fence.endpoint);
+        Self {
+            id: event.id,
+            origin: Some(Origin { endpoint, workspace: event.workspace }),
+            event_type: event.event_type.clone(),
+            payload: event.payload.clone(),
+        }
+    }
+}
+
+/// The events after that place, some at once.
+fn read_events(reader: &mut Connection, after: i64) -> rusqlite::Result<Vec<(i64, Indexable)>> {
+    let snapshot = reader.transaction()?;
+    let mut origins = Origins::new(&snapshot)?;
+    let mut select = snapshot.prepare_cached(
+        "-- read_events()
+         SELECT seq, id, endpoint, workspace, type, payload FROM events
+         WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+    )?;
+    let mut rows = select.query(params![after, EVENTS_AT_ONCE])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        let event_type: Option<String> = row.get(4)?;
+        let event = Indexable {
+            id: EventId::from_bytes(row.get(1)?),
+            origin: origins.of(row, 2, 3)?,
+            event_type: event_type.and_then(|text| text.try_into().ok()),
+            payload: row.get::<_, Vec<u8>>(5)?.into(),
+        };
+        events.push((row.get(0)?, event));
+    }
+    Ok(events)
 }
 
 /// A segment's row, without its bits.

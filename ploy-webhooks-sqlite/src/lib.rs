@@ -185,8 +185,8 @@ impl Behind {
         loop {
             let _outcome = match (self.progress.next(), &mut self.indexer) {
                 (Due::End, _) => break,
-                (Due::Index, Some(indexer)) => indexer.catch_up(),
-                (Due::Index, None) => Ok(()),
+                (Due::Index(written), Some(indexer)) => indexer.index(written),
+                (Due::Index(_), None) => Ok(()),
                 (Due::Purge, _) => purge::purge_deleted(
                     &mut self.reader,
                     &self.queue,

@@ -1,11 +1,16 @@
-//! How far the writer is, for what works behind it.
+//! What the writer has written, for what works behind it.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-/// So many events that are not indexed are read directly, at no noticeable cost.
-const EVENTS_UNNOTICED: usize = 512;
+use ploy_webhooks::NewEvent;
+
+/// So many events that are not indexed are read directly, at no noticeable cost. More at once
+/// would keep a busy core from its requests for too long.
+const EVENTS_UNNOTICED: usize = 128;
 /// So many bytes, likewise.
-const BYTES_UNNOTICED: usize = 1 << 20;
+const BYTES_UNNOTICED: usize = 256 << 10;
+/// So many bytes of payload are held for the indexer. What is beyond, it reads from the tables.
+const BYTES_HELD_MAX: usize = 16 << 20;
 
 /// What has been written since the index was last brought up to date.
 #[derive(Debug, Default)]
@@ -16,25 +21,36 @@ pub(crate) struct Progress {
 
 #[derive(Debug, Default)]
 struct State {
-    events: usize,
+    written: Vec<Written>,
     bytes: usize,
     purge: bool,
     closed: bool,
 }
 
+/// An event in the tables.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) seq: i64,
+    pub(crate) event: NewEvent,
+}
+
 /// What there is to do behind the writer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Due {
-    Index,
+    Index(Vec<Written>),
     Purge,
     End,
 }
 
 impl Progress {
-    pub(crate) fn events_committed(&self, events: usize, bytes: usize) {
+    pub(crate) fn committed(&self, written: impl Iterator<Item = Written>) {
         let mut state = self.state();
-        state.events += events;
-        state.bytes += bytes;
+        for written in written {
+            if state.bytes <= BYTES_HELD_MAX {
+                state.bytes += written.event.payload.len();
+                state.written.push(written);
+            }
+        }
         if state.is_noticeable() {
             self.moved.notify_one();
         }
@@ -62,8 +78,8 @@ impl Progress {
                 return Due::End;
             }
             if state.is_noticeable() {
-                (state.events, state.bytes) = (0, 0);
-                return Due::Index;
+                state.bytes = 0;
+                return Due::Index(std::mem::take(&mut state.written));
             }
             if std::mem::take(&mut state.purge) {
                 return Due::Purge;
@@ -78,7 +94,7 @@ impl Progress {
 }
 
 impl State {
-    const fn is_noticeable(&self) -> bool {
-        self.events >= EVENTS_UNNOTICED || self.bytes >= BYTES_UNNOTICED
+    fn is_noticeable(&self) -> bool {
+        self.written.len() >= EVENTS_UNNOTICED || self.bytes >= BYTES_UNNOTICED
     }
 }
