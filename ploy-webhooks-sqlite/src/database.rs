@@ -14,10 +14,6 @@ const APPLICATION_ID: i32 = 0x706c_6f79;
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_init.sql")];
 /// Rows of about a kibibyte: a larger page holds more of them, and a commit writes fewer pages.
 pub(crate) const PAGE_BYTES: u32 = 8_192;
-/// The log goes back to its beginning past so many pages (16 MiB). Smaller, and a commit in a
-/// hundred waits for a checkpoint; larger, and that one waits longer.
-const CHECKPOINT_PAGES: u32 = 2_048;
-
 /// Holds the file for this process.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -104,7 +100,8 @@ fn prepare(connection: &mut Connection, settings: &SqliteSettings) -> rusqlite::
             Durability::Process => "off",
         },
     )?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // Not within a commit: see `checkpoint.rs`.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // What an endpoint's deletion frees is overwritten where that costs no further write.
     connection.pragma_update(None, "secure_delete", "fast")?;
     if let Some(bytes) = settings.file_bytes_max {

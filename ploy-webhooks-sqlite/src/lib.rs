@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod checkpoint;
 mod database;
 mod endpoints;
 mod error;
@@ -22,6 +23,7 @@ use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use crate::checkpoint::{Checkpointer, LogGrowth};
 use crate::database::Lock;
 use crate::error::store_error;
 use crate::index::{ClosedBlocks, Indexer};
@@ -41,6 +43,7 @@ pub use settings::{Durability, SearchIndex, SqliteSettings};
 pub struct SqliteStore {
     queue: Arc<Queue>,
     progress: Arc<Progress>,
+    log_growth: Arc<LogGrowth>,
     closed_blocks: ClosedBlocks,
     look_ups: Readers,
     searches: Readers,
@@ -52,6 +55,7 @@ pub struct SqliteStore {
 struct Threads {
     writer: Option<JoinHandle<()>>,
     behind: Option<JoinHandle<()>>,
+    checkpoint: Option<JoinHandle<()>>,
     lock: Option<Lock>,
 }
 
@@ -78,10 +82,18 @@ impl SqliteStore {
         let queue = Arc::new(Queue::new(settings.waiting_max, settings.waiting_bytes_max));
         let progress = Arc::new(Progress::default());
         let closed_blocks = ClosedBlocks::default();
-        let writer = Writer::new(settings.clone(), connection, queue.clone(), progress.clone())?;
+        let log_growth = Arc::new(LogGrowth::default());
+        let writer = Writer::new(
+            settings.clone(),
+            connection,
+            queue.clone(),
+            progress.clone(),
+            log_growth.clone(),
+        )?;
         let store = Self {
             queue: queue.clone(),
             progress: progress.clone(),
+            log_growth: log_growth.clone(),
             closed_blocks: closed_blocks.clone(),
             look_ups: Readers::new(settings.clone(), LOOK_UPS_MAX),
             searches: Readers::new(settings.clone(), settings.searches_max),
@@ -89,6 +101,10 @@ impl SqliteStore {
         };
         let reader = database::open_reader(&settings)?;
         store.threads().writer = Some(spawn("ploy-sqlite-writer", move || writer.run())?);
+        let (checkpointer, checkpointed) = (Checkpointer::open(&settings)?, queue.clone());
+        store.threads().checkpoint = Some(spawn("ploy-sqlite-checkpoint", move || {
+            checkpointer.run(&log_growth, &checkpointed);
+        })?);
         let mut behind = Behind {
             indexer: match settings.search_index {
                 SearchIndex::Kept => {
@@ -119,6 +135,7 @@ impl SqliteStore {
 
     fn begin_to_close(&self) -> Threads {
         self.progress.close();
+        self.log_growth.close();
         self.queue.close();
         std::mem::take(&mut *self.threads())
     }
@@ -202,6 +219,7 @@ impl Threads {
     fn join(self) {
         // A thread that panicked has said so already.
         let _ = self.behind.map(JoinHandle::join);
+        let _ = self.checkpoint.map(JoinHandle::join);
         let _ = self.writer.map(JoinHandle::join);
         drop(self.lock);
     }

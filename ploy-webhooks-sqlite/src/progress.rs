@@ -34,6 +34,14 @@ pub(crate) struct Written {
     pub(crate) event: NewEvent,
 }
 
+impl Written {
+    /// About how much it added to the log: its row, its share of a page that is not full, and of
+    /// the index.
+    pub(crate) fn log_bytes(&self) -> usize {
+        self.event.payload.len() / 4 * 5 + 256
+    }
+}
+
 /// What there is to do behind the writer.
 #[derive(Debug)]
 pub(crate) enum Due {
@@ -43,7 +51,7 @@ pub(crate) enum Due {
 }
 
 impl Progress {
-    pub(crate) fn committed(&self, written: impl Iterator<Item = Written>) {
+    pub(crate) fn committed(&self, written: Vec<Written>) {
         let mut state = self.state();
         for written in written {
             if state.bytes <= BYTES_HELD_MAX {

@@ -17,6 +17,7 @@ use rusqlite::{
     CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
+use crate::checkpoint::LogGrowth;
 use crate::database;
 use crate::endpoints::json;
 use crate::error::{kind, store_error};
@@ -54,6 +55,7 @@ pub(crate) struct Writer {
     settings: SqliteSettings,
     queue: Arc<Queue>,
     progress: Arc<Progress>,
+    log_growth: Arc<LogGrowth>,
     /// `None` after a failure, until the database can be opened again.
     session: Option<Session>,
 }
@@ -77,9 +79,10 @@ impl Writer {
         connection: Connection,
         queue: Arc<Queue>,
         progress: Arc<Progress>,
+        log_growth: Arc<LogGrowth>,
     ) -> Result<Self, StoreError> {
         let session = Some(Session::begin(connection)?);
-        Ok(Self { settings, queue, progress, session })
+        Ok(Self { settings, queue, progress, log_growth, session })
     }
 
     /// Writes until the queue is closed and empty, then puts the log into the database.
@@ -132,7 +135,8 @@ impl Writer {
                 let written: Vec<_> = outcomes
                     .filter_map(|(waiting, verdict)| waiting.answer_with(verdict))
                     .collect();
-                self.progress.committed(written.into_iter());
+                self.log_growth.add(written.iter().map(Written::log_bytes).sum());
+                self.progress.committed(written);
             }
             Err(failure) => {
                 self.session = None;

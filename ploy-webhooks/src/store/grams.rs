@@ -132,10 +132,7 @@ struct Bits {
 /// product are the good ones.
 const fn bits(key: u64, salt: u64) -> Bits {
     let hash = (key ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    Bits {
-        word: (hash >> (64 - FILTER_BITS_LOG2 + 6)) as usize,
-        mask: (1 << ((hash >> 46) & 63)) | (1 << ((hash >> 40) & 63)),
-    }
+    Bits { word: (hash >> (64 - FILTER_BITS_LOG2 + 6)) as usize, mask: 1 << ((hash >> 46) & 63) }
 }
 
 fn gram_of(bytes: &[u8]) -> u64 {
