@@ -18,7 +18,7 @@ use crate::writer::TaskEnd;
 
 /// The log is moved when about so much has been added to it. Smaller, and pages that change in
 /// several commits are moved more often; larger, and the log takes longer to read after a crash.
-const LOG_BYTES: usize = 16 << 20;
+const LOG_BYTES: usize = 2 << 20;
 
 /// How much has been added to the log since it was moved.
 #[derive(Debug, Default)]
@@ -88,8 +88,7 @@ impl Checkpointer {
     /// has grown again.
     pub(crate) fn run(&self, growth: &LogGrowth, queue: &Queue) {
         while growth.wait() {
-            // The second time moves what was added in the first, which took longer.
-            if self.move_bulk().is_ok() && self.move_bulk().is_ok() {
+            if self.move_bulk().is_ok() {
                 move_rest(queue);
             }
         }

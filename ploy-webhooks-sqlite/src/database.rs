@@ -14,6 +14,9 @@ const APPLICATION_ID: i32 = 0x706c_6f79;
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_init.sql")];
 /// Rows of about a kibibyte: a larger page holds more of them, and a commit writes fewer pages.
 pub(crate) const PAGE_BYTES: u32 = 8_192;
+/// The pages that a writer comes back to: the last of each table, and what leads to them.
+const CACHE_KIBIBYTES: i32 = 16 << 10;
+
 /// Holds the file for this process.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -100,6 +103,7 @@ fn prepare(connection: &mut Connection, settings: &SqliteSettings) -> rusqlite::
             Durability::Process => "off",
         },
     )?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIBIBYTES)?;
     // Not within a commit: see `checkpoint.rs`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // What an endpoint's deletion frees is overwritten where that costs no further write.

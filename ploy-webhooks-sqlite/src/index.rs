@@ -6,11 +6,12 @@
 //! it directly. So a search is exact at once, ingest waits for nothing, and a crash loses
 //! nothing that cannot be read again.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 
 use bytes::Bytes;
 use ploy_webhooks::store::grams::{
-    self, BLOCK_EVENTS_MAX, BLOCK_TEXT_BYTES, BlockFilter, FILTER_BITS, SEGMENT_BLOCKS,
+    self, BLOCK_EVENTS_MAX, BLOCK_TEXT_BYTES, BlockFilter, FILTER_WORDS, SEGMENT_BLOCKS,
 };
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use ploy_webhooks::{EventId, EventType, NewEvent};
@@ -22,12 +23,14 @@ use crate::progress::Written;
 use crate::queue::Queue;
 use crate::writer::TaskEnd;
 
-/// How many words a slice of a segment's bits has: two slices fit a page of 8 KiB.
-pub(crate) const SLICE_WORDS: usize = 500;
+/// How many words of a filter make a slice of a segment. A slice fits a page of 8 KiB.
+const SLICE_FILTER_WORDS: usize = 15;
+/// How many words a slice of a segment has.
+pub(crate) const SLICE_WORDS: usize = 64 * SLICE_FILTER_WORDS;
 /// How many slices a segment has.
-pub(crate) const SEGMENT_SLICES: i64 = FILTER_BITS.div_ceil(SLICE_WORDS) as i64;
+pub(crate) const SEGMENT_SLICES: usize = FILTER_WORDS.div_ceil(SLICE_FILTER_WORDS);
 /// So many slices are written in one transaction, so that no batch waits long for it.
-const SLICES_AT_ONCE: usize = 64;
+const SLICES_AT_ONCE: usize = 16;
 /// How many events are read at once.
 const EVENTS_AT_ONCE: usize = 64;
 
@@ -219,30 +222,40 @@ impl Indexer {
     /// Moves sixty-four closed blocks into the database. Searches find them in memory until they
     /// find them there.
     fn seal_segment(&mut self) -> Result<(), StoreError> {
-        let (words, row) = {
-            let closed = self.closed.lock();
-            let blocks = &closed[..SEGMENT_BLOCKS];
-            let filters: Vec<_> = blocks.iter().map(|block| &block.filter).collect();
-            (grams::transpose(&filters), SegmentRow::of(blocks))
-        };
-        let number = self.segment;
-        let slices: Vec<Vec<u8>> = words
-            .chunks(SLICE_WORDS)
-            .map(|slice| slice.iter().flat_map(|word| word.to_le_bytes()).collect())
-            .collect();
-        let mut first = number * SEGMENT_SLICES;
-        for some in slices.chunks(SLICES_AT_ONCE) {
-            let some = some.to_vec();
-            let count = some.len() as i64;
-            write(&self.queue, move |connection| insert_slices(connection, first, &some))?;
-            first += count;
+        let segment = self.segment;
+        for first in (0..SEGMENT_SLICES).step_by(SLICES_AT_ONCE) {
+            let slices = self.slices(first..SEGMENT_SLICES.min(first + SLICES_AT_ONCE));
+            write(&self.queue, move |connection| {
+                insert_slices(connection, slice_number(segment, first), &slices)
+            })?;
         }
+        let row = SegmentRow::of(&self.closed.lock()[..SEGMENT_BLOCKS]);
         // Only now is the segment there: slices without it are written over by the next try.
-        write(&self.queue, move |connection| row.insert(connection, number))?;
+        write(&self.queue, move |connection| row.insert(connection, segment))?;
         self.closed.lock().drain(..SEGMENT_BLOCKS);
         self.segment += 1;
         Ok(())
     }
+
+    /// Some slices of the segment that the first closed blocks make.
+    fn slices(&self, slices: Range<usize>) -> Vec<Vec<u8>> {
+        let closed = self.closed.lock();
+        let filters: Vec<_> =
+            closed.iter().take(SEGMENT_BLOCKS).map(|block| &block.filter).collect();
+        slices
+            .map(|slice| {
+                let first = slice * SLICE_FILTER_WORDS;
+                let words = first..FILTER_WORDS.min(first + SLICE_FILTER_WORDS);
+                let words = grams::transpose(&filters, words);
+                words.into_iter().flat_map(u64::to_le_bytes).collect()
+            })
+            .collect()
+    }
+}
+
+/// Where a slice lies in the table.
+pub(crate) const fn slice_number(segment: i64, slice: usize) -> i64 {
+    segment * SEGMENT_SLICES as i64 + slice as i64
 }
 
 /// What the index takes of an event.
@@ -348,6 +361,9 @@ fn last_segment(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>>
 }
 
 /// Lets the writer do something in a transaction of its own, and waits for it. For threads.
+///
+/// It is not flushed: what works behind the events can be done again, and becomes durable with
+/// the next batch of them.
 pub(crate) fn write<T: Send + 'static>(
     queue: &Queue,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -355,13 +371,8 @@ pub(crate) fn write<T: Send + 'static>(
     let (sender, answer) = mpsc::channel();
     queue.push_task(Box::new(move |connection| {
         let outcome = connection.and_then(|connection| {
-            let failed = |error| store_error("cannot write behind the events", error);
-            let transaction = connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)
-                .map_err(failed)?;
-            let value = work(&transaction).map_err(failed)?;
-            transaction.commit().map_err(failed)?;
-            Ok(value)
+            write_unflushed(connection, work)
+                .map_err(|error| store_error("cannot write behind the events", error))
         });
         let end = if outcome.is_ok() { TaskEnd::Done(None) } else { TaskEnd::Failed };
         let _ = sender.send(outcome);
@@ -370,6 +381,20 @@ pub(crate) fn write<T: Send + 'static>(
     answer.recv().unwrap_or_else(|_| {
         Err(StoreError::new(StoreErrorKind::Unavailable, "the store is closed"))
     })
+}
+
+/// A failure leaves the connection as it is, and the writer opens another.
+fn write_unflushed<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+    connection.pragma_update(None, "synchronous", "normal")?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let value = work(&transaction)?;
+    transaction.commit()?;
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    Ok(value)
 }
 
 /// What a segment's filters are salted with.

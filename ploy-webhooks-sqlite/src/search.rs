@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::store_error;
 use crate::events::{self, Origins};
 use crate::index::{
-    Block, ClosedBlocks, SEGMENT_SLICES, SLICE_WORDS, endpoint_term, salt_of, type_term,
+    Block, ClosedBlocks, SLICE_WORDS, endpoint_term, salt_of, slice_number, type_term,
     workspace_term,
 };
 
@@ -257,7 +257,7 @@ fn passing(connection: &Connection, segment: i64, probe: &Probe) -> rusqlite::Re
     let mut mask = u64::MAX;
     for place in probe.places(salt_of(segment)) {
         let (slice, word) = (place / SLICE_WORDS, place % SLICE_WORDS);
-        let slice = segment * SEGMENT_SLICES + slice as i64;
+        let slice = slice_number(segment, slice);
         let bits = select.query_row(params![slice], |row| {
             let words = row.get_ref(0)?.as_blob()?;
             Ok(words.get(8 * word..8 * word + 8).and_then(|bytes| bytes.try_into().ok()))

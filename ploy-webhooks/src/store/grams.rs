@@ -1,22 +1,24 @@
 //! An index that skips: which blocks of a history cannot hold a needle.
 //!
-//! A history is cut into blocks of about [`BLOCK_TEXT_BYTES`]. Each has a [`BlockFilter`]: two
-//! bits for each sequence of five folded bytes that stands in its payloads, and for each term,
-//! such as an endpoint's id. A [`Probe`] is what a query asks for; blocks that lack one of its
-//! bits are never read. What the bits let through is read and compared, so a search is exact
+//! A history is cut into blocks of about [`BLOCK_TEXT_BYTES`]. Each has a [`BlockFilter`]: one
+//! bit for each sequence of five folded bytes that stands in its payloads, and a few for each
+//! term, such as an endpoint's id. A [`Probe`] is what a query asks for; blocks that lack one of
+//! its bits are never read. What the bits let through is read and compared, so a search is exact
 //! whatever they say.
 //!
 //! It costs about a microsecond an event to build and a quarter of the text to keep, where an
 //! inverted index of trigrams costs a hundred times the one and several times the other. Five
-//! bytes, because all the trigrams of digits and letters occur in every block. Both bits lie in
-//! one word, so that the second costs no further cache line.
+//! bytes, because all the trigrams of digits and letters occur in every block; one bit each,
+//! because a needle has several sequences and they vouch for one another.
 //!
 //! Sixty-four blocks make a segment, [transposed](transpose): the word at place *p* holds bit
 //! *p* of all its blocks, so that a probe of eight bits reads eight words, not sixty-four
-//! filters. Each segment has a salt of its own: a sequence whose bits are also those of one that
+//! filters. Each segment has a salt of its own: a sequence whose bit is also that of one which
 //! stands everywhere is mistaken for it in one segment, not in all.
 //!
 //! For who writes a store: the stores of this project share it.
+
+use std::ops::Range;
 
 use super::Needle;
 use super::needle::fold_into;
@@ -30,10 +32,14 @@ pub const SEGMENT_BLOCKS: usize = 64;
 /// How many bits a filter has, and how many words a transposed segment.
 pub const FILTER_BITS: usize = 1 << FILTER_BITS_LOG2;
 
+/// How many words of 64 bits a filter has.
+pub const FILTER_WORDS: usize = FILTER_BITS / 64;
+
 const FILTER_BITS_LOG2: u32 = 18;
-const FILTER_WORDS: usize = FILTER_BITS / 64;
 const GRAM_BYTES: usize = 5;
 const GRAM_MASK: u64 = (1 << (8 * GRAM_BYTES)) - 1;
+/// A term has nobody to vouch for it.
+const TERM_BITS: u64 = 4;
 /// So many sequences of a long needle are asked for: evenly spread, they leave next to no block
 /// to be read for nothing.
 const PROBE_GRAMS_MAX: usize = 12;
@@ -56,28 +62,30 @@ impl BlockFilter {
     pub fn add_text(&mut self, folded: &[u8]) {
         for window in folded.windows(8) {
             let gram = u64::from_le_bytes(window.try_into().expect("a window of eight bytes"));
-            self.set(bits(gram & GRAM_MASK, self.salt));
+            self.set(place(gram & GRAM_MASK, self.salt));
         }
         // The last few sequences have no eight bytes before the end.
         let rest = folded.len().saturating_sub(7);
         for gram in folded[rest..].windows(GRAM_BYTES) {
-            self.set(bits(gram_of(gram), self.salt));
+            self.set(place(gram_of(gram), self.salt));
         }
     }
 
     /// Adds a term, by a number that is as good as random (a hash, or an id's last bytes).
     pub fn add_term(&mut self, term: u64) {
-        self.set(bits(term, self.salt));
+        for key in keys_of(term) {
+            self.set(place(key, self.salt));
+        }
     }
 
     /// Whether the block may hold what the probe asks for.
     #[must_use]
     pub fn may_hold(&self, probe: &Probe) -> bool {
-        probe.bits(self.salt).all(|bits| self.words[bits.word] & bits.mask == bits.mask)
+        probe.places(self.salt).all(|place| self.words[place / 64] & (1 << (place % 64)) != 0)
     }
 
-    fn set(&mut self, bits: Bits) {
-        self.words[bits.word % FILTER_WORDS] |= bits.mask;
+    fn set(&mut self, place: usize) {
+        self.words[place / 64 % FILTER_WORDS] |= 1 << (place % 64);
     }
 }
 
@@ -103,61 +111,50 @@ impl Probe {
 
     /// Asks for a term.
     pub fn add_term(&mut self, term: u64) {
-        self.keys.push(term);
+        self.keys.extend(keys_of(term));
     }
 
     /// The places of the bits in a segment with that salt, each below [`FILTER_BITS`]. All of
     /// them must be set.
     pub fn places(&self, salt: u64) -> impl Iterator<Item = usize> {
-        self.bits(salt).flat_map(|bits| {
-            (0..64)
-                .filter(move |bit| bits.mask & (1 << bit) != 0)
-                .map(move |bit| bits.word * 64 + bit)
-        })
+        self.keys.iter().map(move |&key| place(key, salt))
     }
-
-    fn bits(&self, salt: u64) -> impl Iterator<Item = Bits> {
-        self.keys.iter().map(move |&key| bits(key, salt))
-    }
-}
-
-/// A key's bits: two of one word, or one where they coincide.
-#[derive(Clone, Copy)]
-struct Bits {
-    word: usize,
-    mask: u64,
 }
 
 /// Multiplicative hashing (Knuth, *The Art of Computer Programming*, §6.4): the upper bits of the
 /// product are the good ones.
-const fn bits(key: u64, salt: u64) -> Bits {
-    let hash = (key ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    Bits { word: (hash >> (64 - FILTER_BITS_LOG2 + 6)) as usize, mask: 1 << ((hash >> 46) & 63) }
+const fn place(key: u64, salt: u64) -> usize {
+    ((key ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - FILTER_BITS_LOG2)) as usize
+}
+
+/// Several keys for one term, beyond the 40 bits of a sequence.
+fn keys_of(term: u64) -> impl Iterator<Item = u64> {
+    (1..=TERM_BITS).map(move |bit| term.wrapping_mul(2 * bit + 1).rotate_left(13 * bit as u32))
 }
 
 fn gram_of(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |gram, &byte| (gram << 8) | u64::from(byte))
 }
 
-/// The filters of up to sixty-four blocks side by side: bit *b* of the word at place *p* is bit
-/// *p* of block *b*.
+/// These words of up to sixty-four filters side by side: bit *b* of the result's word at place
+/// *p* is bit *p* of what was asked for of block *b*.
 ///
 /// # Panics
 ///
-/// When there are more than [`SEGMENT_BLOCKS`] filters.
+/// When there are more than [`SEGMENT_BLOCKS`] filters, or words past [`FILTER_WORDS`].
 #[must_use]
-pub fn transpose(filters: &[&BlockFilter]) -> Vec<u64> {
+pub fn transpose(filters: &[&BlockFilter], words: Range<usize>) -> Vec<u64> {
     assert!(filters.len() <= SEGMENT_BLOCKS, "a segment has 64 blocks");
-    let mut words = Vec::with_capacity(FILTER_BITS);
-    for place in 0..FILTER_WORDS {
+    let mut transposed = Vec::with_capacity(64 * words.len());
+    for word in words {
         let mut square = [0; SEGMENT_BLOCKS];
         for (row, filter) in square.iter_mut().zip(filters) {
-            *row = filter.words[place];
+            *row = filter.words[word];
         }
         transpose_square(&mut square);
-        words.extend_from_slice(&square);
+        transposed.extend_from_slice(&square);
     }
-    words
+    transposed
 }
 
 /// Transposes 64 × 64 bits by swapping ever smaller quarters (Warren, *Hacker's Delight*, §7-3,
@@ -248,7 +245,7 @@ mod tests {
         #[test]
         fn a_segment_says_what_its_filters_say(payloads in prop::collection::vec("[a-f]{0,40}", 1..64)) {
             let filters: Vec<_> = payloads.iter().map(|payload| filter_of(payload)).collect();
-            let words = transpose(&filters.iter().collect::<Vec<_>>());
+            let words = transpose(&filters.iter().collect::<Vec<_>>(), 0..FILTER_WORDS);
             prop_assert_eq!(words.len(), FILTER_BITS);
             for needle in ["abcde", "fedcba", "aaaaa"] {
                 let probe = probe_of(needle);
