@@ -18,7 +18,7 @@ use crate::writer::TaskEnd;
 
 /// The log is moved when about so much has been added to it. Smaller, and pages that change in
 /// several commits are moved more often; larger, and the log takes longer to read after a crash.
-const LOG_BYTES: usize = 2 << 20;
+const LOG_BYTES: usize = 1 << 20;
 
 /// How much has been added to the log since it was moved.
 #[derive(Debug, Default)]

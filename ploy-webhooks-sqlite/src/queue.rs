@@ -47,6 +47,7 @@ struct State {
     appends: Vec<Waiting>,
     append_bytes: u64,
     tasks: VecDeque<Task>,
+    batch_is_next: bool,
     writer_is_idle: bool,
     closed: bool,
 }
@@ -101,7 +102,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Adds work on the tables. There is little of it, and it goes first.
+    /// Adds work on the tables. There is little of it.
     pub(crate) fn push_task(&self, task: Task) -> Result<(), StoreError> {
         let mut state = self.open_state()?;
         state.tasks.push_back(task);
@@ -120,10 +121,14 @@ impl Queue {
     pub(crate) fn next(&self) -> Work {
         let mut state = self.state();
         loop {
-            if !state.tasks.is_empty() {
+            // Tasks and batches take turns, so that neither keeps the other waiting for long.
+            let is_batch_next = state.batch_is_next && !state.appends.is_empty();
+            if !state.tasks.is_empty() && !is_batch_next {
+                state.batch_is_next = true;
                 return Work::Tasks(std::mem::take(&mut state.tasks));
             }
             if !state.appends.is_empty() {
+                state.batch_is_next = false;
                 return Work::Batch(state.take_batch());
             }
             if state.closed {
