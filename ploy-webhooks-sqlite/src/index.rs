@@ -6,10 +6,8 @@
 //! it directly. So a search is exact at once, ingest waits for nothing, and a crash loses
 //! nothing that cannot be read again.
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 
-use bytes::Bytes;
 use ploy_webhooks::store::grams::{
     self, BLOCK_EVENTS_MAX, BLOCK_TEXT_BYTES, BlockFilter, FILTER_WORDS, SEGMENT_BLOCKS,
 };
@@ -92,6 +90,12 @@ impl ClosedBlocks {
 pub(crate) struct Indexer {
     reader: Connection,
     queue: Arc<Queue>,
+    blocks: Blocks,
+}
+
+/// What is indexed and not in a segment yet.
+#[derive(Debug)]
+struct Blocks {
     closed: ClosedBlocks,
     open: OpenBlock,
     /// The number of the segment that the closed blocks will make.
@@ -141,6 +145,31 @@ impl OpenBlock {
     }
 }
 
+impl Blocks {
+    fn add(&mut self, seq: i64, event: &Indexable<'_>) {
+        self.open.add(seq, event.id);
+        let filter = &mut self.open.filter;
+        match &event.origin {
+            Some(origin) => {
+                if let Some(endpoint) = origin.endpoint {
+                    filter.add_term(endpoint_term(endpoint.as_bytes()));
+                }
+                filter.add_term(workspace_term(origin.workspace.as_bytes()));
+                if let Some(event_type) = event.event_type {
+                    filter.add_term(type_term(event_type));
+                }
+                let text_bytes = grams::add_payload(filter, event.payload, &mut self.scratch);
+                self.open.text_bytes += text_bytes;
+            }
+            None => filter.add_term(ORPHAN_TERM),
+        }
+        if self.open.is_full() {
+            self.open.close(&self.closed, self.segment);
+        }
+        self.indexed_seq = seq;
+    }
+}
+
 impl Indexer {
     /// An indexer that goes on after the last segment.
     pub(crate) fn begin(
@@ -152,17 +181,18 @@ impl Indexer {
             .map_err(|error| store_error("cannot read the search index", error))?;
         let (segment, indexed_seq) = last.map_or((0, 0), |(last, last_seq)| (last + 1, last_seq));
         let open = OpenBlock::new(segment);
-        Ok(Self { reader, queue, closed, open, segment, indexed_seq, scratch: Vec::new() })
+        let blocks = Blocks { closed, open, segment, indexed_seq, scratch: Vec::new() };
+        Ok(Self { reader, queue, blocks })
     }
 
     /// Indexes events that were just written. What is missing before them is read.
     pub(crate) fn index(&mut self, written: Vec<Written>) -> Result<(), StoreError> {
         for Written { seq, event } in written {
-            if seq > self.indexed_seq + 1 {
+            if seq > self.blocks.indexed_seq + 1 {
                 self.catch_up()?;
             }
-            if seq > self.indexed_seq {
-                self.add(seq, &Indexable::from(&event));
+            if seq > self.blocks.indexed_seq {
+                self.blocks.add(seq, &Indexable::from(&event));
             }
         }
         self.seal_segments()
@@ -182,38 +212,30 @@ impl Indexer {
     }
 
     fn read_some(&mut self) -> rusqlite::Result<usize> {
-        let events = read_events(&mut self.reader, self.indexed_seq)?;
-        for (seq, event) in &events {
-            self.add(*seq, event);
+        let snapshot = self.reader.transaction()?;
+        let mut origins = Origins::new(&snapshot)?;
+        let mut select = snapshot.prepare_cached(
+            "-- read_some()
+             SELECT seq, id, endpoint, workspace, type, payload FROM events
+             WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        )?;
+        let mut rows = select.query(params![self.blocks.indexed_seq, EVENTS_AT_ONCE])?;
+        let mut events = 0;
+        while let Some(row) = rows.next()? {
+            events += 1;
+            let event = Indexable {
+                id: EventId::from_bytes(row.get(1)?),
+                origin: origins.of(row, 2, 3)?,
+                event_type: row.get_ref(4)?.as_str_or_null()?,
+                payload: row.get_ref(5)?.as_blob()?,
+            };
+            self.blocks.add(row.get(0)?, &event);
         }
-        Ok(events.len())
-    }
-
-    fn add(&mut self, seq: i64, event: &Indexable) {
-        self.open.add(seq, event.id);
-        let filter = &mut self.open.filter;
-        match &event.origin {
-            Some(origin) => {
-                if let Some(endpoint) = origin.endpoint {
-                    filter.add_term(endpoint_term(endpoint.as_bytes()));
-                }
-                filter.add_term(workspace_term(origin.workspace.as_bytes()));
-                if let Some(event_type) = &event.event_type {
-                    filter.add_term(type_term(event_type.as_str()));
-                }
-                self.open.text_bytes +=
-                    grams::add_payload(filter, &event.payload, &mut self.scratch);
-            }
-            None => filter.add_term(ORPHAN_TERM),
-        }
-        if self.open.is_full() {
-            self.open.close(&self.closed, self.segment);
-        }
-        self.indexed_seq = seq;
+        Ok(events)
     }
 
     fn seal_segments(&mut self) -> Result<(), StoreError> {
-        while self.closed.lock().len() >= SEGMENT_BLOCKS {
+        while self.blocks.closed.lock().len() >= SEGMENT_BLOCKS {
             self.seal_segment()?;
         }
         Ok(())
@@ -222,34 +244,34 @@ impl Indexer {
     /// Moves sixty-four closed blocks into the database. Searches find them in memory until they
     /// find them there.
     fn seal_segment(&mut self) -> Result<(), StoreError> {
-        let segment = self.segment;
+        let segment = self.blocks.segment;
         for first in (0..SEGMENT_SLICES).step_by(SLICES_AT_ONCE) {
-            let slices = self.slices(first..SEGMENT_SLICES.min(first + SLICES_AT_ONCE));
+            let slices = first..SEGMENT_SLICES.min(first + SLICES_AT_ONCE);
+            let slices: Vec<_> = slices.map(|slice| self.slice(slice)).collect();
             write(&self.queue, move |connection| {
                 insert_slices(connection, slice_number(segment, first), &slices)
             })?;
         }
-        let row = SegmentRow::of(&self.closed.lock()[..SEGMENT_BLOCKS]);
+        let row = SegmentRow::of(&self.blocks.closed.lock()[..SEGMENT_BLOCKS]);
         // Only now is the segment there: slices without it are written over by the next try.
         write(&self.queue, move |connection| row.insert(connection, segment))?;
-        self.closed.lock().drain(..SEGMENT_BLOCKS);
-        self.segment += 1;
+        self.blocks.closed.lock().drain(..SEGMENT_BLOCKS);
+        self.blocks.segment += 1;
         Ok(())
     }
 
-    /// Some slices of the segment that the first closed blocks make.
-    fn slices(&self, slices: Range<usize>) -> Vec<Vec<u8>> {
-        let closed = self.closed.lock();
+    /// A slice of the segment that the first closed blocks make.
+    fn slice(&self, slice: usize) -> Vec<u8> {
+        let closed = self.blocks.closed.lock();
         let filters: Vec<_> =
             closed.iter().take(SEGMENT_BLOCKS).map(|block| &block.filter).collect();
-        slices
-            .map(|slice| {
-                let first = slice * SLICE_FILTER_WORDS;
-                let words = first..FILTER_WORDS.min(first + SLICE_FILTER_WORDS);
-                let words = grams::transpose(&filters, words);
-                words.into_iter().flat_map(u64::to_le_bytes).collect()
-            })
-            .collect()
+        let first = slice * SLICE_FILTER_WORDS;
+        let words = first..FILTER_WORDS.min(first + SLICE_FILTER_WORDS);
+        let mut bytes = Vec::with_capacity(8 * SLICE_WORDS);
+        for word in grams::transpose(&filters, words) {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes
     }
 }
 
@@ -259,48 +281,24 @@ pub(crate) const fn slice_number(segment: i64, slice: usize) -> i64 {
 }
 
 /// What the index takes of an event.
-struct Indexable {
+struct Indexable<'event> {
     id: EventId,
     /// `None` where the endpoint is deleted.
     origin: Option<Origin>,
-    event_type: Option<EventType>,
-    payload: Bytes,
+    event_type: Option<&'event str>,
+    payload: &'event [u8],
 }
 
-impl From<&NewEvent> for Indexable {
-    fn from(event: &NewEvent) -> Self {
+impl<'event> From<&'event NewEvent> for Indexable<'event> {
+    fn from(event: &'event NewEvent) -> Self {
         let endpoint = event.fence.map(|fence| fence.endpoint);
         Self {
             id: event.id,
             origin: Some(Origin { endpoint, workspace: event.workspace }),
-            event_type: event.event_type.clone(),
-            payload: event.payload.clone(),
+            event_type: event.event_type.as_ref().map(EventType::as_str),
+            payload: &event.payload,
         }
     }
-}
-
-/// The events after that place, some at once.
-fn read_events(reader: &mut Connection, after: i64) -> rusqlite::Result<Vec<(i64, Indexable)>> {
-    let snapshot = reader.transaction()?;
-    let mut origins = Origins::new(&snapshot)?;
-    let mut select = snapshot.prepare_cached(
-        "-- read_events()
-         SELECT seq, id, endpoint, workspace, type, payload FROM events
-         WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-    )?;
-    let mut rows = select.query(params![after, EVENTS_AT_ONCE])?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
-        let event_type: Option<String> = row.get(4)?;
-        let event = Indexable {
-            id: EventId::from_bytes(row.get(1)?),
-            origin: origins.of(row, 2, 3)?,
-            event_type: event_type.and_then(|text| text.try_into().ok()),
-            payload: row.get::<_, Vec<u8>>(5)?.into(),
-        };
-        events.push((row.get(0)?, event));
-    }
-    Ok(events)
 }
 
 /// A segment's row, without its bits.

@@ -60,6 +60,7 @@ impl Server {
         }
         let mut process = command
             .env("PLOY_ROOT_TOKEN", ROOT_TOKEN)
+            .env("PLOY_LOG", "error")
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");

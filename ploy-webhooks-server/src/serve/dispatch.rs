@@ -107,14 +107,15 @@ impl Future for Answer {
     }
 }
 
-/// The sender is told little; the operator is told why.
+/// The sender is told little; the operator is told why. What senders can bring about at will is
+/// said at debug only: it must not fill the log.
 fn log_outage(response: &Response<ResponseBody>) {
     match response.extensions().get() {
         Some(Refusal::Unavailable { outage: Outage::Store(error), .. }) => {
             tracing::warn!(error = chain(error), "an event could not be stored")
         }
         Some(Refusal::Unavailable { outage, .. }) => {
-            tracing::warn!(error = %outage, "an event could not be stored");
+            tracing::debug!(error = %outage, "an event was turned away");
         }
         _ => {}
     }
