@@ -42,18 +42,33 @@ pub struct Endpoint {
 }
 
 impl Server {
-    /// Starts `program` on that store, with further flags, and returns when it listens.
+    /// Starts `program` on that store, with these variables in its environment, and returns when it listens.
     ///
     /// # Panics
     ///
     /// When it does not start.
     #[must_use]
     pub fn start(program: &str, store: Store<'_>, flags: &[(&str, &str)]) -> Self {
+        Self::spawn(Command::new(program), store, flags)
+    }
+
+    /// As [`start`](Self::start), by a shell script that ends in the program.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start_script(script: &Path, store: Store<'_>, flags: &[(&str, &str)]) -> Self {
+        let mut shell = Command::new("bash");
+        shell.arg(script);
+        Self::spawn(shell, store, flags)
+    }
+
+    fn spawn(mut command: Command, store: Store<'_>, flags: &[(&str, &str)]) -> Self {
         let store = match store {
             Store::Memory => "memory:".to_owned(),
             Store::Sqlite(folder) => format!("sqlite:{}", folder.join("ploy.db").display()),
         };
-        let mut command = Command::new(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--store", &store]);
         for (name, value) in flags {
             command.env(name, value);

@@ -112,7 +112,10 @@ impl Future for Answer {
 fn log_outage(response: &Response<ResponseBody>) {
     match response.extensions().get() {
         Some(Refusal::Unavailable { outage: Outage::Store(error), .. }) => {
-            tracing::warn!(error = chain(error), "an event could not be stored")
+            tracing::warn!(error = chain(error), "an event could not be stored");
+        }
+        Some(Refusal::Unavailable { outage: outage @ Outage::StoreTooSlow, .. }) => {
+            tracing::warn!(error = %outage, "an event could not be stored");
         }
         Some(Refusal::Unavailable { outage, .. }) => {
             tracing::debug!(error = %outage, "an event was turned away");
