@@ -6,19 +6,24 @@
 //! between two batches, and begins the log anew.
 
 use std::fs::File;
-use std::sync::{Condvar, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use rusqlite::Connection;
 
 use crate::database;
+use crate::error::store_error;
 use crate::queue::Queue;
 use crate::settings::SqliteSettings;
-use crate::writer::TaskEnd;
+use crate::writer::{OpenConnection, Task, TaskEnd};
 
 /// The log is moved when about so much has been added to it. Smaller, and pages that change in
 /// several commits are moved more often; larger, and the log takes longer to read after a crash.
 const LOG_BYTES: usize = 1 << 20;
+
+/// Readers that follow one another without a gap keep the log from beginning anew. Past so many
+/// pages (64 MiB) they are waited for.
+const LOG_PAGES_MAX: i64 = 8_192;
 
 /// How much has been added to the log since it was moved.
 #[derive(Debug, Default)]
@@ -31,6 +36,7 @@ pub(crate) struct LogGrowth {
 struct State {
     bytes: usize,
     closed: bool,
+    stopped: bool,
 }
 
 impl LogGrowth {
@@ -40,6 +46,21 @@ impl LogGrowth {
         if state.bytes >= LOG_BYTES {
             self.moved.notify_one();
         }
+    }
+
+    /// Has the log moved soon, whatever its size.
+    pub(crate) fn add_enough(&self) {
+        self.add(LOG_BYTES);
+    }
+
+    /// Whether the log must not be moved any more: the database could not be flushed, and what
+    /// was moved may be nowhere but in the log.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state().stopped
+    }
+
+    fn stop(&self) {
+        self.state().stopped = true;
     }
 
     pub(crate) fn close(&self) {
@@ -66,57 +87,88 @@ impl LogGrowth {
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
     connection: Connection,
-    /// The database once more, to flush it: SQLite does so only when nothing was added to the
-    /// log meanwhile. Closing it would end SQLite's own locks on the file, as POSIX has it; it is
-    /// closed with the store, and no other process uses the file until then.
-    database: File,
+    database: Arc<File>,
+}
+
+/// The database once more, to flush it: SQLite does so only when nothing was added to the log
+/// meanwhile.
+///
+/// Closing the file would end SQLite's own locks on it, as POSIX has it: it must stay open for
+/// longer than any connection.
+pub(crate) fn open_for_flushing(settings: &SqliteSettings) -> Result<Arc<File>, StoreError> {
+    let opened = File::open(&settings.path).map(Arc::new);
+    opened.map_err(|error| {
+        StoreError::new(StoreErrorKind::Unavailable, "cannot open the database file").because(error)
+    })
 }
 
 impl Checkpointer {
-    pub(crate) fn open(settings: &SqliteSettings) -> Result<Self, StoreError> {
-        let connection = database::open_writer(settings)?;
-        let database = File::open(&settings.path).map_err(|error| {
-            StoreError::new(StoreErrorKind::Unavailable, "cannot open the database file")
-                .because(error)
-        })?;
-        Ok(Self { connection, database })
+    pub(crate) fn open(settings: &SqliteSettings, database: Arc<File>) -> Result<Self, StoreError> {
+        Ok(Self { connection: database::open_writer(settings)?, database })
     }
 
     /// Moves the log whenever it has grown, until the store is closed.
     ///
-    /// What fails leaves the log as it is: nothing is lost, and it is tried again when the log
-    /// has grown again.
+    /// A move that fails leaves the log as it is: nothing is lost, and it is tried again when the
+    /// log has grown again. Not so a flush: SQLite takes for moved what may not be on the disk,
+    /// so from then on the log is kept as it is, for the next start to read.
     pub(crate) fn run(&self, growth: &LogGrowth, queue: &Queue) {
         while growth.wait() {
-            if self.move_bulk().is_ok() {
-                move_rest(queue);
+            if checkpoint(&self.connection, Mode::Passive).is_err() {
+                continue;
             }
+            if self.database.sync_data().is_err() {
+                growth.stop();
+                return;
+            }
+            move_rest(queue);
         }
-    }
-
-    fn move_bulk(&self) -> std::io::Result<()> {
-        checkpoint(&self.connection).map_err(std::io::Error::other)?;
-        self.database.sync_data()
     }
 }
 
 /// Lets the writer move what was added meanwhile, and waits for it.
 fn move_rest(queue: &Queue) {
     let (done, is_done) = mpsc::channel();
-    let pushed = queue.push_task(Box::new(move |connection| {
-        let moved = connection.map(|connection| checkpoint(connection));
+    let work = move |connection: OpenConnection<'_>| {
+        let moved = connection.map(|connection| match checkpoint(connection, Mode::Passive) {
+            Ok(pages) if pages > LOG_PAGES_MAX => checkpoint(connection, Mode::Restart),
+            moved => moved,
+        });
         let _ = done.send(());
         match moved {
-            Ok(Ok(())) => TaskEnd::Done(None),
+            Ok(Ok(_)) => TaskEnd::Done(None),
             _ => TaskEnd::Failed,
         }
-    }));
-    if pushed.is_ok() {
+    };
+    if queue.push_task(Task { work: Box::new(work), log_bytes: 0 }).is_ok() {
         // Fails only when the store is closed meanwhile.
         let _ = is_done.recv();
     }
 }
 
-fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+/// Moves the whole log and leaves it empty.
+pub(crate) fn truncate(connection: &Connection) -> Result<(), StoreError> {
+    let truncated = checkpoint(connection, Mode::Truncate);
+    truncated.map(drop).map_err(|error| store_error("cannot move the log", error))
+}
+
+/// How a checkpoint treats those who use the log.
+#[derive(Clone, Copy)]
+enum Mode {
+    /// Waits for nobody, and moves what nobody needs where it is.
+    Passive,
+    /// Waits for readers, so that the log begins anew.
+    Restart,
+    /// Likewise, and cuts the file off.
+    Truncate,
+}
+
+/// Moves what can be moved. Returns the pages that are in the log.
+fn checkpoint(connection: &Connection, mode: Mode) -> rusqlite::Result<i64> {
+    let pragma = match mode {
+        Mode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+        Mode::Restart => "PRAGMA wal_checkpoint(RESTART)",
+        Mode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
+    };
+    connection.query_row(pragma, [], |row| row.get(1))
 }

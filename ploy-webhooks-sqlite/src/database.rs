@@ -138,6 +138,9 @@ fn migrate(connection: &mut Connection, settings: &SqliteSettings) -> Result<(),
             "is at version {version}, and this program knows versions up to {known}: use a newer one"
         ));
     }
+    if done == MIGRATIONS.len() {
+        return Ok(());
+    }
     for migration in &MIGRATIONS[done..] {
         step.execute_batch(migration).map_err(failed)?;
     }

@@ -8,6 +8,16 @@ pub(crate) fn store_error(what: &'static str, error: rusqlite::Error) -> StoreEr
     StoreError::new(kind(&error), format!("{what}: {error}")).because(error)
 }
 
+/// What a commit that failed means. For want of space or of a lock it has written nothing; of
+/// any other failure nobody can say.
+pub(crate) fn commit_kind(error: &rusqlite::Error) -> StoreErrorKind {
+    match (kind(error), error.sqlite_error_code()) {
+        (StoreErrorKind::Refused, _) => StoreErrorKind::Refused,
+        (_, Some(ErrorCode::DatabaseBusy)) => StoreErrorKind::Unavailable,
+        _ => StoreErrorKind::Indeterminate,
+    }
+}
+
 /// A row that is not as this crate wrote it.
 pub(crate) fn corrupt(table: &str, column: &str, row: i64) -> StoreError {
     StoreError::new(

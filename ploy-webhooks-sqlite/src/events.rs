@@ -35,7 +35,7 @@ impl EventStore for SqliteStore {
         let (workspace, id, closed) = (*workspace, *id, self.closed_blocks.clone());
         self.look_ups
             .read(move |connection| match search::find(connection, &closed, workspace, id)? {
-                Some(seq) => read_event(connection, seq, workspace),
+                Some(seq) => read_event(connection, seq, id, workspace),
                 None => Ok(None),
             })
             .await
@@ -50,6 +50,7 @@ impl EventStore for SqliteStore {
 fn read_event(
     connection: &Connection,
     seq: i64,
+    id: EventId,
     workspace: WorkspaceId,
 ) -> Result<Option<Event>, StoreError> {
     let failed = |error| store_error("cannot read the event", error);
@@ -58,10 +59,10 @@ fn read_event(
         .prepare_cached(
             "-- event()
              SELECT id, endpoint, workspace, type, source, headers, payload FROM events
-             WHERE seq = ?1",
+             WHERE seq = ?1 AND id = ?2",
         )
         .map_err(failed)?;
-    let mut rows = select.query(params![seq]).map_err(failed)?;
+    let mut rows = select.query(params![seq, id.as_bytes()]).map_err(failed)?;
     let Some(row) = rows.next().map_err(failed)? else {
         return Ok(None);
     };

@@ -19,7 +19,7 @@ use crate::error::store_error;
 use crate::events::{Origin, Origins};
 use crate::progress::Written;
 use crate::queue::Queue;
-use crate::writer::TaskEnd;
+use crate::writer::{OpenConnection, Task, TaskEnd};
 
 /// How many words of a filter make a slice of a segment. A slice fits a page of 8 KiB.
 const SLICE_FILTER_WORDS: usize = 15;
@@ -29,6 +29,8 @@ pub(crate) const SLICE_WORDS: usize = 64 * SLICE_FILTER_WORDS;
 pub(crate) const SEGMENT_SLICES: usize = FILTER_WORDS.div_ceil(SLICE_FILTER_WORDS);
 /// So many slices are written in one transaction, so that no batch waits long for it.
 const SLICES_AT_ONCE: usize = 16;
+/// What they add to the log is counted with the events that they index.
+const SLICES_LOG_BYTES: usize = 0;
 /// How many events are read at once.
 const EVENTS_AT_ONCE: usize = 64;
 
@@ -248,13 +250,13 @@ impl Indexer {
         for first in (0..SEGMENT_SLICES).step_by(SLICES_AT_ONCE) {
             let slices = first..SEGMENT_SLICES.min(first + SLICES_AT_ONCE);
             let slices: Vec<_> = slices.map(|slice| self.slice(slice)).collect();
-            write(&self.queue, move |connection| {
+            write(&self.queue, SLICES_LOG_BYTES, move |connection| {
                 insert_slices(connection, slice_number(segment, first), &slices)
             })?;
         }
         let row = SegmentRow::of(&self.blocks.closed.lock()[..SEGMENT_BLOCKS]);
         // Only now is the segment there: slices without it are written over by the next try.
-        write(&self.queue, move |connection| row.insert(connection, segment))?;
+        write(&self.queue, 0, move |connection| row.insert(connection, segment))?;
         self.blocks.closed.lock().drain(..SEGMENT_BLOCKS);
         self.blocks.segment += 1;
         Ok(())
@@ -324,7 +326,7 @@ impl SegmentRow {
 
     fn insert(&self, connection: &Connection, number: i64) -> rusqlite::Result<()> {
         connection.execute(
-            "INSERT INTO segments (number, last_seq, min_id, max_id, blocks)
+            "INSERT OR REPLACE INTO segments (number, last_seq, min_id, max_id, blocks)
              VALUES (?1, ?2, ?3, ?4, ?5)",
             params![
                 number,
@@ -364,10 +366,11 @@ fn last_segment(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>>
 /// the next batch of them.
 pub(crate) fn write<T: Send + 'static>(
     queue: &Queue,
+    log_bytes: usize,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
     let (sender, answer) = mpsc::channel();
-    queue.push_task(Box::new(move |connection| {
+    let work = move |connection: OpenConnection<'_>| {
         let outcome = connection.and_then(|connection| {
             write_unflushed(connection, work)
                 .map_err(|error| store_error("cannot write behind the events", error))
@@ -375,7 +378,8 @@ pub(crate) fn write<T: Send + 'static>(
         let end = if outcome.is_ok() { TaskEnd::Done(None) } else { TaskEnd::Failed };
         let _ = sender.send(outcome);
         end
-    }))?;
+    };
+    queue.push_task(Task { work: Box::new(work), log_bytes })?;
     answer.recv().unwrap_or_else(|_| {
         Err(StoreError::new(StoreErrorKind::Unavailable, "the store is closed"))
     })

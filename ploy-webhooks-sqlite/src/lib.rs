@@ -15,6 +15,7 @@ mod search;
 mod settings;
 mod writer;
 
+use std::fs::File;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -25,12 +26,12 @@ use tokio::sync::oneshot;
 
 use crate::checkpoint::{Checkpointer, LogGrowth};
 use crate::database::Lock;
-use crate::error::store_error;
+use crate::error::{commit_kind, store_error};
 use crate::index::{ClosedBlocks, Indexer};
-use crate::progress::{Due, Progress};
+use crate::progress::{Due, Progress, Written};
 use crate::queue::Queue;
 use crate::readers::Readers;
-use crate::writer::{Change, TaskEnd, Writer};
+use crate::writer::{Change, OpenConnection, Task, TaskEnd, Writer};
 
 pub use settings::{Durability, SearchIndex, SqliteSettings};
 
@@ -56,6 +57,7 @@ struct Threads {
     writer: Option<JoinHandle<()>>,
     behind: Option<JoinHandle<()>>,
     checkpoint: Option<JoinHandle<()>>,
+    database: Option<Arc<File>>,
     lock: Option<Lock>,
 }
 
@@ -97,11 +99,15 @@ impl SqliteStore {
             closed_blocks: closed_blocks.clone(),
             look_ups: Readers::new(settings.clone(), LOOK_UPS_MAX),
             searches: Readers::new(settings.clone(), settings.searches_max),
-            threads: Mutex::new(Threads { lock: Some(lock), ..Threads::default() }),
+            threads: Mutex::default(),
         };
+        store.threads().lock = Some(lock);
         let reader = database::open_reader(&settings)?;
         store.threads().writer = Some(spawn("ploy-sqlite-writer", move || writer.run())?);
-        let (checkpointer, checkpointed) = (Checkpointer::open(&settings)?, queue.clone());
+        let database = checkpoint::open_for_flushing(&settings)?;
+        let checkpointer = Checkpointer::open(&settings, database.clone())?;
+        store.threads().database = Some(database);
+        let checkpointed = queue.clone();
         store.threads().checkpoint = Some(spawn("ploy-sqlite-checkpoint", move || {
             checkpointer.run(&log_growth, &checkpointed);
         })?);
@@ -130,13 +136,15 @@ impl SqliteStore {
     pub async fn close(&self) {
         let threads = self.begin_to_close();
         // Fails only where a thread panicked, which it has said already.
-        let _ = tokio::task::spawn_blocking(move || threads.join()).await;
+        let _ = tokio::task::spawn_blocking(move || drop(threads)).await;
     }
 
     fn begin_to_close(&self) -> Threads {
         self.progress.close();
         self.log_growth.close();
         self.queue.close();
+        self.look_ups.close();
+        self.searches.close();
         std::mem::take(&mut *self.threads())
     }
 
@@ -150,7 +158,7 @@ impl SqliteStore {
         work: impl FnOnce(&Connection) -> rusqlite::Result<(T, Option<Change>)> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.queue.push_task(Box::new(move |connection| {
+        let work = move |connection: OpenConnection<'_>| {
             let (outcome, end) = match connection.and_then(|connection| commit(connection, work)) {
                 Ok((value, change)) => (Ok(value), TaskEnd::Done(change)),
                 Err(error) => (Err(error), TaskEnd::Failed),
@@ -158,12 +166,16 @@ impl SqliteStore {
             // A caller that has gone is not missed: what it asked for is done.
             let _ = answer.send(outcome);
             end
-        }))?;
+        };
+        self.queue.push_task(Task { work: Box::new(work), log_bytes: CHANGE_LOG_BYTES })?;
         answered.await.unwrap_or_else(|_| {
             Err(StoreError::new(StoreErrorKind::Indeterminate, "the writer has stopped"))
         })
     }
 }
+
+/// About what the change of an endpoint adds to the log.
+const CHANGE_LOG_BYTES: usize = 32 << 10;
 
 /// Look-ups are short; a search takes none of their places.
 const LOOK_UPS_MAX: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
@@ -176,7 +188,10 @@ fn commit<T>(
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let value = work(&transaction).map_err(failed)?;
-    transaction.commit().map_err(failed)?;
+    transaction.commit().map_err(|error| {
+        let message = format!("cannot commit a change: {error}");
+        StoreError::new(commit_kind(&error), message).because(error)
+    })?;
     Ok(value)
 }
 
@@ -200,33 +215,38 @@ impl Behind {
     /// nothing depends on it but space and the speed of a search.
     fn run(mut self) {
         loop {
-            let _outcome = match (self.progress.next(), &mut self.indexer) {
-                (Due::End, _) => break,
-                (Due::Index(written), Some(indexer)) => indexer.index(written),
-                (Due::Index(_), None) => Ok(()),
-                (Due::Purge, _) => purge::purge_deleted(
+            let _outcome = match self.progress.next() {
+                Due::End => break,
+                Due::Index(written) => index(&mut self.indexer, written),
+                Due::Purge => purge::purge_deleted(
                     &mut self.reader,
                     &self.queue,
                     &self.closed_blocks,
                     &self.progress,
+                    |written| index(&mut self.indexer, written),
                 ),
             };
         }
     }
 }
 
-impl Threads {
-    fn join(self) {
-        // A thread that panicked has said so already.
-        let _ = self.behind.map(JoinHandle::join);
-        let _ = self.checkpoint.map(JoinHandle::join);
-        let _ = self.writer.map(JoinHandle::join);
-        drop(self.lock);
+fn index(indexer: &mut Option<Indexer>, written: Vec<Written>) -> Result<(), StoreError> {
+    indexer.as_mut().map_or(Ok(()), |indexer| indexer.index(written))
+}
+
+impl Drop for Threads {
+    /// Waits for the threads; the lock goes when none of them uses the file any more.
+    fn drop(&mut self) {
+        let threads = [self.behind.take(), self.checkpoint.take(), self.writer.take()];
+        for thread in threads.into_iter().flatten() {
+            // One that panicked has said so already.
+            let _ = thread.join();
+        }
     }
 }
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        self.begin_to_close().join();
+        drop(self.begin_to_close());
     }
 }

@@ -55,7 +55,7 @@ impl Progress {
         let mut state = self.state();
         for written in written {
             if state.bytes <= BYTES_HELD_MAX {
-                state.bytes += written.event.payload.len();
+                state.bytes += written.event.payload.len() + size_of::<Written>();
                 state.written.push(written);
             }
         }
@@ -78,6 +78,11 @@ impl Progress {
         self.state().closed
     }
 
+    /// What is to be indexed by now.
+    pub(crate) fn take(&self) -> Vec<Written> {
+        self.state().take()
+    }
+
     /// What there is to do next; waits until there is something worth doing.
     pub(crate) fn next(&self) -> Due {
         let mut state = self.state();
@@ -86,8 +91,7 @@ impl Progress {
                 return Due::End;
             }
             if state.is_noticeable() {
-                state.bytes = 0;
-                return Due::Index(std::mem::take(&mut state.written));
+                return Due::Index(state.take());
             }
             if std::mem::take(&mut state.purge) {
                 return Due::Purge;
@@ -102,6 +106,11 @@ impl Progress {
 }
 
 impl State {
+    fn take(&mut self) -> Vec<Written> {
+        self.bytes = 0;
+        std::mem::take(&mut self.written)
+    }
+
     fn is_noticeable(&self) -> bool {
         self.written.len() >= EVENTS_UNNOTICED || self.bytes >= BYTES_UNNOTICED
     }

@@ -9,20 +9,25 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::store_error;
 use crate::index::{ClosedBlocks, ORPHAN_TERM, endpoint_term, write};
-use crate::progress::Progress;
+use crate::progress::{Progress, Written};
 use crate::queue::Queue;
 use crate::search;
 
 /// So many rows are looked at in one transaction.
 const ROWS_AT_ONCE: i64 = 1_024;
 
-/// Frees what is left of deleted endpoints; stops early when the store is closed, and goes on
+/// About what that adds to the log: every page of a block, where the endpoint is in all of them.
+const DELETION_LOG_BYTES: usize = 1 << 20;
+
+/// Frees what is left of deleted endpoints, and between its steps has what was written meanwhile
+/// indexed; stops early when the store is closed, and goes on
 /// at its next start.
 pub(crate) fn purge_deleted(
     reader: &mut Connection,
     queue: &Queue,
     closed: &ClosedBlocks,
     progress: &Progress,
+    mut index: impl FnMut(Vec<Written>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let failed = |error| store_error("cannot free the space of a deleted endpoint", error);
     while let Some((number, id)) = next_purge(reader).map_err(failed)? {
@@ -36,12 +41,18 @@ pub(crate) fn purge_deleted(
                         return Ok(());
                     }
                     let last = last.min(first + ROWS_AT_ONCE - 1);
-                    write(queue, move |connection| delete_events(connection, number, first, last))?;
+                    write(queue, DELETION_LOG_BYTES, move |connection| {
+                        delete_events(connection, number, first, last)
+                    })?;
+                    index(progress.take())?;
                 }
             }
         }
-        while write(queue, move |connection| delete_some_keys(connection, number))? > 0 {}
-        write(queue, move |connection| {
+        while write(queue, DELETION_LOG_BYTES, move |connection| {
+            delete_some_keys(connection, number)
+        })? > 0
+        {}
+        write(queue, 0, move |connection| {
             connection.execute("DELETE FROM purges WHERE endpoint = ?1", params![number])
         })?;
     }

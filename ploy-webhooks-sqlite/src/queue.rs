@@ -5,7 +5,7 @@
 //! nobody waits for company.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use ploy_webhooks::NewEvent;
 use ploy_webhooks::store::{Appended, StoreError, StoreErrorKind};
@@ -115,6 +115,22 @@ impl Queue {
         let mut state = self.state();
         state.closed = true;
         self.wake(state);
+    }
+
+    /// A guard for the writer: when it ends, by a panic too, nobody waits for it any more.
+    pub(crate) fn close_at_the_end(self: &Arc<Self>) -> impl Drop + use<> {
+        struct Closing(Arc<Queue>);
+
+        impl Drop for Closing {
+            fn drop(&mut self) {
+                self.0.close();
+                let mut state = self.0.state();
+                state.tasks.clear();
+                state.appends.clear();
+            }
+        }
+
+        Closing(Arc::clone(self))
     }
 
     /// What the writer does next; waits until there is something.

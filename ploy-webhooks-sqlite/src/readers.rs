@@ -29,6 +29,12 @@ impl Readers {
         Self { shared: Arc::new(Shared { settings, permits, idle: Mutex::default() }) }
     }
 
+    /// Lets nobody read any more.
+    pub(crate) fn close(&self) {
+        self.shared.permits.close();
+        self.shared.idle().clear();
+    }
+
     /// Reads, when it is this caller's turn.
     ///
     /// A reader that fails is closed, not used again. A caller that goes away meanwhile leaves
@@ -49,7 +55,9 @@ impl Readers {
                 None => database::open_reader(&shared.settings)?,
             };
             let outcome = reading(&mut connection)?;
-            shared.idle().push(connection);
+            if !shared.permits.is_closed() {
+                shared.idle().push(connection);
+            }
             Ok(outcome)
         };
         tokio::task::spawn_blocking(reading).await.unwrap_or_else(|error| {

@@ -17,17 +17,26 @@ use rusqlite::{
     CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
-use crate::checkpoint::LogGrowth;
+use crate::checkpoint::{self, LogGrowth};
 use crate::database;
 use crate::endpoints::json;
-use crate::error::{kind, store_error};
+use crate::error::{commit_kind, kind, store_error};
 use crate::progress::{Progress, Written};
 use crate::queue::{Queue, Waiting, Work};
 use crate::settings::SqliteSettings;
 
-/// Work on the tables, in a transaction of its own between two batches. It answers its caller
-/// itself; given no connection, it says why.
-pub(crate) type Task = Box<dyn FnOnce(Result<&mut Connection, StoreError>) -> TaskEnd + Send>;
+/// Work on the tables, in a transaction of its own between two batches.
+pub(crate) struct Task {
+    /// The work. It answers its caller itself; given no connection, it says why.
+    pub(crate) work: TaskWork,
+    /// About how much it adds to the log.
+    pub(crate) log_bytes: usize,
+}
+
+pub(crate) type TaskWork = Box<dyn FnOnce(OpenConnection<'_>) -> TaskEnd + Send>;
+
+/// The writer's connection, or why there is none.
+pub(crate) type OpenConnection<'a> = Result<&'a mut Connection, StoreError>;
 
 /// How a task ended.
 pub(crate) enum TaskEnd {
@@ -58,6 +67,11 @@ pub(crate) struct Writer {
     log_growth: Arc<LogGrowth>,
     /// `None` after a failure, until the database can be opened again.
     session: Option<Session>,
+    /// The greatest place that was ever given to an event. What is indexed may be deleted, and a
+    /// place that came again would be taken for indexed.
+    last_seq: i64,
+    /// Whether a commit has failed so that nobody can say what of the log is on the disk.
+    log_is_suspect: bool,
 }
 
 /// A connection, and what holds as long as it alone writes.
@@ -81,12 +95,16 @@ impl Writer {
         progress: Arc<Progress>,
         log_growth: Arc<LogGrowth>,
     ) -> Result<Self, StoreError> {
-        let session = Some(Session::begin(connection)?);
-        Ok(Self { settings, queue, progress, log_growth, session })
+        let session = Session::begin(connection, 0)?;
+        let last_seq = session.last_seq;
+        let session = Some(session);
+        let log_is_suspect = false;
+        Ok(Self { settings, queue, progress, log_growth, session, last_seq, log_is_suspect })
     }
 
     /// Writes until the queue is closed and empty, then puts the log into the database.
     pub(crate) fn run(mut self) {
+        let _closing = self.queue.close_at_the_end();
         loop {
             // Whoever is about to add to the next batch gets to do so: on a busy core that makes
             // one commit of what would have been two, and on an idle one it costs nothing.
@@ -97,18 +115,19 @@ impl Writer {
                 Work::End => break,
             }
         }
-        if let Some(session) = self.session {
+        if let Some(session) = self.session.filter(|_| !self.log_growth.is_stopped()) {
             // What is in the log is durable already; this only leaves a single file behind.
             let _ = session.connection.pragma_update(None, "wal_checkpoint", "truncate");
         }
     }
 
     fn carry_out(&mut self, task: Task) {
+        self.log_growth.add(task.log_bytes);
         let (connection, endpoints) = match self.session() {
             Ok(session) => (Ok(&mut session.connection), Some(&mut session.endpoints)),
             Err(error) => (Err(error), None),
         };
-        match (task(connection), endpoints) {
+        match ((task.work)(connection), endpoints) {
             (TaskEnd::Done(Some(Change::Set(id, known))), Some(endpoints)) => {
                 endpoints.insert(id, known);
             }
@@ -135,11 +154,17 @@ impl Writer {
                 let written: Vec<_> = outcomes
                     .filter_map(|(waiting, verdict)| waiting.answer_with(verdict))
                     .collect();
+                self.last_seq = written.last().map_or(self.last_seq, |written| written.seq);
                 self.log_growth.add(written.iter().map(Written::log_bytes).sum());
                 self.progress.committed(written);
             }
             Err(failure) => {
                 self.session = None;
+                self.log_is_suspect |= failure.kind == StoreErrorKind::Indeterminate;
+                if failure.kind == StoreErrorKind::Refused {
+                    // There may be space in the log, once it is moved.
+                    self.log_growth.add_enough();
+                }
                 for waiting in batch {
                     let error = StoreError::new(failure.kind, failure.message.clone());
                     let _ = waiting.answer.send(Err(error));
@@ -152,7 +177,12 @@ impl Writer {
     fn session(&mut self) -> Result<&mut Session, StoreError> {
         if self.session.is_none() {
             let connection = database::open_writer(&self.settings)?;
-            self.session = Some(Session::begin(connection)?);
+            if self.log_is_suspect {
+                // Nothing may be written behind frames that are perhaps not on the disk.
+                checkpoint::truncate(&connection)?;
+                self.log_is_suspect = false;
+            }
+            self.session = Some(Session::begin(connection, self.last_seq)?);
         }
         Ok(self.session.as_mut().expect("it was opened just now"))
     }
@@ -184,10 +214,10 @@ impl Waiting {
 }
 
 impl Session {
-    fn begin(connection: Connection) -> Result<Self, StoreError> {
+    fn begin(connection: Connection, last_seq: i64) -> Result<Self, StoreError> {
         let failed = |error| store_error("cannot read the endpoints", error);
-        let (endpoints, last_seq) = read_state(&connection).map_err(failed)?;
-        Ok(Self { connection, endpoints, last_seq })
+        let (endpoints, kept_seq) = read_state(&connection).map_err(failed)?;
+        Ok(Self { connection, endpoints, last_seq: last_seq.max(kept_seq) })
     }
 
     /// Writes a batch: all of what it lets in, or nothing.
@@ -242,16 +272,8 @@ impl BatchFailure {
         Self { kind, message: format!("cannot write events: {error}") }
     }
 
-    /// A commit that fails for want of space or of a lock has written nothing. Of any other
-    /// nobody can say.
     fn at_commit(error: rusqlite::Error) -> Self {
-        let is_busy = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy);
-        let kind = match kind(&error) {
-            StoreErrorKind::Refused => StoreErrorKind::Refused,
-            _ if is_busy => StoreErrorKind::Unavailable,
-            _ => StoreErrorKind::Indeterminate,
-        };
-        Self { kind, message: format!("cannot commit events: {error}") }
+        Self { kind: commit_kind(&error), message: format!("cannot commit events: {error}") }
     }
 }
 

@@ -61,7 +61,11 @@ fn dedup(
     payload: &str,
 ) -> Option<Dedup> {
     let key = match &rule.by {
-        DedupBy::Header(name) => headers.get(name).map(|value| hash([value.as_bytes()], endpoint)),
+        // An empty value tells no delivery from another.
+        DedupBy::Header(name) => headers
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .map(|value| hash([value.as_bytes()], endpoint)),
         DedupBy::Pointers(paths) => {
             let values: Option<Vec<_>> = paths.iter().map(|path| value(path, payload)).collect();
             values.map(|values| hash(values.iter().map(String::as_bytes), endpoint))
