@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use rusqlite::Connection;
 
-use crate::database;
+use crate::database::{self, PAGE_BYTES};
 use crate::error::store_error;
 use crate::queue::Queue;
 use crate::settings::SqliteSettings;
@@ -22,8 +22,8 @@ use crate::writer::{OpenConnection, Task, TaskEnd};
 const LOG_BYTES: usize = 1 << 20;
 
 /// Readers that follow one another without a gap keep the log from beginning anew. Past so many
-/// pages (64 MiB) they are waited for.
-const LOG_PAGES_MAX: i64 = 8_192;
+/// pages (512 MiB) they are waited for, which holds up the writer for a tenth of a second.
+const LOG_PAGES_MAX: i64 = 65_536;
 
 /// How much has been added to the log since it was moved.
 #[derive(Debug, Default)]
@@ -68,10 +68,10 @@ impl LogGrowth {
         self.moved.notify_one();
     }
 
-    /// Waits until the log has grown enough; `false` when the store is closed.
-    fn wait(&self) -> bool {
+    /// Waits until the log has grown by so many bytes; `false` when the store is closed.
+    fn wait(&self, bytes: usize) -> bool {
         let mut state = self.state();
-        while !state.closed && state.bytes < LOG_BYTES {
+        while !state.closed && state.bytes < bytes {
             state = self.moved.wait(state).expect("no holder of the lock panics");
         }
         state.bytes = 0;
@@ -113,7 +113,9 @@ impl Checkpointer {
     /// log has grown again. Not so a flush: SQLite takes for moved what may not be on the disk,
     /// so from then on the log is kept as it is, for the next start to read.
     pub(crate) fn run(&self, growth: &LogGrowth, queue: &Queue) {
-        while growth.wait() {
+        let mut log_bytes = 0;
+        // To look through a log that could not begin anew takes the longer, the longer it is.
+        while growth.wait(LOG_BYTES.max(log_bytes / 4)) {
             if checkpoint(&self.connection, Mode::Passive).is_err() {
                 continue;
             }
@@ -121,29 +123,30 @@ impl Checkpointer {
                 growth.stop();
                 return;
             }
-            move_rest(queue);
+            log_bytes = move_rest(queue).unwrap_or(0) * PAGE_BYTES as usize;
         }
     }
 }
 
-/// Lets the writer move what was added meanwhile, and waits for it.
-fn move_rest(queue: &Queue) {
+/// Lets the writer move what was added meanwhile, and waits for it. Returns the pages that the
+/// log has; `None` where that failed, or the store is closed.
+fn move_rest(queue: &Queue) -> Option<usize> {
     let (done, is_done) = mpsc::channel();
     let work = move |connection: OpenConnection<'_>| {
         let moved = connection.map(|connection| match checkpoint(connection, Mode::Passive) {
             Ok(pages) if pages > LOG_PAGES_MAX => checkpoint(connection, Mode::Restart),
             moved => moved,
         });
-        let _ = done.send(());
         match moved {
-            Ok(Ok(_)) => TaskEnd::Done(None),
+            Ok(Ok(pages)) => {
+                let _ = done.send(pages);
+                TaskEnd::Done(None)
+            }
             _ => TaskEnd::Failed,
         }
     };
-    if queue.push_task(Task { work: Box::new(work), log_bytes: 0 }).is_ok() {
-        // Fails only when the store is closed meanwhile.
-        let _ = is_done.recv();
-    }
+    queue.push_task(Task { work: Box::new(work), log_bytes: 0 }).ok()?;
+    is_done.recv().ok()?.try_into().ok()
 }
 
 /// Moves the whole log and leaves it empty.

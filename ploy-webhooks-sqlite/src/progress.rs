@@ -10,7 +10,7 @@ const EVENTS_UNNOTICED: usize = 128;
 /// So many bytes, likewise.
 const BYTES_UNNOTICED: usize = 256 << 10;
 /// So many bytes of payload are held for the indexer. What is beyond, it reads from the tables.
-const BYTES_HELD_MAX: usize = 16 << 20;
+const BYTES_HELD_MAX: usize = 64 << 20;
 
 /// What has been written since the index was last brought up to date.
 #[derive(Debug, Default)]
