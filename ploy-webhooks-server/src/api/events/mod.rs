@@ -30,7 +30,11 @@ async fn list(State(api): State<Api>, parameters: Parameters) -> Result<Response
     let query = take_query(parameters, *api.workspace())?;
     let page = api.store().search(&query).await?;
     Ok(Json(List {
-        data: page.items.iter().map(|event| SummaryView::of(event, *api.workspace())).collect(),
+        data: page
+            .items
+            .into_iter()
+            .map(|event| SummaryView::of(event, *api.workspace()))
+            .collect(),
         next_cursor: page.next.as_ref().map(to_cursor),
     })
     .into_response())

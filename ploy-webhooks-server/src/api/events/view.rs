@@ -14,13 +14,13 @@ use crate::api::time::Rfc3339;
 
 /// An event in a list.
 #[derive(Debug, Serialize)]
-pub(super) struct SummaryView<'a> {
+pub(super) struct SummaryView {
     id: EventId,
     endpoint_id: Option<EndpointId>,
     workspace_id: WorkspaceId,
     received_at: Rfc3339,
     #[serde(rename = "type")]
-    event_type: Option<&'a EventType>,
+    event_type: Option<EventType>,
     size: u64,
     source: Option<IpAddr>,
 }
@@ -28,14 +28,8 @@ pub(super) struct SummaryView<'a> {
 /// An event by itself.
 #[derive(Debug, Serialize)]
 pub(super) struct EventView<'a> {
-    id: EventId,
-    endpoint_id: Option<EndpointId>,
-    workspace_id: WorkspaceId,
-    received_at: Rfc3339,
-    #[serde(rename = "type")]
-    event_type: Option<&'a EventType>,
-    size: u64,
-    source: Option<IpAddr>,
+    #[serde(flatten)]
+    summary: SummaryView,
     headers: BTreeMap<&'a str, String>,
     payload: Option<&'a RawValue>,
     runs: Vec<RunView<'a>>,
@@ -51,14 +45,14 @@ struct RunView<'a> {
     attempts: [(); 0],
 }
 
-impl<'a> SummaryView<'a> {
-    pub(super) fn of(event: &'a EventSummary, workspace: WorkspaceId) -> Self {
+impl SummaryView {
+    pub(super) fn of(event: EventSummary, workspace: WorkspaceId) -> Self {
         Self {
             id: event.id,
             endpoint_id: event.endpoint,
             workspace_id: workspace,
             received_at: Rfc3339(event.received_at()),
-            event_type: event.event_type.as_ref(),
+            event_type: event.event_type,
             size: event.size,
             source: event.source,
         }
@@ -68,13 +62,7 @@ impl<'a> SummaryView<'a> {
 impl<'a> EventView<'a> {
     pub(super) fn of(event: &'a Event, runs: &'a [Run]) -> Self {
         Self {
-            id: event.id,
-            endpoint_id: event.endpoint,
-            workspace_id: event.workspace,
-            received_at: Rfc3339(event.received_at()),
-            event_type: event.event_type.as_ref(),
-            size: event.payload.len() as u64,
-            source: event.source,
+            summary: SummaryView::of(EventSummary::from(event), event.workspace),
             headers: headers(&event.headers),
             // Whatever the pipeline took is JSON; an app that publishes something else finds it
             // at `/payload`.
