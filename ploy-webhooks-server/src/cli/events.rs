@@ -79,19 +79,14 @@ struct List {
     next_cursor: Option<String>,
 }
 
+/// What is shown of one event beside its row. Apart from it, since what is flattened into one is
+/// held as a tree, and a tree cannot hold every payload that is accepted.
 #[derive(Debug, Deserialize)]
-struct Event {
-    #[serde(flatten)]
-    row: Row,
+struct Details<'a> {
     headers: BTreeMap<String, String>,
-    runs: Vec<Run>,
-}
-
-/// The payload by itself: beside flattened fields it could not be taken as it is written.
-#[derive(Debug, Deserialize)]
-struct Payload<'a> {
     #[serde(borrow)]
     payload: Option<&'a RawValue>,
+    runs: Vec<Run>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,18 +158,18 @@ fn print_list(list: List) -> Result<(), Failure> {
 }
 
 fn print_one(answer: &[u8]) -> Result<(), Failure> {
-    let event: Event = parse(answer)?;
-    let payload = parse::<Payload<'_>>(answer)?.payload.map_or("", RawValue::get);
+    let (row, details): (Row, Details<'_>) = (parse(answer)?, parse(answer)?);
     let mut lines = vec![
-        ["id".to_owned(), event.row.id],
-        ["received".to_owned(), event.row.received_at],
-        ["endpoint".to_owned(), event.row.endpoint_id.unwrap_or_default()],
-        ["type".to_owned(), event.row.event_type.unwrap_or_default()],
-        ["bytes".to_owned(), event.row.size.to_string()],
-        ["source".to_owned(), event.row.source.unwrap_or_default()],
+        ["id".to_owned(), row.id],
+        ["received".to_owned(), row.received_at],
+        ["endpoint".to_owned(), row.endpoint_id.unwrap_or_default()],
+        ["type".to_owned(), row.event_type.unwrap_or_default()],
+        ["bytes".to_owned(), row.size.to_string()],
+        ["source".to_owned(), row.source.unwrap_or_default()],
     ];
-    lines.extend(event.headers.into_iter().map(|(name, value)| [name, value]));
-    lines.extend(event.runs.into_iter().map(|run| [run.id, run.state]));
+    lines.extend(details.headers.into_iter().map(|(name, value)| [name, value]));
+    lines.extend(details.runs.into_iter().map(|run| [run.id, run.state]));
     print(&sheet(lines))?;
+    let payload = details.payload.map_or("", RawValue::get);
     print(&format!("\n{}", harmless_lines(payload)))
 }

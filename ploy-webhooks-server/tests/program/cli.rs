@@ -73,6 +73,14 @@ async fn events_are_found_from_the_shell() {
     assert!(shown.contains(r#"{"a": "x\u{9b}2J"}"#), "{shown}");
     let payload = stdout(&server, &["events", "show", &sent[1], "--payload"]).await;
     assert_eq!(payload, r#"{"b":1.0}"#);
+
+    // None of these can be held as a tree.
+    let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(120), "]".repeat(120));
+    let odd = [r#"{"n":1e400}"#, r#"{"s":"\ud800"}"#, &deep];
+    for (id, payload) in server.accepted(&endpoint, &odd).await.iter().zip(odd) {
+        let shown = stdout(&server, &["events", "show", id]).await;
+        assert!(shown.ends_with(&format!("\n{payload}\n")), "{shown}");
+    }
 }
 
 #[tokio::test]

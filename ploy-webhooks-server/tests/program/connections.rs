@@ -102,7 +102,8 @@ async fn only_one_segment_is_a_slug() {
     let server = Server::in_memory().await;
     let endpoint = server.create(json!({"description": ""})).await;
     let post = async |path: String| {
-        let request = reqwest::Client::new()
+        let request = server
+            .http
             .post(format!("{}/api/v1/webhook{path}", server.url))
             .bearer_auth(&endpoint.key)
             .header("content-type", "application/json")

@@ -197,7 +197,8 @@ async fn what_is_wrong_is_named() {
 async fn bodies_that_are_not_json_have_codes_of_their_own() {
     let server = Server::in_memory().await;
     let post = async |content_type: &str, body: String| {
-        let request = reqwest::Client::new()
+        let request = server
+            .http
             .post(format!("{}/api/v1/endpoints", server.url))
             .bearer_auth(crate::harness::ROOT_TOKEN)
             .header("content-type", content_type)
@@ -217,7 +218,7 @@ async fn bodies_that_are_not_json_have_codes_of_their_own() {
 #[tokio::test]
 async fn nothing_is_told_without_the_root_token() {
     let server = Server::in_memory().await;
-    let client = reqwest::Client::new();
+    let client = &server.http;
     for path in ["/endpoints", "/events", "/endpoints/ep_x", "/nothing", "/endpoints?x=1"] {
         for authorization in [None, Some("Bearer wrong"), Some("Basic cm9vdA=="), Some("Bearer")] {
             let mut request = client.put(format!("{}/api/v1{path}", server.url));
@@ -235,7 +236,8 @@ async fn nothing_is_told_without_the_root_token() {
 #[tokio::test]
 async fn a_wrong_method_is_405_with_those_allowed() {
     let server = Server::in_memory().await;
-    let response = reqwest::Client::new()
+    let response = server
+        .http
         .put(format!("{}/api/v1/endpoints", server.url))
         .bearer_auth(crate::harness::ROOT_TOKEN)
         .send()

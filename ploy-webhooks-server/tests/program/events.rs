@@ -18,7 +18,7 @@ async fn an_event_is_shown_as_it_was_sent() {
     let payload = r#"{ "t":"a.b", "n":1.0E+2, "n":1e400, "s":"\ud800\u0000é" }"#;
     let id = &server.accepted(&endpoint, &[payload]).await[0];
 
-    let client = reqwest::Client::new();
+    let client = &server.http;
     let get = async |path: String| {
         let request = client.get(format!("{}/api/v1/events/{path}", server.url));
         request.bearer_auth(ROOT_TOKEN).send().await.unwrap()
@@ -52,7 +52,8 @@ async fn an_event_is_shown_as_it_was_sent() {
 async fn headers_that_are_no_text_are_shown_all_the_same() {
     let server = Server::in_memory().await;
     let endpoint = server.create(json!({"description": ""})).await;
-    let response = reqwest::Client::new()
+    let response = server
+        .http
         .post(server.ingest_url(&endpoint))
         .bearer_auth(&endpoint.key)
         .header("content-type", "application/json")

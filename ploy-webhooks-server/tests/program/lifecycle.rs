@@ -30,7 +30,8 @@ async fn the_first_start_shows_what_is_needed_once() {
     assert!(command.contains(r#"-d '{"hello":"world"}'"#), "{command}");
     let url = between(command, "curl -X POST '", "'");
     assert!(url.starts_with(&server.url));
-    let sent = reqwest::Client::new()
+    let sent = server
+        .http
         .post(url)
         .bearer_auth(between(command, "'Authorization: Bearer ", "'"))
         .header("content-type", "application/json")
@@ -38,7 +39,8 @@ async fn the_first_start_shows_what_is_needed_once() {
     assert_eq!(sent.send().await.unwrap().status(), 202);
 
     let token = between(&greeting, "    pwt_", "\n");
-    let found = reqwest::Client::new()
+    let found = server
+        .http
         .get(format!("{}/api/v1/events?contains=hello", server.url))
         .bearer_auth(format!("pwt_{token}"));
     assert_eq!(found.send().await.unwrap().status(), 200);
@@ -85,8 +87,7 @@ async fn a_stop_finishes_what_is_in_flight_and_keeps_it() {
 
     let again = Server::start(in_folder(folder.path())).await;
     let token = format!("pwt_{}", between(&greeting, "    pwt_", "\n"));
-    let list =
-        reqwest::Client::new().get(format!("{}/api/v1/events", again.url)).bearer_auth(token);
+    let list = again.http.get(format!("{}/api/v1/events", again.url)).bearer_auth(token);
     let (_, list) = crate::harness::answer(list).await;
     assert_eq!(list["data"].as_array().unwrap().len(), 1);
 }
