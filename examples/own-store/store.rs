@@ -28,6 +28,8 @@ pub(crate) struct FileStore {
 #[derive(Debug)]
 struct Log {
     file: File,
+    /// Up to where the file is whole events.
+    length: u64,
     events: Vec<Event>,
     seen: HashMap<Seen, (EventId, Timestamp)>,
 }
@@ -50,29 +52,28 @@ struct Head {
 
 impl FileStore {
     /// Opens the file, and reads what is in it. A last event that was cut off by a crash was
-    /// never answered: it is left out, and written over.
+    /// never answered: it is left out.
     pub(crate) fn open(path: &Path, endpoints: Vec<Endpoint>) -> std::io::Result<Self> {
         let file = File::options().create(true).read(true).append(true).open(path)?;
-        let mut log = Log { file, events: Vec::new(), seen: HashMap::new() };
+        let mut log = Log { file, length: 0, events: Vec::new(), seen: HashMap::new() };
         let mut reader = BufReader::new(log.file.try_clone()?);
-        let mut whole = 0;
-        let mut line = String::new();
-        while reader.read_line(&mut line)? > 0 {
-            let Ok(head) = serde_json::from_str::<Head>(&line) else { break };
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            let Ok(head) = serde_json::from_slice::<Head>(&line) else { break };
             let mut payload = vec![0; head.payload_bytes];
             if reader.read_exact(&mut payload).is_err() {
                 break;
             }
-            whole += line.len() + payload.len();
+            log.length += (line.len() + payload.len()) as u64;
             log.keep(head, payload.into());
             line.clear();
         }
-        log.file.set_len(whole as u64)?;
         let endpoints = endpoints.into_iter().map(Arc::new).collect();
         Ok(Self { endpoints, log: Arc::new(Mutex::new(log)) })
     }
 
-    /// The fence: an event is stored only under the state that its endpoint has now.
+    /// The fence: an event is stored only under the state that its endpoint has now. Endpoints
+    /// that could change would have to be compared under the lock that also writes.
     fn is_fenced_off(&self, event: &NewEvent) -> bool {
         event.fence.is_some_and(|fence| {
             !self.endpoints.iter().any(|endpoint| {
@@ -109,10 +110,19 @@ impl Log {
         let mut record = serde_json::to_vec(&head)?;
         record.push(b'\n');
         record.extend_from_slice(&event.payload);
-        self.file.write_all(&record)?;
-        self.file.sync_data()?;
+        self.write(&record)?;
         self.keep(head, event.payload);
         Ok(Appended::Stored)
+    }
+
+    /// Whatever a crash or a failed write has left behind the last whole event is cut off first:
+    /// what followed it would not be found again.
+    fn write(&mut self, record: &[u8]) -> std::io::Result<()> {
+        self.file.set_len(self.length)?;
+        self.file.write_all(record)?;
+        self.file.sync_data()?;
+        self.length += record.len() as u64;
+        Ok(())
     }
 
     fn keep(&mut self, head: Head, payload: Bytes) {
