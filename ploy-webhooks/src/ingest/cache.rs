@@ -1,8 +1,8 @@
 //! The endpoints that the pipeline has seen, so that a request costs no look-up in the store.
 //!
 //! What is cached may be old, and that does no harm: an event that was checked against an old
-//! state is refused by the store's fence, and nobody is refused on the word of the cache alone.
-//! Readers take no lock. Absence is not cached: an endpoint exists from the moment it is made.
+//! state is refused by the store's fence, and no key, address, pause or declared length is refused
+//! on the word of the cache alone. Readers take no lock. Absence is not cached: an endpoint exists from the moment it is made.
 
 use std::sync::Arc;
 

@@ -99,5 +99,5 @@ pub use events::{Appended, EventStore};
 pub use keys::KeyStore;
 pub use memory::MemoryStore;
 pub use needle::{Needle, NeedleError, fold_into};
-pub use query::{EventQuery, Order, Page, PageSize};
+pub use query::{EventQuery, Order, Page, PageSize, PageSizeError};
 pub use runs::RunStore;

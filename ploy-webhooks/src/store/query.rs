@@ -1,6 +1,9 @@
 //! What is searched for, and a page of what was found.
 
+use std::num::NonZeroU16;
+
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use super::needle::Needle;
 use crate::clock::Timestamp;
@@ -101,8 +104,14 @@ pub enum Order {
 
 /// How many events a page has at most: 1 to 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct PageSize(u16);
+
+/// A page size outside 1 to 200.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a page has 1 to 200 items, not {0}")]
+#[expect(clippy::exhaustive_structs, reason = "it is the size")]
+pub struct PageSizeError(pub u16);
 
 impl PageSize {
     /// The largest page.
@@ -120,6 +129,26 @@ impl PageSize {
     #[must_use]
     pub const fn get(self) -> usize {
         self.0 as usize
+    }
+
+    /// One more than a page shows, which tells whether it is the last.
+    #[must_use]
+    pub const fn one_more(self) -> NonZeroU16 {
+        NonZeroU16::MIN.saturating_add(self.0)
+    }
+}
+
+impl TryFrom<u16> for PageSize {
+    type Error = PageSizeError;
+
+    fn try_from(size: u16) -> Result<Self, PageSizeError> {
+        Self::new(size).ok_or(PageSizeError(size))
+    }
+}
+
+impl From<PageSize> for u16 {
+    fn from(size: PageSize) -> Self {
+        size.0
     }
 }
 
@@ -153,5 +182,21 @@ mod tests {
         assert_eq!(query.id_range(), None);
         query.to = Some(Timestamp::from_millis(0));
         assert_eq!(query.id_range(), None);
+    }
+    #[test]
+    fn a_query_from_outside_is_in_bounds() {
+        let query =
+            EventQuery { from: Some(Timestamp::MAX), ..EventQuery::all(WorkspaceId::DEFAULT) };
+        let written = serde_json::to_value(&query).unwrap();
+        let read = |query| serde_json::from_value::<EventQuery>(query);
+        assert_eq!(read(written.clone()).unwrap(), query);
+        for size in [0, 201, 70_000] {
+            let mut changed = written.clone();
+            changed["limit"] = size.into();
+            assert!(read(changed).is_err(), "{size}");
+        }
+        let mut later = written;
+        later["from"] = u64::MAX.into();
+        assert_eq!(read(later).unwrap(), query);
     }
 }

@@ -3,7 +3,6 @@
 mod form;
 mod view;
 
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,10 +66,7 @@ async fn list(State(api): State<Api>, mut parameters: Parameters) -> Result<Resp
     let after = take_cursor::<EndpointId>(&mut parameters)?;
     parameters.finish()?;
 
-    // One more than is shown tells whether there are more.
-    let one_more = u16::try_from(limit.get() + 1).unwrap_or(u16::MAX);
-    let one_more = NonZeroU16::new(one_more).unwrap_or(NonZeroU16::MIN);
-    let found = api.store().endpoints(api.workspace(), after, one_more);
+    let found = api.store().endpoints(api.workspace(), after, limit.one_more());
     let mut endpoints = found.await?;
     let has_more = endpoints.len() > limit.get();
     endpoints.truncate(limit.get());

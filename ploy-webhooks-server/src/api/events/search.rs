@@ -1,6 +1,6 @@
 //! What is searched for: the parameters of `GET /events`, or where a cursor goes on.
 
-use ploy_webhooks::store::{EventQuery, Needle, Order, PageSize};
+use ploy_webhooks::store::{EventQuery, Needle, Order};
 use ploy_webhooks::{EventType, WorkspaceId};
 
 use crate::api::page::{take_cursor, take_limit};
@@ -34,9 +34,7 @@ pub(super) fn take_query(
         None => given.into_query(),
     };
     query.workspace = workspace;
-    query.limit = limit
-        .or_else(|| u16::try_from(query.limit.get()).ok().and_then(PageSize::new))
-        .unwrap_or(PageSize::DEFAULT);
+    query.limit = limit.unwrap_or(query.limit);
     Ok(query)
 }
 
