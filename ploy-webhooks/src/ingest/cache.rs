@@ -50,11 +50,10 @@ impl<K: KeyStore> EndpointCache<K> {
             return;
         }
         let endpoints = self.endpoints.pin();
-        if endpoints.len() >= self.endpoints_max
-            && !endpoints.contains_key(&slug)
-            && let Some(any) = endpoints.keys().next()
-        {
-            endpoints.remove(any);
+        // To take away one at a time would always be at the same end of the table, and leave the
+        // other to endpoints that nobody sends to.
+        if endpoints.len() >= self.endpoints_max && !endpoints.contains_key(&slug) {
+            endpoints.clear();
         }
         // Of two look-ups that race, the later state stays.
         let is_newer =

@@ -14,8 +14,8 @@ use crate::store::StoreError;
 
 /// Limits each endpoint by what this process sees of it.
 ///
-/// Holds the state of at most [`ENDPOINTS_MAX`](Self::ENDPOINTS_MAX) endpoints. Past that, one
-/// is forgotten for each that comes, and begins anew with its full burst.
+/// Holds the state of at most [`ENDPOINTS_MAX`](Self::ENDPOINTS_MAX) endpoints. With one more,
+/// all are forgotten, and begin anew with their full bursts.
 #[derive(Debug, Default)]
 pub struct LocalLimiter {
     limiters: HashMap<EndpointId, Arc<Limited>>,
@@ -43,10 +43,8 @@ impl LocalLimiter {
         match limiters.get(&endpoint) {
             Some(limited) if limited.rate == rate => limited.clone(),
             _ => {
-                if limiters.len() >= Self::ENDPOINTS_MAX
-                    && let Some(any) = limiters.keys().next()
-                {
-                    limiters.remove(any);
+                if limiters.len() >= Self::ENDPOINTS_MAX {
+                    limiters.clear();
                 }
                 let limited = Arc::new(Limited::new(rate));
                 // A racing request may have been first: both count by what it put there.
