@@ -12,7 +12,7 @@ use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use rusqlite::Connection;
 
 use crate::database::{self, PAGE_BYTES};
-use crate::error::store_error;
+use crate::error::{commit_kind, store_error};
 use crate::queue::Queue;
 use crate::settings::SqliteSettings;
 use crate::writer::{OpenConnection, Task, TaskEnd};
@@ -29,12 +29,14 @@ const LOG_PAGES_MAX: i64 = 65_536;
 #[derive(Debug, Default)]
 pub(crate) struct LogGrowth {
     state: Mutex<State>,
-    moved: Condvar,
+    grown: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     bytes: usize,
+    /// Whether it is to be moved whatever its size.
+    is_due: bool,
     closed: bool,
     stopped: bool,
 }
@@ -44,13 +46,14 @@ impl LogGrowth {
         let mut state = self.state();
         state.bytes += bytes;
         if state.bytes >= LOG_BYTES {
-            self.moved.notify_one();
+            self.grown.notify_one();
         }
     }
 
     /// Has the log moved soon, whatever its size.
-    pub(crate) fn add_enough(&self) {
-        self.add(LOG_BYTES);
+    pub(crate) fn make_due(&self) {
+        self.state().is_due = true;
+        self.grown.notify_one();
     }
 
     /// Whether the log must not be moved any more: the database could not be flushed, and what
@@ -65,16 +68,17 @@ impl LogGrowth {
 
     pub(crate) fn close(&self) {
         self.state().closed = true;
-        self.moved.notify_one();
+        self.grown.notify_one();
     }
 
     /// Waits until the log has grown by so many bytes; `false` when the store is closed.
     fn wait(&self, bytes: usize) -> bool {
         let mut state = self.state();
-        while !state.closed && state.bytes < bytes {
-            state = self.moved.wait(state).expect("no holder of the lock panics");
+        while !state.closed && !state.is_due && state.bytes < bytes {
+            state = self.grown.wait(state).expect("no holder of the lock panics");
         }
         state.bytes = 0;
+        state.is_due = false;
         !state.closed
     }
 
@@ -116,7 +120,10 @@ impl Checkpointer {
         let mut log_bytes = 0;
         // To look through a log that could not begin anew takes the longer, the longer it is.
         while growth.wait(LOG_BYTES.max(log_bytes / 4)) {
-            if checkpoint(&self.connection, Mode::Passive).is_err() {
+            if let Err(error) = checkpoint(&self.connection, Mode::Passive) {
+                if commit_kind(&error) == StoreErrorKind::Indeterminate {
+                    distrust_log(queue);
+                }
                 continue;
             }
             if self.database.sync_data().is_err() {
@@ -128,31 +135,49 @@ impl Checkpointer {
     }
 }
 
+/// Tells the writer that the log may not be on the disk: moving it begins with flushing it, and
+/// what could not be flushed once is not tried again by the system.
+fn distrust_log(queue: &Queue) {
+    let work = Box::new(|_: OpenConnection<'_>| TaskEnd::Failed(StoreErrorKind::Indeterminate));
+    // A store that is closed needs no telling.
+    let _ = queue.push_task(Task { work, log_bytes: 0 });
+}
+
 /// Lets the writer move what was added meanwhile, and waits for it. Returns the pages that the
 /// log has; `None` where that failed, or the store is closed.
 fn move_rest(queue: &Queue) -> Option<usize> {
     let (done, is_done) = mpsc::channel();
     let work = move |connection: OpenConnection<'_>| {
-        let moved = connection.map(|connection| match checkpoint(connection, Mode::Passive) {
-            Ok(pages) if pages > LOG_PAGES_MAX => checkpoint(connection, Mode::Restart),
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(error) => return TaskEnd::Failed(error.kind()),
+        };
+        let moved = match checkpoint(connection, Mode::Passive) {
+            Ok(log) if log.pages > LOG_PAGES_MAX => checkpoint(connection, Mode::Restart),
             moved => moved,
-        });
+        };
         match moved {
-            Ok(Ok(pages)) => {
-                let _ = done.send(pages);
+            Ok(log) => {
+                let _ = done.send(log.pages);
                 TaskEnd::Done(None)
             }
-            _ => TaskEnd::Failed,
+            Err(error) => TaskEnd::Failed(commit_kind(&error)),
         }
     };
     queue.push_task(Task { work: Box::new(work), log_bytes: 0 }).ok()?;
     is_done.recv().ok()?.try_into().ok()
 }
 
-/// Moves the whole log and leaves it empty.
+/// Moves the whole log and leaves it empty; fails where a reader still needs it.
 pub(crate) fn truncate(connection: &Connection) -> Result<(), StoreError> {
-    let truncated = checkpoint(connection, Mode::Truncate);
-    truncated.map(drop).map_err(|error| store_error("cannot move the log", error))
+    match checkpoint(connection, Mode::Truncate) {
+        Ok(log) if log.is_needed => Err(StoreError::new(
+            StoreErrorKind::Unavailable,
+            "cannot move the log as long as it is being read",
+        )),
+        Ok(_) => Ok(()),
+        Err(error) => Err(store_error("cannot move the log", error)),
+    }
 }
 
 /// How a checkpoint treats those who use the log.
@@ -166,12 +191,19 @@ enum Mode {
     Truncate,
 }
 
-/// Moves what can be moved. Returns the pages that are in the log.
-fn checkpoint(connection: &Connection, mode: Mode) -> rusqlite::Result<i64> {
+/// The log after a move.
+struct Log {
+    /// Whether somebody kept the mode from doing all that it does.
+    is_needed: bool,
+    pages: i64,
+}
+
+/// Moves what can be moved.
+fn checkpoint(connection: &Connection, mode: Mode) -> rusqlite::Result<Log> {
     let pragma = match mode {
         Mode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
         Mode::Restart => "PRAGMA wal_checkpoint(RESTART)",
         Mode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
     };
-    connection.query_row(pragma, [], |row| row.get(1))
+    connection.query_row(pragma, [], |row| Ok(Log { is_needed: row.get(0)?, pages: row.get(1)? }))
 }

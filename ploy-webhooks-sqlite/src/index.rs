@@ -375,7 +375,10 @@ pub(crate) fn write<T: Send + 'static>(
             write_unflushed(connection, work)
                 .map_err(|error| store_error("cannot write behind the events", error))
         });
-        let end = if outcome.is_ok() { TaskEnd::Done(None) } else { TaskEnd::Failed };
+        let end = match &outcome {
+            Ok(_) => TaskEnd::Done(None),
+            Err(error) => TaskEnd::Failed(error.kind()),
+        };
         let _ = sender.send(outcome);
         end
     };

@@ -161,7 +161,10 @@ impl SqliteStore {
         let work = move |connection: OpenConnection<'_>| {
             let (outcome, end) = match connection.and_then(|connection| commit(connection, work)) {
                 Ok((value, change)) => (Ok(value), TaskEnd::Done(change)),
-                Err(error) => (Err(error), TaskEnd::Failed),
+                Err(error) => {
+                    let end = TaskEnd::Failed(error.kind());
+                    (Err(error), end)
+                }
             };
             // A caller that has gone is not missed: what it asked for is done.
             let _ = answer.send(outcome);
@@ -211,21 +214,29 @@ struct Behind {
 }
 
 impl Behind {
-    /// Works until the store is closed. What fails is tried again when there is more to do:
-    /// nothing depends on it but space and the speed of a search.
+    /// Works until the store is closed. What fails is tried again: nothing depends on it but
+    /// space and the speed of a search.
     fn run(mut self) {
         loop {
-            let _outcome = match self.progress.next() {
+            match self.progress.next() {
                 Due::End => break,
-                Due::Index(written) => index(&mut self.indexer, written),
-                Due::Purge => purge::purge_deleted(
-                    &mut self.reader,
-                    &self.queue,
-                    &self.closed_blocks,
-                    &self.progress,
-                    |written| index(&mut self.indexer, written),
-                ),
-            };
+                Due::Index(written) => {
+                    // What could not be indexed is read again when there is more.
+                    let _ = index(&mut self.indexer, written);
+                }
+                Due::Purge => {
+                    let purged = purge::purge_deleted(
+                        &mut self.reader,
+                        &self.queue,
+                        &self.closed_blocks,
+                        &self.progress,
+                        |written| index(&mut self.indexer, written),
+                    );
+                    if purged.is_err() {
+                        self.progress.purge_failed();
+                    }
+                }
+            }
         }
     }
 }

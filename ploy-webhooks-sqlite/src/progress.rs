@@ -1,6 +1,7 @@
 //! What the writer has written, for what works behind it.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use ploy_webhooks::NewEvent;
 
@@ -11,6 +12,9 @@ const EVENTS_UNNOTICED: usize = 128;
 const BYTES_UNNOTICED: usize = 256 << 10;
 /// So many bytes of payload are held for the indexer. What is beyond, it reads from the tables.
 const BYTES_HELD_MAX: usize = 64 << 20;
+
+/// A purge that failed is tried again after so long, or with the next events that are indexed.
+const PURGE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What has been written since the index was last brought up to date.
 #[derive(Debug, Default)]
@@ -23,8 +27,16 @@ pub(crate) struct Progress {
 struct State {
     written: Vec<Written>,
     bytes: usize,
-    purge: bool,
+    purge: Purge,
     closed: bool,
+}
+
+#[derive(Debug, Default)]
+enum Purge {
+    #[default]
+    Done,
+    Due,
+    Failed,
 }
 
 /// An event in the tables.
@@ -65,8 +77,13 @@ impl Progress {
     }
 
     pub(crate) fn endpoint_deleted(&self) {
-        self.state().purge = true;
+        self.state().purge = Purge::Due;
         self.moved.notify_one();
+    }
+
+    /// Has the purge tried again, but not at once.
+    pub(crate) fn purge_failed(&self) {
+        self.state().purge = Purge::Failed;
     }
 
     pub(crate) fn close(&self) {
@@ -91,12 +108,25 @@ impl Progress {
                 return Due::End;
             }
             if state.is_noticeable() {
+                if matches!(state.purge, Purge::Failed) {
+                    state.purge = Purge::Due;
+                }
                 return Due::Index(state.take());
             }
-            if std::mem::take(&mut state.purge) {
-                return Due::Purge;
+            match state.purge {
+                Purge::Done => {
+                    state = self.moved.wait(state).expect("no holder of the lock panics");
+                }
+                Purge::Due => {
+                    state.purge = Purge::Done;
+                    return Due::Purge;
+                }
+                Purge::Failed => {
+                    let waited = self.moved.wait_timeout(state, PURGE_AGAIN_AFTER);
+                    state = waited.expect("no holder of the lock panics").0;
+                    state.purge = Purge::Due;
+                }
             }
-            state = self.moved.wait(state).expect("no holder of the lock panics");
         }
     }
 

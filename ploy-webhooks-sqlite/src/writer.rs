@@ -41,8 +41,8 @@ pub(crate) type OpenConnection<'a> = Result<&'a mut Connection, StoreError>;
 /// How a task ended.
 pub(crate) enum TaskEnd {
     Done(Option<Change>),
-    /// The connection is not to be trusted any more.
-    Failed,
+    /// It failed so, and the connection is not to be trusted any more.
+    Failed(StoreErrorKind),
 }
 
 /// What a task did to an endpoint.
@@ -70,7 +70,7 @@ pub(crate) struct Writer {
     /// The greatest place that was ever given to an event. What is indexed may be deleted, and a
     /// place that came again would be taken for indexed.
     last_seq: i64,
-    /// Whether a commit has failed so that nobody can say what of the log is on the disk.
+    /// Whether something has failed so that nobody can say what of the log is on the disk.
     log_is_suspect: bool,
 }
 
@@ -117,7 +117,7 @@ impl Writer {
         }
         if let Some(session) = self.session.filter(|_| !self.log_growth.is_stopped()) {
             // What is in the log is durable already; this only leaves a single file behind.
-            let _ = session.connection.pragma_update(None, "wal_checkpoint", "truncate");
+            let _ = checkpoint::truncate(&session.connection);
         }
     }
 
@@ -135,7 +135,7 @@ impl Writer {
                 endpoints.remove(&id);
             }
             (TaskEnd::Done(_), _) => {}
-            (TaskEnd::Failed, _) => self.session = None,
+            (TaskEnd::Failed(kind), _) => self.end_session(kind),
         }
     }
 
@@ -159,11 +159,10 @@ impl Writer {
                 self.progress.committed(written);
             }
             Err(failure) => {
-                self.session = None;
-                self.log_is_suspect |= failure.kind == StoreErrorKind::Indeterminate;
+                self.end_session(failure.kind);
                 if failure.kind == StoreErrorKind::Refused {
                     // There may be space in the log, once it is moved.
-                    self.log_growth.add_enough();
+                    self.log_growth.make_due();
                 }
                 for waiting in batch {
                     let error = StoreError::new(failure.kind, failure.message.clone());
@@ -173,12 +172,24 @@ impl Writer {
         }
     }
 
+    fn end_session(&mut self, kind: StoreErrorKind) {
+        self.session = None;
+        self.log_is_suspect |= kind == StoreErrorKind::Indeterminate;
+    }
+
     /// The session, opened again if it broke: when the cause has gone, so has the failure.
     fn session(&mut self) -> Result<&mut Session, StoreError> {
         if self.session.is_none() {
             let connection = database::open_writer(&self.settings)?;
             if self.log_is_suspect {
                 // Nothing may be written behind frames that are perhaps not on the disk.
+                if self.log_growth.is_stopped() {
+                    return Err(StoreError::new(
+                        StoreErrorKind::Unavailable,
+                        "neither the log nor the database could be flushed to the disk: mend \
+                         the disk and start again",
+                    ));
+                }
                 checkpoint::truncate(&connection)?;
                 self.log_is_suspect = false;
             }

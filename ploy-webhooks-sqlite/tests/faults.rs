@@ -108,6 +108,39 @@ async fn what_comes_after_a_purge_and_a_failure_is_found() {
 }
 
 #[tokio::test]
+async fn a_purge_that_failed_is_tried_again() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await.unwrap();
+    let id = endpoint(&store).await;
+    for _ in 0..10 {
+        let fence = Some(Fence { endpoint: id, checked_at: Revision::FIRST });
+        let appended = store.append(NewEvent { fence, ..event("{}") }).await.unwrap();
+        assert!(matches!(appended, Appended::Stored));
+    }
+    let other = Connection::open(folder.path().join("ploy.db")).unwrap();
+    other.busy_timeout(Duration::from_secs(10)).unwrap();
+    other
+        .execute_batch(
+            "CREATE TRIGGER in_the_way BEFORE DELETE ON events
+             BEGIN SELECT RAISE(ABORT, 'not now'); END",
+        )
+        .unwrap();
+    assert!(store.delete(&WorkspaceId::DEFAULT, &id).await.unwrap());
+    // Meanwhile the purge is tried.
+    for _ in 0..20 {
+        append(&store, "{}").await.unwrap();
+    }
+    other.execute_batch("DROP TRIGGER in_the_way").unwrap();
+    let left = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM purges)";
+    let purged = async {
+        while other.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap() > 20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), purged).await.expect("the rows are freed");
+}
+
+#[tokio::test]
 async fn a_full_file_refuses_and_goes_on_when_there_is_space() {
     let folder = TempDir::new().unwrap();
     let mut settings = settings(&folder);
