@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::id::{EndpointId, WorkspaceId};
+use crate::id::{self, EndpointId, WorkspaceId};
 use crate::pointer::JsonPointer;
 use crate::run::Trigger;
 use crate::secret::SecretDigest;
@@ -136,11 +136,10 @@ impl Slug {
     /// When the operating system gives no random bytes.
     #[must_use]
     pub fn mint() -> Self {
-        const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         let mut random = [0; 20];
         getrandom::fill(&mut random).expect("the operating system gives random bytes");
         let text: String =
-            random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
+            random.iter().map(|byte| char::from(id::ALPHABET[usize::from(byte % 32)])).collect();
         Self(text.into())
     }
 

@@ -128,7 +128,8 @@ impl EventId {
     }
 }
 
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Crockford's base 32, in lower case.
+pub(crate) const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// RFC 9562 §5.7 with its method 1: the twelve bits after the version count within the
 /// millisecond. A full counter moves on to the next millisecond.

@@ -1,7 +1,7 @@
 //! JSON pointers (RFC 6901), followed in a payload as it was sent.
 //!
-//! No tree is built: what a pointer does not lead to is skipped, so the cost is one pass, and
-//! nesting is no deeper on the stack than the pointer is long.
+//! No tree is built: what a pointer does not lead to is skipped, so the cost is at most a pass for
+//! each of its names, and nesting is no deeper on the stack than the pointer is long.
 
 use std::fmt;
 use std::str::FromStr;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::endpoint::Endpoint;
 use crate::store::{Created, EndpointStore, EventStore, KeyStore, RunStore, TokenStore};
 
-/// One store to be tested, with all four traits.
+/// One store to be tested, with all five traits.
 ///
 /// Each test makes a fixture of its own, by evaluating the expression that was given to
 /// [`conformance!`](crate::conformance!), and drops it when it ends: a directory or a database

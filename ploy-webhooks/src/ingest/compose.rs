@@ -24,12 +24,10 @@ pub(super) fn event(
     payload: Bytes,
     now: Timestamp,
 ) -> Result<NewEvent, KeyMissing> {
-    // Looked at only where a rule reads the payload.
-    let text = || std::str::from_utf8(&payload).expect("the JSON check has found text");
     let source = endpoint.config.event_type.as_ref();
-    let event_type = source.and_then(|source| event_type(source, sender.headers, text()));
+    let event_type = source.and_then(|source| event_type(source, sender.headers, &payload));
     let rule = endpoint.config.dedup.as_ref();
-    let dedup = rule.and_then(|rule| dedup(rule, endpoint, sender.headers, text()));
+    let dedup = rule.and_then(|rule| dedup(rule, endpoint, sender.headers, &payload));
     if dedup.is_none() && rule.is_some_and(|rule| rule.required) {
         return Err(KeyMissing(payload));
     }
@@ -46,10 +44,10 @@ pub(super) fn event(
     })
 }
 
-fn event_type(from: &EventTypeSource, headers: &HeaderMap, payload: &str) -> Option<EventType> {
+fn event_type(from: &EventTypeSource, headers: &HeaderMap, payload: &[u8]) -> Option<EventType> {
     let text = match from {
         EventTypeSource::Header(name) => headers.get(name)?.to_str().ok()?.to_owned(),
-        EventTypeSource::Pointer(path) => pointer::string(path.follow(payload)?)?,
+        EventTypeSource::Pointer(path) => pointer::string(path.follow(text(payload))?)?,
     };
     EventType::try_from(text).ok()
 }
@@ -58,7 +56,7 @@ fn dedup(
     rule: &DedupRule,
     endpoint: &Endpoint,
     headers: &HeaderMap,
-    payload: &str,
+    payload: &[u8],
 ) -> Option<Dedup> {
     let key = match &rule.by {
         // An empty value tells no delivery from another.
@@ -67,12 +65,17 @@ fn dedup(
             .filter(|value| !value.is_empty())
             .map(|value| hash([value.as_bytes()], endpoint)),
         DedupBy::Pointers(paths) => {
+            let payload = text(payload);
             let values: Option<Vec<_>> = paths.iter().map(|path| value(path, payload)).collect();
             values.map(|values| hash(values.iter().map(String::as_bytes), endpoint))
         }
-        DedupBy::Body => Some(hash([payload.as_bytes()], endpoint)),
+        DedupBy::Body => Some(hash([payload], endpoint)),
     };
     key.map(|key| Dedup { key, window: rule.window })
+}
+
+fn text(payload: &[u8]) -> &str {
+    std::str::from_utf8(payload).expect("the JSON check has found text")
 }
 
 /// A value as a part of a key: a string by what it says, however it is escaped; anything else

@@ -78,8 +78,7 @@ impl<E: EventStore, K: KeyStore> Ingest<E, K> {
     /// are one store.
     #[must_use]
     pub fn new(events: E, keys: K) -> Self {
-        let settings = Settings::default();
-        Builder::new(events, keys).assemble(settings)
+        Builder::new(events, keys).assemble()
     }
 
     /// An intake with parts or settings of one's own.
@@ -104,7 +103,7 @@ impl<E: EventStore, K: KeyStore> Ingest<E, K> {
     }
 
     /// Takes an event that came by another way than HTTP: every check applies but those of
-    /// HTTP's own (method, media type).
+    /// HTTP's own (method, media type, encoding).
     ///
     /// # Errors
     ///
@@ -168,10 +167,10 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
     async fn take(&self, sender: Sender<'_>, body: impl Body) -> Result<Accepted, Refusal> {
         let mut endpoint = self.admit(sender).await?;
         self.check_rate(&endpoint).await?;
-        if body.size_hint().lower() > self.body_bytes_max(&endpoint)
-            && let Some(changed) = self.changed(&endpoint, sender).await?
-        {
-            endpoint = changed;
+        let limit = self.body_bytes_max(&endpoint);
+        if body.size_hint().lower() > limit {
+            let changed = self.changed(&endpoint, sender).await?;
+            endpoint = changed.ok_or(Refusal::PayloadTooLarge { limit })?;
         }
         let (payload, _reservation) = match self.read_object(body, &endpoint).await {
             Ok(read) => read,
@@ -257,7 +256,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
     }
 
     /// Appends the event under the state that it was checked against. Where that has changed
-    /// meanwhile, the sender is checked against the new one, twice at most.
+    /// meanwhile, the sender is checked against the new one, a few times at most.
     async fn append(
         &self,
         mut endpoint: Arc<Endpoint>,
@@ -363,11 +362,11 @@ impl<E: EventStore, K: KeyStore> Builder<E, K> {
     /// When the settings contradict themselves; the error names the one.
     pub fn build(self) -> Result<Ingest<E, K>, SettingsError> {
         self.settings.check()?;
-        let settings = self.settings.clone();
-        Ok(self.assemble(settings))
+        Ok(self.assemble())
     }
 
-    fn assemble(self, settings: Settings) -> Ingest<E, K> {
+    fn assemble(self) -> Ingest<E, K> {
+        let settings = self.settings;
         Ingest {
             parts: Arc::new(Parts {
                 events: self.events,

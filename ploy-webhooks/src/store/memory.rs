@@ -107,12 +107,12 @@ impl EventStore for MemoryStore {
         if let Some(first) = seen_key.and_then(|key| state.first_of(&key, now)) {
             return Ok(Appended::Duplicate(first));
         }
-        if state.place_of(&event.id).is_ok() {
+        let Err(place) = state.place_of(&event.id) else {
             return Err(StoreError::new(
                 StoreErrorKind::Misuse,
                 "an event with that id is stored already",
             ));
-        }
+        };
         let payload_bytes = state.payload_bytes + event.payload.len() as u64;
         if payload_bytes > self.payload_bytes_max {
             return Err(StoreError::new(
@@ -124,7 +124,7 @@ impl EventStore for MemoryStore {
         if let (Some(key), Some(dedup)) = (seen_key, event.dedup) {
             state.remember(key, event.id, now.after(dedup.window), now);
         }
-        state.insert(event);
+        state.insert(place, event);
         Ok(Appended::Stored)
     }
 
@@ -296,15 +296,12 @@ impl State {
         }
     }
 
-    fn insert(&mut self, mut event: NewEvent) {
+    fn insert(&mut self, place: usize, mut event: NewEvent) {
         event.payload = self.keep(event.payload);
         for run in std::mem::take(&mut event.owes) {
             let queued = Run::queued(run.id, event.id, run.trigger, event.id.timestamp());
             self.runs.insert((event.id, run.id), queued);
         }
-        let place = match self.place_of(&event.id) {
-            Ok(place) | Err(place) => place,
-        };
         self.events.insert(place, event.into());
     }
 

@@ -1,6 +1,6 @@
 //! What is looked for in payloads: a literal, without regard to case.
 //!
-//! Case is folded character by character with Unicode's simple lowercase mapping, on both sides,
+//! Case is folded character by character with Unicode's full lowercase mapping, on both sides,
 //! so that what is found does not depend on the store. A payload is searched as it was sent: an
 //! escape such as `\u00e9` is those six characters.
 

@@ -73,6 +73,10 @@ async fn collect<'budget, B: Body>(
             data.advance(read);
         }
     }
+    if declared.is_none() {
+        // What is kept from here on is the body, not the room that was left for more of it.
+        buffer.shrink_to_fit();
+    }
     Ok((Bytes::from(buffer), reservation))
 }
 
