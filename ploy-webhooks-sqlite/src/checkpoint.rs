@@ -5,13 +5,12 @@
 //! while the writer goes on. What the writer has added meanwhile is little; it moves that itself,
 //! between two batches, and begins the log anew.
 
-use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use rusqlite::Connection;
 
-use crate::database::{self, PAGE_BYTES};
+use crate::database::{self, Hold, PAGE_BYTES};
 use crate::error::{commit_kind, store_error};
 use crate::queue::Queue;
 use crate::settings::SqliteSettings;
@@ -91,24 +90,12 @@ impl LogGrowth {
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
     connection: Connection,
-    database: Arc<File>,
-}
-
-/// The database once more, to flush it: SQLite does so only when nothing was added to the log
-/// meanwhile.
-///
-/// Closing the file would end SQLite's own locks on it, as POSIX has it: it must stay open for
-/// longer than any connection.
-pub(crate) fn open_for_flushing(settings: &SqliteSettings) -> Result<Arc<File>, StoreError> {
-    let opened = File::open(&settings.path).map(Arc::new);
-    opened.map_err(|error| {
-        StoreError::new(StoreErrorKind::Unavailable, "cannot open the database file").because(error)
-    })
+    hold: Arc<Hold>,
 }
 
 impl Checkpointer {
-    pub(crate) fn open(settings: &SqliteSettings, database: Arc<File>) -> Result<Self, StoreError> {
-        Ok(Self { connection: database::open_writer(settings)?, database })
+    pub(crate) fn open(settings: &SqliteSettings, hold: Arc<Hold>) -> Result<Self, StoreError> {
+        Ok(Self { connection: database::open_writer(settings)?, hold })
     }
 
     /// Moves the log whenever it has grown, until the store is closed.
@@ -126,7 +113,7 @@ impl Checkpointer {
                 }
                 continue;
             }
-            if self.database.sync_data().is_err() {
+            if self.hold.flush().is_err() {
                 growth.stop();
                 return;
             }

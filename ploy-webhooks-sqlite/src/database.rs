@@ -49,6 +49,31 @@ impl Lock {
     }
 }
 
+/// What outlasts every connection: the claim on the file, and the file once more, to flush it.
+///
+/// SQLite flushes the database only when nothing was added to the log meanwhile. And closing the
+/// file would end SQLite's own locks on it, as POSIX has it.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    file: File,
+    _lock: Lock,
+}
+
+impl Hold {
+    /// Holds the database, which is there.
+    pub(crate) fn new(settings: &SqliteSettings, lock: Lock) -> Result<Self, StoreError> {
+        let file = File::open(&settings.path).map_err(|error| {
+            StoreError::new(StoreErrorKind::Unavailable, "cannot open the database file")
+                .because(error)
+        })?;
+        Ok(Self { file, _lock: lock })
+    }
+
+    pub(crate) fn flush(&self) -> std::io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

@@ -27,6 +27,13 @@ pub(crate) fn corrupt(table: &str, column: &str, row: i64) -> StoreError {
 }
 
 pub(crate) fn kind(error: &rusqlite::Error) -> StoreErrorKind {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    // What is read is not of the form in which it was written.
+    if let FromSqlConversionFailure(..) | InvalidColumnType(..) | IntegralValueOutOfRange(..) =
+        error
+    {
+        return StoreErrorKind::Corrupt;
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             StoreErrorKind::Refused

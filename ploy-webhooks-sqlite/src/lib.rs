@@ -15,7 +15,6 @@ mod search;
 mod settings;
 mod writer;
 
-use std::fs::File;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -25,7 +24,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use crate::checkpoint::{Checkpointer, LogGrowth};
-use crate::database::Lock;
+use crate::database::{Hold, Lock};
 use crate::error::{commit_kind, store_error};
 use crate::index::{ClosedBlocks, Indexer};
 use crate::progress::{Due, Progress, Written};
@@ -51,14 +50,13 @@ pub struct SqliteStore {
     threads: Mutex<Threads>,
 }
 
-/// The writer and what works behind it. Their connections end with them, and then the lock.
+/// The writer and what works behind it. Their connections end with them, and then the hold.
 #[derive(Debug, Default)]
 struct Threads {
     writer: Option<JoinHandle<()>>,
     behind: Option<JoinHandle<()>>,
     checkpoint: Option<JoinHandle<()>>,
-    database: Option<Arc<File>>,
-    lock: Option<Lock>,
+    hold: Option<Arc<Hold>>,
 }
 
 impl SqliteStore {
@@ -81,6 +79,7 @@ impl SqliteStore {
     fn open_blocking(settings: SqliteSettings) -> Result<Self, StoreError> {
         let lock = Lock::take(&settings.path)?;
         let connection = database::create_or_migrate(&settings)?;
+        let hold = Arc::new(Hold::new(&settings, lock)?);
         let queue = Arc::new(Queue::new(settings.waiting_max, settings.waiting_bytes_max));
         let progress = Arc::new(Progress::default());
         let closed_blocks = ClosedBlocks::default();
@@ -97,16 +96,14 @@ impl SqliteStore {
             progress: progress.clone(),
             log_growth: log_growth.clone(),
             closed_blocks: closed_blocks.clone(),
-            look_ups: Readers::new(settings.clone(), LOOK_UPS_MAX),
-            searches: Readers::new(settings.clone(), settings.searches_max),
+            look_ups: Readers::new(settings.clone(), hold.clone(), LOOK_UPS_MAX),
+            searches: Readers::new(settings.clone(), hold.clone(), settings.searches_max),
             threads: Mutex::default(),
         };
-        store.threads().lock = Some(lock);
+        store.threads().hold = Some(hold.clone());
         let reader = database::open_reader(&settings)?;
         store.threads().writer = Some(spawn("ploy-sqlite-writer", move || writer.run())?);
-        let database = checkpoint::open_for_flushing(&settings)?;
-        let checkpointer = Checkpointer::open(&settings, database.clone())?;
-        store.threads().database = Some(database);
+        let checkpointer = Checkpointer::open(&settings, hold)?;
         let checkpointed = queue.clone();
         store.threads().checkpoint = Some(spawn("ploy-sqlite-checkpoint", move || {
             checkpointer.run(&log_growth, &checkpointed);
@@ -246,7 +243,7 @@ fn index(indexer: &mut Option<Indexer>, written: Vec<Written>) -> Result<(), Sto
 }
 
 impl Drop for Threads {
-    /// Waits for the threads; the lock goes when none of them uses the file any more.
+    /// Waits for the threads; the hold goes when nobody uses the file any more.
     fn drop(&mut self) {
         let threads = [self.behind.take(), self.checkpoint.take(), self.writer.take()];
         for thread in threads.into_iter().flatten() {

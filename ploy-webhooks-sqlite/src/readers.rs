@@ -1,17 +1,17 @@
 //! Connections that read, each used by one caller at a time, on the runtime's blocking threads.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use crate::database;
+use crate::database::{self, Hold};
 use crate::settings::SqliteSettings;
 
 /// A bounded number of readers.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Readers {
     shared: Arc<Shared>,
 }
@@ -20,43 +20,57 @@ pub(crate) struct Readers {
 struct Shared {
     settings: SqliteSettings,
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Connection>>,
+    /// `None` when the store is closed.
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    idle: Vec<Connection>,
+    hold: Arc<Hold>,
 }
 
 impl Readers {
-    pub(crate) fn new(settings: SqliteSettings, readers_max: NonZeroUsize) -> Self {
+    pub(crate) fn new(
+        settings: SqliteSettings,
+        hold: Arc<Hold>,
+        readers_max: NonZeroUsize,
+    ) -> Self {
         let permits = Arc::new(Semaphore::new(readers_max.get()));
-        Self { shared: Arc::new(Shared { settings, permits, idle: Mutex::default() }) }
+        let open = Mutex::new(Some(Open { idle: Vec::new(), hold }));
+        Self { shared: Arc::new(Shared { settings, permits, open }) }
     }
 
-    /// Lets nobody read any more.
+    /// Lets nobody read any more. What is being read keeps the hold until it ends.
     pub(crate) fn close(&self) {
         self.shared.permits.close();
-        self.shared.idle().clear();
+        *self.shared.open() = None;
     }
 
     /// Reads, when it is this caller's turn.
     ///
     /// A reader that fails is closed, not used again. A caller that goes away meanwhile leaves
-    /// the reading to finish by itself: it holds its place until then, so there are never more
+    /// the reading to finish by itself: it keeps its place until then, so there are never more
     /// than the bound.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         reading: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let closed = |_| StoreError::new(StoreErrorKind::Unavailable, "the store is closed");
-        let permit = self.shared.permits.clone().acquire_owned().await.map_err(closed)?;
+        let permit = self.shared.permits.clone().acquire_owned().await.map_err(|_| closed())?;
         let shared = self.shared.clone();
         let reading = move || {
             let _permit = permit;
-            let idle = shared.idle().pop();
+            let (_hold, idle) = match &mut *shared.open() {
+                Some(open) => (open.hold.clone(), open.idle.pop()),
+                None => return Err(closed()),
+            };
             let mut connection = match idle {
                 Some(connection) => connection,
                 None => database::open_reader(&shared.settings)?,
             };
             let outcome = reading(&mut connection)?;
-            if !shared.permits.is_closed() {
-                shared.idle().push(connection);
+            if let Some(open) = &mut *shared.open() {
+                open.idle.push(connection);
             }
             Ok(outcome)
         };
@@ -67,7 +81,11 @@ impl Readers {
 }
 
 impl Shared {
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().expect("no holder of the lock panics")
+    fn open(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().expect("no holder of the lock panics")
     }
+}
+
+fn closed() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, "the store is closed")
 }

@@ -23,7 +23,7 @@ pub struct SqliteSettings {
     /// How large the file may become, in bytes; past it, appends are refused. `None`, the
     /// default, is as large as the disk.
     pub file_bytes_max: Option<u64>,
-    /// How many searches run at once; look-ups have a reader of their own. Default: 4.
+    /// How many searches run at once; look-ups have readers of their own. Default: 4.
     pub searches_max: NonZeroUsize,
     /// Whether search has an index. Default: [`SearchIndex::Kept`].
     pub search_index: SearchIndex,

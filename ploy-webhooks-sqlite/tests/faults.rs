@@ -245,6 +245,17 @@ async fn a_damaged_page_is_said_to_be_corrupt_and_harms_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_cannot_be_read_is_said_to_be_corrupt() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await.unwrap();
+    let id = endpoint(&store).await;
+    let other = Connection::open(folder.path().join("ploy.db")).unwrap();
+    other.execute_batch("UPDATE endpoints SET config = 'none'").unwrap();
+    let read = store.endpoint_by_id(&WorkspaceId::DEFAULT, &id).await;
+    assert_eq!(kind(read), Some(StoreErrorKind::Corrupt));
+}
+
+#[tokio::test]
 async fn a_second_owner_is_refused_until_the_first_has_gone() {
     let folder = TempDir::new().unwrap();
     let first = open(&folder).await.unwrap();
