@@ -91,10 +91,7 @@ impl Queue {
         if state.appends.len() >= self.waiting_max
             || state.append_bytes + bytes > self.waiting_bytes_max
         {
-            return Err(StoreError::new(
-                StoreErrorKind::Unavailable,
-                "too many events wait for the disk",
-            ));
+            return Err(StoreError::new(StoreErrorKind::Busy, "too many events wait for the disk"));
         }
         state.append_bytes += bytes;
         state.appends.push(waiting);

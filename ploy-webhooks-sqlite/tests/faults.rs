@@ -290,7 +290,7 @@ async fn too_many_waiting_events_are_refused_at_once() {
         appends.spawn(async move { append(&store, "{}").await });
     }
     let refused = appends.join_next().await.unwrap().unwrap();
-    assert_eq!(kind(refused), Some(StoreErrorKind::Unavailable));
+    assert_eq!(kind(refused), Some(StoreErrorKind::Busy));
     other.execute_batch("COMMIT").unwrap();
     let mut stored = 0;
     while let Some(outcome) = appends.join_next().await {

@@ -14,6 +14,7 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use ploy_webhooks::Ingest;
 use ploy_webhooks::ingest::{Outage, Refusal, ResponseBody, ResponseFuture, SourceAddress};
+use ploy_webhooks::store::StoreErrorKind;
 use tower::Service;
 use tracing::Level;
 
@@ -111,7 +112,9 @@ impl Future for Answer {
 /// said at debug only: it must not fill the log.
 fn log_outage(response: &Response<ResponseBody>) {
     match response.extensions().get() {
-        Some(Refusal::Unavailable { outage: Outage::Store(error), .. }) => {
+        Some(Refusal::Unavailable { outage: Outage::Store(error), .. })
+            if error.kind() != StoreErrorKind::Busy =>
+        {
             tracing::warn!(error = chain(error), "an event could not be stored");
         }
         Some(Refusal::Unavailable { outage: outage @ Outage::StoreTooSlow, .. }) => {

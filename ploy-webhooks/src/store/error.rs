@@ -23,6 +23,9 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// Nothing was written; the same call may succeed later.
     Unavailable,
+    /// Nothing was written: more waits for the store than it takes on at once. The same call may
+    /// succeed soon.
+    Busy,
     /// It may have been written, or not: the answer was lost. With a deduplication key the same
     /// call can be repeated without harm.
     Indeterminate,

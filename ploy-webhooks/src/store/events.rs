@@ -36,7 +36,7 @@ pub trait EventStore: Debug + Send + Sync + 'static {
     ///   business. A store need not look for it.
     ///
     /// Batching is the store's business. A store whose queue is full says
-    /// [`Unavailable`](super::StoreErrorKind::Unavailable) at once.
+    /// [`Busy`](super::StoreErrorKind::Busy) at once.
     ///
     /// # Errors
     ///
