@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::SqliteStore;
 use crate::error::{corrupt, store_error};
 use crate::queue::Waiting;
-use crate::search::{self, Search};
+use crate::search::{self, Place, Search};
 
 #[async_trait]
 impl EventStore for SqliteStore {
@@ -35,7 +35,7 @@ impl EventStore for SqliteStore {
         let (workspace, id, closed) = (*workspace, *id, self.closed_blocks.clone());
         self.look_ups
             .read(move |connection| match search::find(connection, &closed, workspace, id)? {
-                Some(seq) => read_event(connection, seq, id, workspace),
+                Some(place) => read_event(connection, id, place),
                 None => Ok(None),
             })
             .await
@@ -49,30 +49,23 @@ impl EventStore for SqliteStore {
 
 fn read_event(
     connection: &Connection,
-    seq: i64,
     id: EventId,
-    workspace: WorkspaceId,
+    place: Place,
 ) -> Result<Option<Event>, StoreError> {
     let failed = |error| store_error("cannot read the event", error);
-    let mut origins = Origins::new(connection).map_err(failed)?;
+    let Place { seq, origin } = place;
     let mut select = connection
         .prepare_cached(
             "-- event()
-             SELECT id, endpoint, workspace, type, source, headers, payload FROM events
-             WHERE seq = ?1 AND id = ?2",
+             SELECT type, source, headers, payload FROM events WHERE seq = ?1",
         )
         .map_err(failed)?;
-    let mut rows = select.query(params![seq, id.as_bytes()]).map_err(failed)?;
+    let mut rows = select.query(params![seq]).map_err(failed)?;
     let Some(row) = rows.next().map_err(failed)? else {
+        // Deleted since it was found; its place is not given again.
         return Ok(None);
     };
-    let Some(origin) = origins.of(row, 1, 2).map_err(failed)? else {
-        return Ok(None);
-    };
-    if origin.workspace != workspace {
-        return Ok(None);
-    }
-    let headers: Option<Vec<u8>> = row.get(5).map_err(failed)?;
+    let headers: Option<Vec<u8>> = row.get(2).map_err(failed)?;
     let headers = match headers {
         Some(lines) => {
             KeptHeaders::from_lines(&lines).ok_or_else(|| corrupt("events", "headers", seq))?
@@ -80,13 +73,13 @@ fn read_event(
         None => KeptHeaders::default(),
     };
     Ok(Some(Event {
-        id: EventId::from_bytes(row.get(0).map_err(failed)?),
-        workspace,
+        id,
+        workspace: origin.workspace,
         endpoint: origin.endpoint,
-        event_type: event_type(row, 3, seq)?,
+        event_type: event_type(row, 0, seq)?,
         headers,
-        source: source(row, 4, seq)?,
-        payload: Bytes::from(row.get::<_, Vec<u8>>(6).map_err(failed)?),
+        source: source(row, 1, seq)?,
+        payload: Bytes::from(row.get::<_, Vec<u8>>(3).map_err(failed)?),
     }))
 }
 

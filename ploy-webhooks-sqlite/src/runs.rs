@@ -7,7 +7,7 @@ use rusqlite::params;
 
 use crate::SqliteStore;
 use crate::error::{corrupt, store_error};
-use crate::search;
+use crate::search::{self, Place};
 
 #[async_trait]
 impl RunStore for SqliteStore {
@@ -17,7 +17,7 @@ impl RunStore for SqliteStore {
             .read(move |connection| {
                 let failed = |error| store_error("cannot read the runs", error);
                 let found = search::find(connection, &closed, workspace, event)?;
-                let Some(seq) = found else {
+                let Some(Place { seq, .. }) = found else {
                     return Ok(Vec::new());
                 };
                 let mut select = connection

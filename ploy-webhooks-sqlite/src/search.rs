@@ -14,7 +14,7 @@ use ploy_webhooks::{EventId, EventSummary, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::store_error;
-use crate::events::{self, Origins};
+use crate::events::{self, Origin, Origins};
 use crate::index::{
     Block, ClosedBlocks, SLICE_WORDS, endpoint_term, salt_of, slice_number, type_term,
     workspace_term,
@@ -372,13 +372,20 @@ impl<'search> BlockReader<'search> {
     }
 }
 
+/// Where an event lies, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) seq: i64,
+    pub(crate) origin: Origin,
+}
+
 /// Where the workspace's event with that id lies.
 pub(crate) fn find(
     connection: &mut Connection,
     closed: &ClosedBlocks,
     workspace: WorkspaceId,
     id: EventId,
-) -> Result<Option<i64>, StoreError> {
+) -> Result<Option<Place>, StoreError> {
     let failed = |error| store_error("cannot look the event up", error);
     let search = Search { query: EventQuery::all(workspace), probe: Probe::new() };
     let in_memory = search.blocks_in_memory(closed, (id, id));
@@ -396,9 +403,9 @@ pub(crate) fn find(
         let mut rows = select.query(params![range.0, range.1, id.as_bytes()]).map_err(failed)?;
         if let Some(row) = rows.next().map_err(failed)? {
             let origin = origins.of(row, 1, 2).map_err(failed)?;
-            let is_theirs = origin.is_some_and(|origin| origin.workspace == workspace);
+            let theirs = origin.filter(|origin| origin.workspace == workspace);
             let seq = row.get(0).map_err(failed)?;
-            return Ok(Some(seq).filter(|_| is_theirs));
+            return Ok(theirs.map(|origin| Place { seq, origin }));
         }
         match unread.nearest(&search, (id, id)).map_err(failed)? {
             Some((_, first_seq, last_seq)) => range = (first_seq, last_seq),
