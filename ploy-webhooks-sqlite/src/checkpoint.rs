@@ -5,7 +5,7 @@
 //! while the writer goes on. What the writer has added meanwhile is little; it moves that itself,
 //! between two batches, and begins the log anew.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use rusqlite::Connection;
@@ -14,7 +14,7 @@ use crate::database::{self, Hold, PAGE_BYTES};
 use crate::error::{commit_kind, store_error};
 use crate::queue::Queue;
 use crate::settings::SqliteSettings;
-use crate::writer::{OpenConnection, Task, TaskEnd};
+use crate::task;
 
 /// The log is moved when about so much has been added to it. Smaller, and pages that change in
 /// several commits are moved more often; larger, and the log takes longer to read after a crash.
@@ -117,7 +117,8 @@ impl Checkpointer {
                 growth.stop();
                 return;
             }
-            log_bytes = move_rest(queue).unwrap_or(0) * PAGE_BYTES as usize;
+            let pages = move_rest(queue).unwrap_or(0);
+            log_bytes = usize::try_from(pages).unwrap_or(0) * PAGE_BYTES as usize;
         }
     }
 }
@@ -125,34 +126,26 @@ impl Checkpointer {
 /// Tells the writer that the log may not be on the disk: moving it begins with flushing it, and
 /// what could not be flushed once is not tried again by the system.
 fn distrust_log(queue: &Queue) {
-    let work = Box::new(|_: OpenConnection<'_>| TaskEnd::Failed(StoreErrorKind::Indeterminate));
     // A store that is closed needs no telling.
-    let _ = queue.push_task(Task { work, log_bytes: 0 });
+    let _ = task::give::<()>(queue, 0, |_| {
+        Err(StoreError::new(StoreErrorKind::Indeterminate, "the log could not be flushed"))
+    });
 }
 
 /// Lets the writer move what was added meanwhile, and waits for it. Returns the pages that the
-/// log has; `None` where that failed, or the store is closed.
-fn move_rest(queue: &Queue) -> Option<usize> {
-    let (done, is_done) = mpsc::channel();
-    let work = move |connection: OpenConnection<'_>| {
-        let connection = match connection {
-            Ok(connection) => connection,
-            Err(error) => return TaskEnd::Failed(error.kind()),
-        };
+/// log has.
+fn move_rest(queue: &Queue) -> Result<i64, StoreError> {
+    let work = |connection: &mut Connection| {
         let moved = match checkpoint(connection, Mode::Passive) {
             Ok(log) if log.pages > LOG_PAGES_MAX => checkpoint(connection, Mode::Restart),
             moved => moved,
         };
-        match moved {
-            Ok(log) => {
-                let _ = done.send(log.pages);
-                TaskEnd::Done(None)
-            }
-            Err(error) => TaskEnd::Failed(commit_kind(&error)),
-        }
+        let log = moved.map_err(|error| {
+            StoreError::new(commit_kind(&error), "cannot move the log").because(error)
+        })?;
+        Ok((log.pages, None))
     };
-    queue.push_task(Task { work: Box::new(work), log_bytes: 0 }).ok()?;
-    is_done.recv().ok()?.try_into().ok()
+    task::give(queue, 0, work)?.blocking_recv()
 }
 
 /// Moves the whole log and leaves it empty; fails where a reader still needs it.

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStore;
 use crate::error::store_error;
-use crate::writer::{Change, Known};
+use crate::task::{Change, Known};
 
 const COLUMNS: &str = "id, workspace, slug, revision, created_at, auth, config, number";
 

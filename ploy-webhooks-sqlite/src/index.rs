@@ -6,20 +6,20 @@
 //! it directly. So a search is exact at once, ingest waits for nothing, and a crash loses
 //! nothing that cannot be read again.
 
-use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use ploy_webhooks::store::StoreError;
 use ploy_webhooks::store::grams::{
     self, BLOCK_EVENTS_MAX, BLOCK_TEXT_BYTES, BlockFilter, FILTER_WORDS, SEGMENT_BLOCKS,
 };
-use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use ploy_webhooks::{EventId, EventType, NewEvent};
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, params};
 
 use crate::error::store_error;
 use crate::events::{Origin, Origins};
 use crate::progress::Written;
 use crate::queue::Queue;
-use crate::writer::{OpenConnection, Task, TaskEnd};
+use crate::task;
 
 /// How many words of a filter make a slice of a segment. A slice fits a page of 8 KiB.
 const SLICE_FILTER_WORDS: usize = 15;
@@ -360,46 +360,14 @@ fn last_segment(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>>
         .optional()
 }
 
-/// Lets the writer do something in a transaction of its own, and waits for it. For threads.
-///
-/// It is not flushed: what works behind the events can be done again, and becomes durable with
-/// the next batch of them.
+/// Lets the writer do something behind the events, and waits for it. For threads.
 pub(crate) fn write<T: Send + 'static>(
     queue: &Queue,
     log_bytes: usize,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let (sender, answer) = mpsc::channel();
-    let work = move |connection: OpenConnection<'_>| {
-        let outcome = connection.and_then(|connection| {
-            write_unflushed(connection, work)
-                .map_err(|error| store_error("cannot write behind the events", error))
-        });
-        let end = match &outcome {
-            Ok(_) => TaskEnd::Done(None),
-            Err(error) => TaskEnd::Failed(error.kind()),
-        };
-        let _ = sender.send(outcome);
-        end
-    };
-    queue.push_task(Task { work: Box::new(work), log_bytes })?;
-    answer.recv().unwrap_or_else(|_| {
-        Err(StoreError::new(StoreErrorKind::Unavailable, "the store is closed"))
-    })
-}
-
-/// A failure leaves the connection as it is, and the writer opens another.
-fn write_unflushed<T>(
-    connection: &mut Connection,
-    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
-    connection.pragma_update(None, "synchronous", "normal")?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let value = work(&transaction)?;
-    transaction.commit()?;
-    connection.pragma_update(None, "synchronous", synchronous)?;
-    Ok(value)
+    let work = |connection: &mut Connection| Ok((task::commit_unflushed(connection, work)?, None));
+    task::give(queue, log_bytes, work)?.blocking_recv()
 }
 
 /// What a segment's filters are salted with.

@@ -13,6 +13,7 @@ mod readers;
 mod runs;
 mod search;
 mod settings;
+mod task;
 mod writer;
 
 use std::num::NonZeroUsize;
@@ -20,17 +21,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
-use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::oneshot;
+use rusqlite::Connection;
 
 use crate::checkpoint::{Checkpointer, LogGrowth};
 use crate::database::{Hold, Lock};
-use crate::error::{commit_kind, store_error};
 use crate::index::{ClosedBlocks, Indexer};
 use crate::progress::{Due, Progress, Written};
 use crate::queue::Queue;
 use crate::readers::Readers;
-use crate::writer::{Change, OpenConnection, Task, TaskEnd, Writer};
+use crate::task::Change;
+use crate::writer::Writer;
 
 pub use settings::{Durability, SearchIndex, SqliteSettings};
 
@@ -154,23 +154,8 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<(T, Option<Change>)> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let work = move |connection: OpenConnection<'_>| {
-            let (outcome, end) = match connection.and_then(|connection| commit(connection, work)) {
-                Ok((value, change)) => (Ok(value), TaskEnd::Done(change)),
-                Err(error) => {
-                    let end = TaskEnd::Failed(error.kind());
-                    (Err(error), end)
-                }
-            };
-            // A caller that has gone is not missed: what it asked for is done.
-            let _ = answer.send(outcome);
-            end
-        };
-        self.queue.push_task(Task { work: Box::new(work), log_bytes: CHANGE_LOG_BYTES })?;
-        answered.await.unwrap_or_else(|_| {
-            Err(StoreError::new(StoreErrorKind::Indeterminate, "the writer has stopped"))
-        })
+        let work = |connection: &mut Connection| task::commit(connection, work);
+        task::give(&self.queue, CHANGE_LOG_BYTES, work)?.recv().await
     }
 }
 
@@ -179,21 +164,6 @@ const CHANGE_LOG_BYTES: usize = 32 << 10;
 
 /// Look-ups are short; a search takes none of their places.
 const LOOK_UPS_MAX: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
-
-fn commit<T>(
-    connection: &mut Connection,
-    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> Result<T, StoreError> {
-    let failed = |error| store_error("cannot change the tables", error);
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let value = work(&transaction).map_err(failed)?;
-    transaction.commit().map_err(|error| {
-        let message = format!("cannot commit a change: {error}");
-        StoreError::new(commit_kind(&error), message).because(error)
-    })?;
-    Ok(value)
-}
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
     std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {

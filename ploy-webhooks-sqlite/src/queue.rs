@@ -11,7 +11,7 @@ use ploy_webhooks::NewEvent;
 use ploy_webhooks::store::{Appended, StoreError, StoreErrorKind};
 use tokio::sync::oneshot;
 
-use crate::writer::Task;
+use crate::task::Task;
 
 /// A commit of more events keeps those behind it waiting for longer than it saves.
 const BATCH_EVENTS_MAX: usize = 512;
@@ -27,7 +27,7 @@ pub(crate) struct Waiting {
 
 /// What the writer does next.
 pub(crate) enum Work {
-    Tasks(VecDeque<Task>),
+    Tasks(Vec<Task>),
     Batch(Vec<Waiting>),
     /// The queue is closed and empty.
     End,
@@ -44,9 +44,9 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct State {
-    appends: Vec<Waiting>,
+    appends: VecDeque<Waiting>,
     append_bytes: u64,
-    tasks: VecDeque<Task>,
+    tasks: Vec<Task>,
     batch_is_next: bool,
     writer_is_idle: bool,
     closed: bool,
@@ -72,8 +72,11 @@ impl State {
             is_first || bytes <= BATCH_BYTES_MAX
         });
         let size = fits.count();
-        let rest = self.appends.split_off(size);
-        let batch = std::mem::replace(&mut self.appends, rest);
+        let batch: Vec<_> = match size == self.appends.len() {
+            true => std::mem::take(&mut self.appends).into(),
+            // What stays is not moved: it may be much, and everybody waits for the lock.
+            false => self.appends.drain(..size).collect(),
+        };
         self.append_bytes -= batch.iter().map(|w| w.event.payload.len() as u64).sum::<u64>();
         batch
     }
@@ -94,7 +97,7 @@ impl Queue {
             return Err(StoreError::new(StoreErrorKind::Busy, "too many events wait for the disk"));
         }
         state.append_bytes += bytes;
-        state.appends.push(waiting);
+        state.appends.push_back(waiting);
         self.wake(state);
         Ok(())
     }
@@ -102,7 +105,7 @@ impl Queue {
     /// Adds work on the tables. There is little of it.
     pub(crate) fn push_task(&self, task: Task) -> Result<(), StoreError> {
         let mut state = self.open_state()?;
-        state.tasks.push_back(task);
+        state.tasks.push(task);
         self.wake(state);
         Ok(())
     }

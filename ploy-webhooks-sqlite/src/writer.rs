@@ -24,40 +24,7 @@ use crate::error::{commit_kind, kind, store_error};
 use crate::progress::{Progress, Written};
 use crate::queue::{Queue, Waiting, Work};
 use crate::settings::SqliteSettings;
-
-/// Work on the tables, in a transaction of its own between two batches.
-pub(crate) struct Task {
-    /// The work. It answers its caller itself; given no connection, it says why.
-    pub(crate) work: TaskWork,
-    /// About how much it adds to the log.
-    pub(crate) log_bytes: usize,
-}
-
-pub(crate) type TaskWork = Box<dyn FnOnce(OpenConnection<'_>) -> TaskEnd + Send>;
-
-/// The writer's connection, or why there is none.
-pub(crate) type OpenConnection<'a> = Result<&'a mut Connection, StoreError>;
-
-/// How a task ended.
-pub(crate) enum TaskEnd {
-    Done(Option<Change>),
-    /// It failed so, and the connection is not to be trusted any more.
-    Failed(StoreErrorKind),
-}
-
-/// What a task did to an endpoint.
-pub(crate) enum Change {
-    Set(EndpointId, Known),
-    Removed(EndpointId),
-}
-
-/// What the writer knows of an endpoint without asking the tables.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
-    pub(crate) number: i64,
-    pub(crate) workspace: WorkspaceId,
-    pub(crate) revision: Revision,
-}
+use crate::task::{Change, Known, Task, TaskEnd};
 
 /// The writer's thread, from its start to the close of the queue.
 pub(crate) struct Writer {
