@@ -7,11 +7,11 @@ use tokio::task::JoinSet;
 
 use super::EventsFixture;
 use super::scene::{
-    LONG, all_ids, checked_at, endpoint, event, everything, find, keyed, look_up, published, run,
-    store_one,
+    LONG, all_ids, checked_at, endpoint, event, event_type, everything, find, keyed, look_up,
+    published, run, store_one,
 };
 use crate::endpoint::{Endpoint, Revision};
-use crate::event::{EventSummary, EventType, KeptHeaders, NewEvent};
+use crate::event::{EventSummary, KeptHeaders, NewEvent};
 use crate::store::{Appended, EventStore, StoreErrorKind};
 
 /// The bytes of a payload come back as they were appended: nothing is parsed, reordered, trimmed
@@ -98,7 +98,6 @@ fn varied_events(endpoint: &Endpoint) -> Vec<NewEvent> {
     let lines =
         b"user-agent: curl/8\r\nx-twice: one\r\nx-twice: two\r\nx-empty: \r\nx-obs: \xe9\xff\r\n";
     let headers = KeptHeaders::from_lines(lines).expect("these are header lines");
-    let type_of = |text: &str| EventType::try_from(text.to_owned()).expect("an event type");
     let sources: [IpAddr; 4] = [
         [192, 0, 2, 7].into(),
         [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x2a].into(),
@@ -110,11 +109,11 @@ fn varied_events(endpoint: &Endpoint) -> Vec<NewEvent> {
         published(endpoint.workspace, "{}"),
         NewEvent { headers, ..event(endpoint, r#"{"has":"headers"}"#) },
         NewEvent {
-            event_type: Some(type_of("invoice.paid")),
+            event_type: Some(event_type("invoice.paid")),
             ..published(endpoint.workspace, r#"{"is":"published"}"#)
         },
         NewEvent {
-            event_type: Some(type_of(&"ü".repeat(128))),
+            event_type: Some(event_type(&"ü".repeat(128))),
             ..event(endpoint, r#"{"has":"a long type"}"#)
         },
     ];

@@ -9,10 +9,10 @@ use tokio::task::JoinSet;
 use super::Fixture;
 use super::scene::{
     LONG, all_ids, append, create, delete, endpoint, endpoint_of, event, everything, find, keyed,
-    look_up, look_up_slug, run, store_one,
+    look_up, look_up_slug, run, runs_of, store_one,
 };
 use crate::endpoint::Endpoint;
-use crate::store::{Appended, Created, RunStore};
+use crate::store::{Appended, Created};
 
 /// When a deletion returns, the endpoint takes no event, and its events, their runs and its
 /// deduplication keys are gone; those of other endpoints stay. A new endpoint may have the slug,
@@ -36,7 +36,7 @@ pub async fn deletion_takes_the_history_along<F: Fixture>(fixture: &F) {
     let mut of_endpoint = everything(workspace);
     of_endpoint.endpoint = Some(endpoint.id);
     assert_eq!(find(&*store, &of_endpoint).await, [], "its events are found by its id");
-    let runs = store.runs(&workspace, &gone).await.expect("runs gives no error");
+    let runs = runs_of(&*store, &workspace, &gone).await;
     assert_eq!(runs, [], "its runs are there");
     assert!(
         matches!(append(&*store, event(&endpoint, "{}")).await, Appended::Fenced(_)),

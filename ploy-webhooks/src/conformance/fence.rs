@@ -9,13 +9,14 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 
 use super::scene::{
-    all_ids, append, change, checked_at, endpoint, event, look_up, set_status, store_one,
+    all_ids, append, change, checked_at, create, endpoint, event, look_up, look_up_slug,
+    set_status, store_one,
 };
 use super::{EventsFixture, Fixture};
 use crate::endpoint::{Endpoint, Revision, Status};
 use crate::event::{Fence, NewEvent};
 use crate::id::EventId;
-use crate::store::{Appended, EndpointStore, EventStore, KeyStore};
+use crate::store::{Appended, Created, EndpointStore, EventStore, KeyStore};
 
 /// An event that was checked against another revision than the endpoint's, earlier or later, or
 /// against an endpoint that is not there, is not stored, and is handed back whole.
@@ -76,8 +77,7 @@ pub async fn changes_wait_for_appends_under_way<F: Fixture>(fixture: &F) {
     let store = fixture.open().await;
     for round in 0..ROUNDS {
         let endpoint = endpoint();
-        let created = store.create(endpoint.clone()).await;
-        let _ = created.expect("an endpoint is created");
+        create(&*store, endpoint.clone(), Created::Created).await;
         // Each round lets a little more be stored before the change begins.
         change_under_load(&store, &endpoint, 1 + 8 * round).await;
     }
@@ -184,8 +184,7 @@ where
 {
     while !is_over.load(Ordering::Acquire) {
         if let Appended::Fenced(_) = append(&*store, event(&endpoint, "{}")).await {
-            let fresh = KeyStore::endpoint(&*store, &endpoint.slug).await;
-            let fresh = fresh.expect("a look-up gives no error");
+            let fresh = look_up_slug(&*store, &endpoint.slug).await;
             endpoint = (*fresh.expect("the endpoint is not deleted")).clone();
         }
         yield_now().await;

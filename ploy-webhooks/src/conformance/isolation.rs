@@ -3,12 +3,12 @@
 use std::num::NonZeroU16;
 
 use super::scene::{
-    all_ids, endpoint, event, everything, find, list, look_up, published, run, set_status,
-    store_one, workspace,
+    all_ids, endpoint, event, everything, find, list, look_up, look_up_slug, published, run,
+    runs_of, set_status, store_one, workspace,
 };
 use super::{EventsFixture, Fixture};
 use crate::endpoint::{Revision, Status};
-use crate::store::{EndpointStore, KeyStore, Needle, Order, RunStore, Updated};
+use crate::store::{EndpointStore, Needle, Order, Updated};
 
 /// Events of one workspace are neither looked up nor found in another, by whatever condition.
 pub async fn events_stay_in_their_workspace<F: EventsFixture>(fixture: &F) {
@@ -60,17 +60,16 @@ pub async fn endpoints_stay_in_their_workspace<F: Fixture>(fixture: &F) {
         assert!(matches!(updated, Updated::Missing), "a change from elsewhere is {updated:?}");
         let deleted = store.delete(&elsewhere, &endpoint.id).await;
         assert!(!deleted.expect("delete gives no error"), "it was deleted from elsewhere");
-        let runs = store.runs(&elsewhere, &owing).await;
-        assert_eq!(runs.expect("runs gives no error"), [], "its runs are shown elsewhere");
+        let runs = runs_of(&*store, &elsewhere, &owing).await;
+        assert_eq!(runs, [], "its runs are shown elsewhere");
     }
     let page = NonZeroU16::MIN;
     assert_eq!(list(&*store, alien.workspace, page).await, [alien.id], "the alien list");
     assert_eq!(list(&*store, workspace(), page).await, [], "the list of an empty workspace");
 
-    let unharmed = KeyStore::endpoint(&*store, &endpoint.slug).await;
-    let unharmed = unharmed.expect("a look-up gives no error");
+    let unharmed = look_up_slug(&*store, &endpoint.slug).await;
     assert_eq!(unharmed.as_deref(), Some(&endpoint), "it was changed from elsewhere");
     store_one(&*store, event(&endpoint, "{}")).await;
-    let runs = store.runs(&endpoint.workspace, &owing).await;
-    assert_eq!(runs.expect("runs gives no error").len(), 1, "its run is gone");
+    let runs = runs_of(&*store, &endpoint.workspace, &owing).await;
+    assert_eq!(runs.len(), 1, "its run is gone");
 }

@@ -15,12 +15,12 @@ use tokio::task::block_in_place;
 use super::Fixture;
 use super::calls::{Call, Calls, Wanted, With, call};
 use super::scene::{
-    LONG, append, create, endpoint_of, event, everything, find_ids, keyed, list, look_up,
-    look_up_id, look_up_slug, published, run, workspace,
+    LONG, append, create, endpoint_of, event, event_type, everything, find_ids, keyed, list,
+    look_up, look_up_id, look_up_slug, published, run, runs_of, workspace,
 };
 use super::search::matches;
 use crate::endpoint::{Endpoint, EndpointConfig, Revision};
-use crate::event::{EventType, NewEvent};
+use crate::event::NewEvent;
 use crate::id::{EndpointId, EventId, WorkspaceId};
 use crate::store::{
     Appended, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, Needle, Order,
@@ -211,7 +211,7 @@ impl Model {
             Some(key) => keyed(base, key, LONG),
             None => base,
         };
-        event.event_type = with.event_type.map(kind);
+        event.event_type = with.event_type.map(event_type);
         event.owes = (0..with.runs).map(|number| run(&format!("run {number}"))).collect();
         let endpoint = event.fence.map(|fence| fence.endpoint);
         let is_stale = event.fence.is_some_and(|fence| {
@@ -246,7 +246,7 @@ impl Model {
         let nth_id = |number: u8| nth(&self.endpoints, number).map(|(endpoint, _)| endpoint.id);
         let query = EventQuery {
             endpoint: wanted.endpoint.and_then(nth_id),
-            event_type: wanted.event_type.map(kind),
+            event_type: wanted.event_type.map(event_type),
             from: nth_time(wanted.received_from),
             to: nth_time(wanted.received_before),
             contains: wanted.contains.map(|text| Needle::new(text).expect("a needle")),
@@ -282,7 +282,7 @@ impl Model {
             let shown = is_there && workspace == event.workspace;
             let expected = shown.then(|| event.clone().into());
             prop_assert_eq!(look_up(store, &workspace, &event.id).await, expected);
-            let runs = store.runs(&workspace, &event.id).await.expect("runs gives no error");
+            let runs = runs_of(store, &workspace, &event.id).await;
             let runs: Vec<_> = runs.iter().map(|run| run.id).collect();
             let owed: Vec<_> = event.owes.iter().map(|run| run.id).filter(|_| shown).collect();
             prop_assert_eq!(runs, owed, "left: the runs on record; right: the runs owed");
@@ -320,10 +320,6 @@ impl Model {
 
 fn behind(revision: Revision, count: u64) -> Revision {
     Revision::new(revision.get().saturating_sub(count))
-}
-
-fn kind(text: &str) -> EventType {
-    EventType::try_from(text.to_owned()).expect("an event type")
 }
 
 fn nth<T>(items: &[T], number: u8) -> Option<&T> {

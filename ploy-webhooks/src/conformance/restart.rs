@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::scene::{
-    LONG, all_ids, append, change, checked_at, endpoint, endpoint_of, event, everything, find,
-    keyed, list, look_up, run, set_status, store_one,
+    LONG, all_ids, append, change, checked_at, delete, endpoint, endpoint_of, event, everything,
+    find, keyed, list, look_up, look_up_slug, run, runs_of, set_status, store_one,
 };
 use super::{EventsFixture, Fixture};
 use crate::endpoint::{Endpoint, Revision, Status};
-use crate::store::{Appended, EndpointStore, KeyStore, Needle, RunStore};
+use crate::store::{Appended, EndpointStore, EventStore, Needle};
 
 /// Events whose append has returned `Stored` are there after a restart, as they were, and are
 /// found; nothing else is.
@@ -70,27 +70,25 @@ pub async fn changes_survive_a_restart<F: Fixture>(fixture: &F) {
     let owing = store_one(&*store, with_run).await;
     let changed = change(&*store, &endpoint, set_status(&endpoint, Status::Paused)).await;
     let gone = store_one(&*store, event(&deleted, "{}")).await;
-    let _was_there = store.delete(&workspace, &deleted.id).await;
-    let runs = store.runs(&workspace, &owing).await.expect("runs gives no error");
+    delete(&*store, &deleted, true).await;
+    let runs = runs_of(&*store, &workspace, &owing).await;
 
     let store = Fixture::reopen(fixture, store).await;
-    let found = KeyStore::endpoint(&*store, &endpoint.slug).await;
-    let found = found.expect("a look-up gives no error");
+    let found = look_up_slug(&*store, &endpoint.slug).await;
     assert_eq!(found.as_deref(), Some(&changed), "left: the endpoint after a restart");
-    let found = KeyStore::endpoint(&*store, &deleted.slug).await;
-    let found = found.expect("a look-up gives no error");
+    let found = look_up_slug(&*store, &deleted.slug).await;
     assert_eq!(found, None, "a deleted endpoint is back after a restart");
     let listed = list(&*store, workspace, std::num::NonZeroU16::MAX).await;
     assert_eq!(listed, [endpoint.id], "left: the list of endpoints after a restart");
     assert_eq!(look_up(&*store, &workspace, &gone).await, None, "its event is back");
-    let kept = store.runs(&workspace, &owing).await.expect("runs gives no error");
+    let kept = runs_of(&*store, &workspace, &owing).await;
     assert_eq!(kept, runs, "left: the runs after a restart; right: before it");
     assert_fenced_then_stored(&*store, &endpoint, &changed).await;
 }
 
 async fn assert_fenced_then_stored<S>(store: &S, before: &Endpoint, now: &Endpoint)
 where
-    S: EndpointStore + crate::store::EventStore + ?Sized,
+    S: EndpointStore + EventStore + ?Sized,
 {
     let outcome = append(store, event(before, "{}")).await;
     assert!(matches!(outcome, Appended::Fenced(_)), "a stale event is {outcome:?}");

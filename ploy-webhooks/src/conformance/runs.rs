@@ -1,10 +1,12 @@
 //! Promises about the runs that events owe.
 
 use super::Fixture;
-use super::scene::{LONG, append, checked_at, create, endpoint, event, keyed, run, store_one};
+use super::scene::{
+    LONG, append, checked_at, create, endpoint, event, keyed, run, runs_of, store_one,
+};
 use crate::endpoint::Revision;
 use crate::run::RunState;
-use crate::store::{Appended, Created, RunStore};
+use crate::store::{Appended, Created};
 
 /// The runs that an event owes are stored with it, queued, and come back sorted by id; an event
 /// that is a duplicate or fenced leaves none.
@@ -19,8 +21,7 @@ pub async fn owed_runs_are_stored_with_their_event<F: Fixture>(fixture: &F) {
         owed.sort_by_key(|run| run.id);
         with_runs.owes.reverse();
         let id = store_one(&*store, with_runs).await;
-        let runs = store.runs(&endpoint.workspace, &id).await;
-        let runs = runs.expect("runs gives no error");
+        let runs = runs_of(&*store, &endpoint.workspace, &id).await;
         let shown: Vec<_> = runs.iter().map(|run| (run.id, &run.trigger)).collect();
         let expected: Vec<_> = owed.iter().map(|run| (run.id, &run.trigger)).collect();
         assert_eq!(shown, expected, "left: the runs on record; right: the runs owed");
@@ -36,7 +37,7 @@ pub async fn owed_runs_are_stored_with_their_event<F: Fixture>(fixture: &F) {
         let id = refused.id;
         let outcome = append(&*store, refused.clone()).await;
         assert!(!matches!(outcome, Appended::Stored), "it should have been refused");
-        let runs = store.runs(&endpoint.workspace, &id).await;
-        assert_eq!(runs.expect("runs gives no error"), [], "a refused event left a run");
+        let runs = runs_of(&*store, &endpoint.workspace, &id).await;
+        assert_eq!(runs, [], "a refused event left a run");
     }
 }

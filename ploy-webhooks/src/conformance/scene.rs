@@ -10,13 +10,13 @@ use bytes::Bytes;
 
 use crate::clock::{Clock, SystemClock};
 use crate::endpoint::{Auth, Endpoint, EndpointConfig, Revision, Slug, Status};
-use crate::event::{Dedup, DedupKey, Event, EventSummary, Fence, NewEvent};
+use crate::event::{Dedup, DedupKey, Event, EventSummary, EventType, Fence, NewEvent};
 use crate::id::{EndpointId, EventId, RunId, WorkspaceId};
-use crate::run::{NewRun, RetryPolicy, Trigger};
+use crate::run::{NewRun, RetryPolicy, Run, Trigger};
 use crate::secret::Secret;
 use crate::store::{
     Appended, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, KeyStore, Order,
-    PageSize, Updated,
+    PageSize, RunStore, Updated,
 };
 
 /// A window that no test outlives.
@@ -71,6 +71,11 @@ pub(super) fn keyed(event: NewEvent, key: u8, window: Duration) -> NewEvent {
 pub(super) fn checked_at(event: NewEvent, revision: Revision) -> NewEvent {
     let fence = event.fence.map(|fence| Fence { checked_at: revision, ..fence });
     NewEvent { fence, ..event }
+}
+
+/// The type of an event.
+pub(super) fn event_type(text: &str) -> EventType {
+    EventType::try_from(text.to_owned()).expect("an event type")
 }
 
 /// A run of the Ploybook with that name.
@@ -240,6 +245,15 @@ pub(super) async fn look_up_slug<S: KeyStore + ?Sized>(
 ) -> Option<Arc<Endpoint>> {
     let found = store.endpoint(slug).await;
     found.expect("a look-up by slug gives no error")
+}
+
+/// The runs that an event is shown to owe.
+pub(super) async fn runs_of<S: RunStore + ?Sized>(
+    store: &S,
+    workspace: &WorkspaceId,
+    event: &EventId,
+) -> Vec<Run> {
+    store.runs(workspace, event).await.expect("runs gives no error")
 }
 
 /// The endpoint as it is shown by its id.

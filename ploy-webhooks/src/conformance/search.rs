@@ -6,10 +6,12 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use super::EventsFixture;
-use super::scene::{endpoint, endpoint_of, event, everything, find_ids, published, store_one};
+use super::scene::{
+    endpoint, endpoint_of, event, event_type, everything, find_ids, published, store_one,
+};
 use crate::clock::Timestamp;
 use crate::endpoint::Endpoint;
-use crate::event::{EventType, NewEvent};
+use crate::event::NewEvent;
 use crate::id::EventId;
 use crate::store::{EventQuery, EventStore, Needle, Order, PageSize};
 
@@ -163,7 +165,7 @@ pub async fn every_condition_holds<F: EventsFixture>(fixture: &F) {
         let event = NewEvent {
             id: EventId::from_bytes(id),
             event_type: [None, Some("a"), Some("a.b"), Some("A")][number as usize / 3 % 4]
-                .map(kind),
+                .map(event_type),
             ..base
         };
         store_one(&*store, event.clone()).await;
@@ -182,7 +184,7 @@ fn combinations(one: &Endpoint, other: &Endpoint) -> Vec<EventQuery> {
     let at = |millis: u64| Some(Timestamp::from_millis(1_700_000_000_000 + millis));
     let nowhere = endpoint_of(one.workspace).id;
     let endpoints = [None, Some(one.id), Some(other.id), Some(nowhere)];
-    let types = [None, Some(kind("a")), Some(kind("a.b")), Some(kind("b"))];
+    let types = [None, Some(event_type("a")), Some(event_type("a.b")), Some(event_type("b"))];
     let times = [
         (None, None),
         (at(3), None),
@@ -226,10 +228,6 @@ pub(super) fn matches(event: &NewEvent, query: &EventQuery) -> bool {
         && query.to.is_none_or(|to| is_received_at < to)
         && (query.contains.as_ref())
             .is_none_or(|needle| needle.stands_in(&event.payload, &mut Vec::new()))
-}
-
-fn kind(text: &str) -> EventType {
-    EventType::try_from(text.to_owned()).expect("an event type")
 }
 
 fn needle(text: &str) -> Needle {
