@@ -13,10 +13,7 @@ use axum::response::Response;
 use axum::routing::get;
 use ploy_webhooks::ingest::SourceAddress;
 use ploy_webhooks::store::EndpointStore;
-use ploy_webhooks::{
-    Auth, Clock, Endpoint, EndpointConfig, EndpointId, Ingest, Secret, Slug, SystemClock,
-    WorkspaceId,
-};
+use ploy_webhooks::{Clock, Endpoint, EndpointConfig, Ingest, SystemClock, WorkspaceId};
 use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
 use tokio::net::TcpListener;
 
@@ -27,16 +24,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = Arc::new(SqliteStore::open(settings).await?);
 
     // An endpoint, as your own settings page would make it.
-    let now = SystemClock.now();
-    let key = Secret::mint_api_key();
-    let endpoint = Endpoint::new(
-        EndpointId::mint(now),
-        WorkspaceId::DEFAULT,
-        Slug::mint(),
-        now,
-        Auth::api_key(key.digest()),
-        EndpointConfig { description: "Clay enrichment".to_owned(), ..Default::default() },
-    );
+    let config = EndpointConfig { description: "Clay enrichment".to_owned(), ..Default::default() };
+    let (endpoint, key) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
     let slug = endpoint.slug.clone();
     let _created = store.create(endpoint).await?;
 

@@ -12,25 +12,14 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use ploy_webhooks::ingest::SourceAddress;
 use ploy_webhooks::store::{EndpointStore, MemoryStore};
-use ploy_webhooks::{
-    Auth, Clock, Endpoint, EndpointConfig, EndpointId, Ingest, Secret, Slug, SystemClock,
-    WorkspaceId,
-};
+use ploy_webhooks::{Clock, Endpoint, EndpointConfig, Ingest, SystemClock, WorkspaceId};
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let store = Arc::new(MemoryStore::new());
-    let now = SystemClock.now();
-    let key = Secret::mint_api_key();
-    let endpoint = Endpoint::new(
-        EndpointId::mint(now),
-        WorkspaceId::DEFAULT,
-        Slug::mint(),
-        now,
-        Auth::api_key(key.digest()),
-        EndpointConfig::default(),
-    );
+    let config = EndpointConfig::default();
+    let (endpoint, key) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
     let slug = endpoint.slug.clone();
     let _created = store.create(endpoint).await?;
     let ingest = Ingest::new(store.clone(), store);

@@ -8,27 +8,16 @@ use std::error::Error;
 use std::sync::Arc;
 
 use axum::Router;
-use ploy_webhooks::{
-    Auth, Clock, Endpoint, EndpointConfig, EndpointId, Ingest, Secret, Slug, SystemClock,
-    WorkspaceId,
-};
+use ploy_webhooks::{Clock, Endpoint, EndpointConfig, Ingest, SystemClock, WorkspaceId};
 use store::FileStore;
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
-    let now = SystemClock.now();
-    let key = Secret::mint_api_key();
-    let slug = Slug::mint();
-    let endpoint = Endpoint::new(
-        EndpointId::mint(now),
-        WorkspaceId::DEFAULT,
-        slug.clone(),
-        now,
-        Auth::api_key(key.digest()),
-        EndpointConfig::default(),
-    );
+    let config = EndpointConfig::default();
+    let (endpoint, key) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+    let slug = endpoint.slug.clone();
     let store = Arc::new(FileStore::open(&folder.path().join("events"), vec![endpoint])?);
     let app =
         Router::new().route_service("/api/v1/webhook/{slug}", Ingest::new(store.clone(), store));

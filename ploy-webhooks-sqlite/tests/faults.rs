@@ -10,8 +10,8 @@ use ploy_webhooks::store::{
     Appended, Created, EndpointStore, EventQuery, EventStore, StoreError, StoreErrorKind,
 };
 use ploy_webhooks::{
-    Auth, Clock, Endpoint, EndpointId, EventId, Fence, NewEvent, NewRun, RetryPolicy, Revision,
-    RunId, Secret, Slug, SystemClock, Trigger, WorkspaceId,
+    Clock, Endpoint, EndpointConfig, EndpointId, EventId, Fence, NewEvent, NewRun, RetryPolicy,
+    Revision, RunId, SystemClock, Trigger, WorkspaceId,
 };
 use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
 use rusqlite::Connection;
@@ -43,10 +43,9 @@ async fn append(store: &SqliteStore, payload: impl Into<Bytes>) -> Result<EventI
 
 /// A new endpoint, at its first revision.
 async fn endpoint(store: &SqliteStore) -> EndpointId {
-    let now = SystemClock.now();
-    let (id, slug) = (EndpointId::mint(now), Slug::mint());
-    let auth = Auth::api_key(Secret::mint_api_key().digest());
-    let endpoint = Endpoint::new(id, WorkspaceId::DEFAULT, slug, now, auth, Default::default());
+    let config = EndpointConfig::default();
+    let (endpoint, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+    let id = endpoint.id;
     let created = store.create(endpoint).await.expect("the store works");
     assert_eq!(created, Created::Created);
     id

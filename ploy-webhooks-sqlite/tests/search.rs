@@ -9,8 +9,8 @@ use ploy_webhooks::store::{
     Appended, Created, EndpointStore, EventQuery, EventStore, Needle, Order, PageSize,
 };
 use ploy_webhooks::{
-    Auth, Clock, Endpoint, EndpointId, EventId, Fence, NewEvent, Revision, Secret, Slug,
-    SystemClock, WorkspaceId,
+    Clock, Endpoint, EndpointConfig, EndpointId, EventId, Fence, NewEvent, Revision, SystemClock,
+    WorkspaceId,
 };
 use ploy_webhooks_sqlite::{Durability, SqliteSettings, SqliteStore};
 use tempfile::TempDir;
@@ -42,11 +42,11 @@ fn payload(number: usize) -> String {
 }
 
 async fn endpoint(store: &SqliteStore) -> EndpointId {
-    let now = SystemClock.now();
-    let auth = Auth::api_key(Secret::mint_api_key().digest());
-    let (id, slug) = (EndpointId::mint(now), Slug::mint());
-    let endpoint = Endpoint::new(id, WorkspaceId::DEFAULT, slug, now, auth, Default::default());
-    assert_eq!(store.create(endpoint).await.expect("it is made"), Created::Created);
+    let config = EndpointConfig::default();
+    let (endpoint, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+    let id = endpoint.id;
+    let created = store.create(endpoint).await.expect("the store works");
+    assert_eq!(created, Created::Created);
     id
 }
 

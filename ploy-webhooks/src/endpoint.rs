@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::id::{self, EndpointId, WorkspaceId};
 use crate::pointer::JsonPointer;
 use crate::run::Trigger;
-use crate::secret::SecretDigest;
+use crate::secret::{Secret, SecretDigest};
 
 /// One ingest address: who may send to it, how much, and what comes of it.
 ///
@@ -53,6 +53,19 @@ impl Endpoint {
         config: EndpointConfig,
     ) -> Self {
         Self { id, workspace, slug, revision: Revision::FIRST, created_at, auth, config }
+    }
+
+    /// A new endpoint with an id, an address and an API key of its own, and that key: the
+    /// endpoint holds its digest alone, so this is the one time that it can be shown.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system gives no random bytes.
+    #[must_use]
+    pub fn mint(workspace: WorkspaceId, config: EndpointConfig, now: Timestamp) -> (Self, Secret) {
+        let key = Secret::mint_api_key();
+        let auth = Auth::api_key(key.digest());
+        (Self::new(EndpointId::mint(now), workspace, Slug::mint(), now, auth, config), key)
     }
 }
 

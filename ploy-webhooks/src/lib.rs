@@ -6,26 +6,19 @@
 //! use http::Request;
 //! use http_body_util::Full;
 //! use ploy_webhooks::store::{EndpointStore, MemoryStore};
-//! use ploy_webhooks::{Auth, Clock, Endpoint, EndpointId, Ingest, Secret, Slug, SystemClock, WorkspaceId};
+//! use ploy_webhooks::{Clock, Endpoint, EndpointConfig, Ingest, SystemClock, WorkspaceId};
 //! use std::sync::Arc;
 //! use tower::Service;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = Arc::new(MemoryStore::new());
-//! let now = SystemClock.now();
-//! let key = Secret::mint_api_key();
-//! let endpoint = Endpoint::new(
-//!     EndpointId::mint(now),
-//!     WorkspaceId::DEFAULT,
-//!     "clay".parse::<Slug>()?,
-//!     now,
-//!     Auth::api_key(key.digest()),
-//!     Default::default(),
-//! );
+//! let config = EndpointConfig { description: "Clay".into(), ..Default::default() };
+//! let (endpoint, key) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+//! let path = format!("/api/v1/webhook/{}", endpoint.slug);
 //! let _created = store.create(endpoint).await?;
 //!
 //! let mut ingest = Ingest::new(store.clone(), store);
-//! let request = Request::post("/api/v1/webhook/clay")
+//! let request = Request::post(path)
 //!     .header("content-type", "application/json")
 //!     .header("authorization", format!("Bearer {}", key.expose()))
 //!     .body(Full::new(Bytes::from(r#"{"email":"alex@acme.com"}"#)))?;

@@ -9,11 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::{Clock, SystemClock};
-use crate::endpoint::{Auth, Endpoint, EndpointConfig, Revision, Slug, Status};
+use crate::endpoint::{Endpoint, EndpointConfig, Revision, Slug, Status};
 use crate::event::{Dedup, DedupKey, Event, EventSummary, EventType, Fence, NewEvent};
 use crate::id::{EndpointId, EventId, RunId, WorkspaceId};
 use crate::run::{NewRun, RetryPolicy, Run, Trigger};
-use crate::secret::Secret;
 use crate::store::{
     Appended, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, KeyStore, Order,
     PageSize, RunStore, Updated,
@@ -37,15 +36,7 @@ pub(super) fn endpoint() -> Endpoint {
 
 /// A new active endpoint of that workspace.
 pub(super) fn endpoint_of(workspace: WorkspaceId) -> Endpoint {
-    let now = SystemClock.now();
-    Endpoint::new(
-        EndpointId::mint(now),
-        workspace,
-        Slug::mint(),
-        now,
-        Auth::api_key(Secret::mint_api_key().digest()),
-        EndpointConfig::default(),
-    )
+    Endpoint::mint(workspace, EndpointConfig::default(), SystemClock.now()).0
 }
 
 /// An event that was checked against the endpoint as it is shown.

@@ -5,8 +5,7 @@ use http::{HeaderMap, HeaderValue};
 use ploy_webhooks::ingest::{Accepted, Delivery, Refusal};
 use ploy_webhooks::store::{EndpointStore, EventQuery, EventStore, MemoryStore};
 use ploy_webhooks::{
-    Auth, Clock, Endpoint, EndpointConfig, EndpointId, EventId, Ingest, Secret, Slug, SystemClock,
-    WorkspaceId,
+    Clock, Endpoint, EndpointConfig, EventId, Ingest, Slug, SystemClock, WorkspaceId,
 };
 use std::sync::Arc;
 
@@ -22,15 +21,9 @@ pub(crate) struct FrontDoor {
 impl FrontDoor {
     pub(crate) async fn open() -> Self {
         let store = Arc::new(MemoryStore::new());
-        let (key, slug, now) = (Secret::mint_api_key(), Slug::mint(), SystemClock.now());
-        let endpoint = Endpoint::new(
-            EndpointId::mint(now),
-            WorkspaceId::DEFAULT,
-            slug.clone(),
-            now,
-            Auth::api_key(key.digest()),
-            EndpointConfig::default(),
-        );
+        let config = EndpointConfig::default();
+        let (endpoint, key) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+        let slug = endpoint.slug.clone();
         let _created = store.create(endpoint).await.expect("memory has room");
         let bearer = HeaderValue::try_from(format!("Bearer {}", key.expose()));
         let mut headers = HeaderMap::new();
