@@ -2,6 +2,7 @@
 //! have returned is accepted under the old state.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use ploy_webhooks_tests::{Answer, Endpoint, Server, Store};
@@ -15,6 +16,15 @@ const SENDERS: usize = 12;
 const SOON: Duration = Duration::from_millis(250);
 const TRIES: usize = 5;
 
+/// Sets the flag when it goes, on the way of a panic too: whoever waits for it waits no longer.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Makes the change under load, some times; after it has returned, every request that is begun
 /// must be answered as `refused` says.
 fn under_load(store: Store<'_>, change: impl Fn(&Server, &Endpoint) -> Answer, refused: &[u16]) {
@@ -23,23 +33,27 @@ fn under_load(store: Store<'_>, change: impl Fn(&Server, &Endpoint) -> Answer, r
     for _ in 0..TRIES {
         let endpoint = server.endpoint(&json!({}));
         let (changed, done) = (AtomicBool::new(false), AtomicBool::new(false));
-        std::thread::scope(|scope| {
-            for _ in 0..SENDERS {
-                scope.spawn(|| {
-                    let mut connection = server.connect();
-                    let event = endpoint.event(r#"{"under":"load"}"#);
-                    while !done.load(Ordering::Acquire) {
-                        let sent_after_the_change = changed.load(Ordering::Acquire);
-                        let status = connection.send(&event).expect("an answer").status;
-                        if sent_after_the_change {
-                            assert!(refused.contains(&status), "{status} after the change");
-                        } else {
-                            assert!(status == 202 || refused.contains(&status), "{status}");
-                        }
-                    }
-                });
+        let send_until_done = || {
+            let mut connection = server.connect();
+            let event = endpoint.event(r#"{"under":"load"}"#);
+            while !done.load(Ordering::Acquire) {
+                let sent_after_the_change = changed.load(Ordering::Acquire);
+                let status = connection.send(&event).expect("an answer").status;
+                if sent_after_the_change {
+                    assert!(refused.contains(&status), "{status} after the change");
+                } else {
+                    assert!(status == 202 || refused.contains(&status), "{status}");
+                }
             }
-            while server.manage("GET", "/events?limit=1", None).json()["data"] == json!([]) {}
+        };
+        std::thread::scope(|scope| {
+            let _done = SetOnDrop(&done);
+            let senders: Vec<_> = (0..SENDERS).map(|_| scope.spawn(send_until_done)).collect();
+            let first = format!("/events?endpoint={}&limit=1", endpoint.id);
+            while server.manage("GET", &first, None).json()["data"] == json!([]) {
+                let has_ended = senders.iter().any(ScopedJoinHandle::is_finished);
+                assert!(!has_ended, "a sender ended before the change");
+            }
             let begin = Instant::now();
             let answer = change(&server, &endpoint);
             durations.push(begin.elapsed());
@@ -51,7 +65,6 @@ fn under_load(store: Store<'_>, change: impl Fn(&Server, &Endpoint) -> Answer, r
                 let status = connection.send(&endpoint.event("{}")).expect("an answer").status;
                 assert!(refused.contains(&status), "{status} after the change");
             }
-            done.store(true, Ordering::Release);
         });
     }
     durations.sort();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use ploy_webhooks_tests::{Connection, Endpoint, Server, Store};
 use serde_json::json;
@@ -57,7 +58,11 @@ fn what_was_acknowledged_survives_sigkill() {
                     scope.spawn(|| send_until_the_end(connection, &endpoint, &numbers, &count))
                 })
                 .collect();
-            while count.load(Ordering::Relaxed) < ACKNOWLEDGED {
+            // A sender that ends by itself has panicked or lost the server: without them all,
+            // the count would never be reached.
+            while count.load(Ordering::Relaxed) < ACKNOWLEDGED
+                && !senders.iter().all(ScopedJoinHandle::is_finished)
+            {
                 std::thread::yield_now();
             }
             server.kill();
