@@ -42,14 +42,15 @@ pub struct Endpoint {
 }
 
 impl Server {
-    /// Starts `program` on that store, with these variables in its environment, and returns when it listens.
+    /// Starts `program` on that store, with these variables and no others in its environment, and
+    /// returns when it listens.
     ///
     /// # Panics
     ///
     /// When it does not start.
     #[must_use]
-    pub fn start(program: &str, store: Store<'_>, flags: &[(&str, &str)]) -> Self {
-        Self::spawn(Command::new(program), store, flags)
+    pub fn start(program: &str, store: Store<'_>, variables: &[(&str, &str)]) -> Self {
+        Self::spawn(Command::new(program), store, variables)
     }
 
     /// As [`start`](Self::start), by a shell script that ends in the program.
@@ -58,19 +59,22 @@ impl Server {
     ///
     /// When it does not start.
     #[must_use]
-    pub fn start_script(script: &Path, store: Store<'_>, flags: &[(&str, &str)]) -> Self {
+    pub fn start_script(script: &Path, store: Store<'_>, variables: &[(&str, &str)]) -> Self {
         let mut shell = Command::new("bash");
         shell.arg(script);
-        Self::spawn(shell, store, flags)
+        Self::spawn(shell, store, variables)
     }
 
-    fn spawn(mut command: Command, store: Store<'_>, flags: &[(&str, &str)]) -> Self {
+    fn spawn(mut command: Command, store: Store<'_>, variables: &[(&str, &str)]) -> Self {
         let store = match store {
             Store::Memory => "memory:".to_owned(),
             Store::Sqlite(folder) => format!("sqlite:{}", folder.join("ploy.db").display()),
         };
         command.args(["serve", "--listen", "127.0.0.1:0", "--store", &store]);
-        for (name, value) in flags {
+        // Nothing of this process's environment, where a developer may have a PLOY_… set. The
+        // path remains, by which a script finds what it calls.
+        command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        for (name, value) in variables {
             command.env(name, value);
         }
         let mut process = command
