@@ -282,18 +282,16 @@ fn over_the_rate_is_429_for_the_sender_alone() {
             assert_refused(&send(server, &stranger), 401, "unauthorized", "spends nothing");
         }
         let mut connection = server.connect();
-        let answers: Vec<_> =
-            (0..5).map(|_| connection.send(&endpoint.event("{}")).expect("an answer")).collect();
-        for answer in &answers[..3] {
-            assert_accepted(answer, "within the burst");
+        let mut next = || connection.send(&endpoint.event("{}")).expect("an answer");
+        for _ in 0..3 {
+            assert_accepted(&next(), "within the burst");
         }
-        let refused: Vec<_> = answers[3..].iter().filter(|answer| answer.status != 202).collect();
-        assert!(!refused.is_empty(), "five at once are within a rate of one a second");
-        for answer in refused {
-            assert_refused(answer, 429, "rate_limited", "over the burst");
-            let seconds = answer.header("retry-after").expect("Retry-After");
-            assert!(seconds.parse::<u64>().expect("whole seconds") >= 1);
-        }
+        // On a machine that stalls, a token may come back between two of them.
+        let refused = (0..100).map(|_| next()).find(|answer| answer.status != 202);
+        let refused = refused.expect("a hundred at once are within a rate of one a second");
+        assert_refused(&refused, 429, "rate_limited", "over the burst");
+        let seconds = refused.header("retry-after").expect("Retry-After");
+        assert!(seconds.parse::<u64>().expect("whole seconds") >= 1);
     });
 }
 
