@@ -4,7 +4,9 @@
 //! client's leniency hides nothing.
 
 mod http;
+mod payload;
 mod server;
 
 pub use http::{Answer, Connection, Request};
+pub use payload::object_of;
 pub use server::{Endpoint, Server, Store};

@@ -1,6 +1,6 @@
 //! Senders that trickle do not take the process's memory, nor its time for others.
 
-use ploy_webhooks_tests::{Server, Store};
+use ploy_webhooks_tests::{Server, Store, object_of};
 use serde_json::json;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ploy-webhooks-under-test");
@@ -14,10 +14,7 @@ fn a_crowd_that_trickles_takes_no_more_than_the_budget() {
     let flags = [("PLOY_IN_FLIGHT_BYTES_MAX", budget.as_str()), ("PLOY_BODY_TIMEOUT_MS", "60000")];
     let server = Server::start(PROGRAM, Store::Memory, &flags);
     let endpoint = server.endpoint(&json!({}));
-    let mut body = br#"{"pad":""#.to_vec();
-    body.resize(MIB as usize - 2, b'x');
-    body.extend_from_slice(b"\"}");
-    let large = endpoint.event(body);
+    let large = endpoint.event(object_of(MIB as usize));
     let (head, body) = (large.head(), &large.bytes()[large.head().len()..]);
 
     let mut tricklers: Vec<_> = (0..TRICKLERS).map(|_| server.connect()).collect();
