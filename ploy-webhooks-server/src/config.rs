@@ -8,11 +8,11 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use http::HeaderName;
 use ploy_webhooks::ingest::{Settings, SettingsError};
 use ploy_webhooks::{Secret, SecretDigest};
-use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::store::{ParseStoreUrlError, StoreUrl};
+use crate::url::{HttpUrlError, http_url};
 
 /// The settings of `serve`, as they are written. The README says what each is for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -55,8 +55,10 @@ pub(crate) enum ConfigError {
     Figment(Box<figment::Error>),
     #[error(transparent)]
     Store(#[from] ParseStoreUrlError),
-    #[error("`public_url` is not an http or https URL without query and fragment: `{0}`")]
-    PublicUrl(String),
+    #[error("`public_url` cannot be used")]
+    PublicUrl(#[from] HttpUrlError),
+    #[error("`public_url` has a query or a fragment, behind which no path can stand")]
+    PublicUrlEnd,
     #[error("`kept_headers` has `{0}`, which is not the name of a header")]
     HeaderName(String),
     #[error("`{0}` must be above zero")]
@@ -121,16 +123,11 @@ impl Config {
         let Some(text) = &self.public_url else {
             return Ok(None);
         };
-        let is_usable = Url::parse(text).is_ok_and(|url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.query().is_none()
-                && url.fragment().is_none()
-                && url.password().is_none()
-        });
-        match is_usable {
-            true => Ok(Some(text.trim_end_matches('/').to_owned())),
-            false => Err(ConfigError::PublicUrl(text.clone())),
+        let url = http_url(text)?;
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(ConfigError::PublicUrlEnd);
         }
+        Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
     }
 
     /// The bounds of the pipeline.
@@ -239,6 +236,7 @@ mod tests {
             Config { public_url, ..Config::default() }.public_url()
         };
         assert_eq!(of("https://x.io/hooks/").unwrap().unwrap(), "https://x.io/hooks");
+        assert_eq!(of(" https:X.io").unwrap().unwrap(), "https://x.io");
         for text in ["x.io", "ftp://x.io", "https://x.io/?a=b", "https://x.io/#a", ""] {
             assert!(of(text).is_err(), "{text}");
         }

@@ -7,5 +7,6 @@ mod cli;
 mod config;
 mod log;
 mod serve;
+mod url;
 
 pub use cli::run;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::output::harmless;
 use super::{Failure, ServerArgs};
 use crate::log::chain;
+use crate::url::http_url;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -50,14 +51,7 @@ impl Client {
         if server.token.is_empty() {
             return Err(Failure::Usage("set PLOY_TOKEN to a token of the server".to_owned()));
         }
-        let base = Url::parse(&server.url)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https"))
-            .ok_or_else(|| Failure::Usage(format!("not an http or https URL: `{}`", server.url)))?;
-        let mut authorization: HeaderValue = format!("Bearer {}", server.token)
-            .parse()
-            .map_err(|_| Failure::Usage("the token has characters that no token has".to_owned()))?;
-        authorization.set_sensitive(true);
+        let (base, authorization) = (http_url(&server.url)?, bearer(&server.token)?);
         Ok(Self { http: http(TIMEOUT)?, base, authorization })
     }
 
@@ -105,6 +99,15 @@ pub(super) fn http(timeout: Duration) -> Result<reqwest::Client, Failure> {
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(|error| Failure::Failed(chain(&error)))
+}
+
+/// The header that shows a key or a token, kept out of `Debug` output.
+pub(super) fn bearer(secret: &str) -> Result<HeaderValue, Failure> {
+    let mut value: HeaderValue = format!("Bearer {secret}")
+        .parse()
+        .map_err(|_| Failure::Usage("the key or token has characters that none has".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// What a problem says for people, made harmless; empty where the answer is no problem.

@@ -16,6 +16,7 @@ use self::client::Client;
 use crate::config::{self, Config, Flags};
 use crate::log;
 use crate::serve::{self, ServeError};
+use crate::url::HttpUrlError;
 
 /// Webhook intake: a server that stores what is sent to it, and commands to work with it.
 #[derive(Debug, Parser)]
@@ -93,6 +94,12 @@ enum Failure {
     Failed(String),
     /// As `Failed`, and all is said already.
     Reported,
+}
+
+impl From<HttpUrlError> for Failure {
+    fn from(error: HttpUrlError) -> Self {
+        Self::Usage(format!("`--url` cannot be used: {error}"))
+    }
 }
 
 /// Runs the program with these arguments, the first of which is its name: what `main` does.

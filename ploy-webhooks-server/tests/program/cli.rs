@@ -60,6 +60,23 @@ async fn endpoints_are_worked_with_from_the_shell() {
 }
 
 #[tokio::test]
+async fn a_url_that_is_refused_is_not_repeated() {
+    for url in ["ftp://u:hunter2@x.io", "https://u:hunter2@x.io", "http://hunter2@x.io", "hunter2"]
+    {
+        for mut command in [
+            program(&["endpoints", "list", "--token", "t", "--url", url]),
+            program(&["send", "--key", "k", "--url", url]),
+        ] {
+            let output = command.output().await.unwrap();
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{url}: {message}");
+            assert!(message.contains("`--url` cannot be used"), "{message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn events_are_found_from_the_shell() {
     let server = Server::in_memory().await;
     let endpoint = server.create(json!({"description": ""})).await;

@@ -122,12 +122,15 @@ async fn a_wrong_call_exits_with_2_and_says_why() {
     let weak = [("PLOY_ROOT_TOKEN", "short")];
     let spaced = [("PLOY_ROOT_TOKEN", "a token with spaces is no token at all")];
     let crowded = [("PLOY_IN_FLIGHT_BYTES_MAX", "5")];
-    let cases: [(&[&str], Environment<'_>, &str); 8] = [
+    let cases: [(&[&str], Environment<'_>, &str); 11] = [
         (&["serve", "--store", "postgres://u:hunter2@h/d"], &[], "not in this build"),
         (&["serve", "--store", "ploy.db"], &[], "scheme"),
         (&["serve", "--config", file], &[], "body_byte_max"),
         (&["serve", "--config", "nowhere.toml"], &[], "nowhere.toml"),
         (&["serve", "--public-url", "example.com"], &[], "public_url"),
+        (&["serve", "--public-url", "https://u:hunter2@x.io"], &[], "password"),
+        (&["serve", "--public-url", "https://hunter2@x.io"], &[], "user name"),
+        (&["serve", "--public-url", "ftp://u:hunter2@x.io"], &[], "not an http or https URL"),
         (&["serve"], &weak, "PLOY_ROOT_TOKEN"),
         (&["serve"], &spaced, "PLOY_ROOT_TOKEN"),
         (&["serve"], &crowded, "in_flight_bytes_max"),

@@ -7,8 +7,9 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 
 use crate::cli::Failure;
-use crate::cli::client::{detail, http};
+use crate::cli::client::{bearer, detail, http};
 use crate::log::chain;
+use crate::url::http_url;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_GAP: Duration = Duration::from_millis(200);
@@ -36,14 +37,7 @@ struct Fault {
 
 impl Sender {
     pub(super) fn new(url: &str, key: &str, retries: u32) -> Result<Self, Failure> {
-        let url = Url::parse(url)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https"))
-            .ok_or_else(|| Failure::Usage(format!("not an http or https URL: `{url}`")))?;
-        let mut authorization: HeaderValue = format!("Bearer {key}")
-            .parse()
-            .map_err(|_| Failure::Usage("the key has characters that no key has".to_owned()))?;
-        authorization.set_sensitive(true);
+        let (url, authorization) = (http_url(url)?, bearer(key)?);
         Ok(Self { http: http(TIMEOUT)?, url, authorization, retries })
     }
 
