@@ -1,5 +1,6 @@
 //! Settings of `serve`: defaults, then the file, then the environment, then flags.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::url::{HttpUrlError, http_url};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    pub(crate) listen: String,
+    listen: String,
     store: String,
     public_url: Option<String>,
     pub(crate) log: String,
@@ -53,6 +54,8 @@ pub(crate) enum ConfigError {
     File { path: PathBuf, source: Box<figment::Error> },
     #[error(transparent)]
     Figment(Box<figment::Error>),
+    #[error("`listen` is not an address or a name with a port, as in 127.0.0.1:8080: `{0}`")]
+    Listen(String),
     #[error(transparent)]
     Store(#[from] ParseStoreUrlError),
     #[error("`public_url` cannot be used")]
@@ -112,6 +115,20 @@ impl Config {
             }
         }
         Ok(config)
+    }
+
+    /// The address to listen on. Only its form is known to be right: whether it can be resolved
+    /// and is free is found out by listening.
+    pub(crate) fn listen(&self) -> Result<&str, ConfigError> {
+        let is_name_and_port = self.listen.split_once(':').is_some_and(|(name, port)| {
+            let may_be_in_a_name =
+                |char: char| char.is_ascii_alphanumeric() || "-._".contains(char);
+            !name.is_empty() && name.chars().all(may_be_in_a_name) && port.parse::<u16>().is_ok()
+        });
+        match is_name_and_port || self.listen.parse::<SocketAddr>().is_ok() {
+            true => Ok(&self.listen),
+            false => Err(ConfigError::Listen(self.listen.clone())),
+        }
     }
 
     pub(crate) fn store(&self) -> Result<StoreUrl, ConfigError> {
@@ -227,6 +244,28 @@ mod tests {
         std::fs::write(&path, "lisen = '0.0.0.0:1'\n").unwrap();
         let error = Config::load(Some(&path), &flags).unwrap_err().to_string();
         assert!(error.contains("lisen") && error.contains("ploy.toml"), "{error}");
+    }
+
+    #[test]
+    fn addresses_to_listen_on() {
+        let of = |text: &str| Config { listen: text.to_owned(), ..Config::default() };
+        for text in ["127.0.0.1:0", "[::1]:8080", "localhost:65535", "a-host.example.com:80"] {
+            assert_eq!(of(text).listen().unwrap(), text);
+        }
+        for text in [
+            "nonsense",
+            "8080",
+            ":80",
+            "h:",
+            "h:65536",
+            "a:b:80",
+            "[::1:80",
+            "http://h:80",
+            "h :80",
+            "",
+        ] {
+            assert!(of(text).listen().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -43,11 +43,13 @@ pub(crate) async fn serve(
     config: &Config,
     chosen_root: Option<SecretDigest>,
 ) -> Result<(), ServeError> {
-    let (url, bounds, public_url) = (config.store()?, config.bounds()?, config.public_url()?);
+    // All that can be wrong with the settings is found before the store is made.
+    let (listen, url) = (config.listen()?, config.store()?);
+    let (bounds, public_url) = (config.bounds()?, config.public_url()?);
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let open = OpenStore::open(&url).await?;
     let outcome = async {
-        let (socket, address) = bind(&config.listen).await?;
+        let (socket, address) = bind(listen).await?;
         let listening_on = format!("http://{}", reachable(address));
         let public_url = public_url.unwrap_or_else(|| listening_on.clone());
 

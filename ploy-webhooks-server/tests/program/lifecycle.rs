@@ -122,9 +122,11 @@ async fn a_wrong_call_exits_with_2_and_says_why() {
     let weak = [("PLOY_ROOT_TOKEN", "short")];
     let spaced = [("PLOY_ROOT_TOKEN", "a token with spaces is no token at all")];
     let crowded = [("PLOY_IN_FLIGHT_BYTES_MAX", "5")];
-    let cases: [(&[&str], Environment<'_>, &str); 11] = [
+    let cases: [(&[&str], Environment<'_>, &str); 13] = [
         (&["serve", "--store", "postgres://u:hunter2@h/d"], &[], "not in this build"),
         (&["serve", "--store", "ploy.db"], &[], "scheme"),
+        (&["serve", "--listen", "nonsense"], &[], "`nonsense`"),
+        (&["serve", "--listen", "127.0.0.1:80800"], &[], "listen"),
         (&["serve", "--config", file], &[], "body_byte_max"),
         (&["serve", "--config", "nowhere.toml"], &[], "nowhere.toml"),
         (&["serve", "--public-url", "example.com"], &[], "public_url"),
@@ -145,6 +147,8 @@ async fn a_wrong_call_exits_with_2_and_says_why() {
         assert!(!message.contains("hunter2") && !message.contains("spaces is"), "{message}");
         assert_eq!(output.stdout, b"");
     }
+    let files = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(files, 1, "nothing is made beside the config file");
     assert!(!folder.path().join("ploy-data").exists());
 }
 
