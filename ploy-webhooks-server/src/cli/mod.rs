@@ -50,15 +50,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct ServeArgs {
-    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080].
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
-    /// Where events are kept: sqlite:PATH or memory: [default: sqlite:ploy-data/ploy.db].
-    #[arg(long, value_name = "URL")]
-    store: Option<String>,
-    /// The URL that senders know the server by [default: the address listened on].
-    #[arg(long, value_name = "URL")]
-    public_url: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
     /// Settings in TOML; the environment (PLOY_…) and flags win over it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -152,8 +145,8 @@ fn execute(command: Command) -> Result<(), Failure> {
 
 async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let usage = |error: &dyn std::error::Error| Failure::Usage(log::chain(error));
-    let flags = Flags { listen: args.listen, store: args.store, public_url: args.public_url };
-    let config = Config::load(args.config.as_deref(), &flags).map_err(|error| usage(&error))?;
+    let config = Config::load(args.config.as_deref(), &args.flags);
+    let config = config.map_err(|error| usage(&error))?;
     let root = config::root_token_from_env().map_err(|error| usage(&error))?;
     log::init(&config.log).map_err(|error| Failure::Usage(format!("`log`: {error}")))?;
     match serve::serve(&config, root).await {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use reqwest::Method;
+use serde_json::json;
 use tokio::process::Command;
 
 use crate::harness::{ROOT_TOKEN, Server, program, read_to_end, read_until, write};
@@ -99,7 +101,7 @@ async fn a_stop_does_not_wait_longer_than_its_grace() {
     write(&mut connection, "POST /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         .await;
     read_until(&mut connection, "method_not_allowed").await;
-    let endpoint = server.create(serde_json::json!({"description": ""})).await;
+    let endpoint = server.create(json!({"description": ""})).await;
     let mut stalled = server.connect().await;
     let head = format!(
         "POST /api/v1/webhook/{} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
@@ -153,6 +155,31 @@ async fn a_wrong_call_exits_with_2_and_says_why() {
 }
 
 #[tokio::test]
+async fn settings_come_from_the_environment() {
+    let server = Server::in_memory_with(&[
+        ("PLOY_KEPT_HEADERS", "x-first, x-second"),
+        ("PLOY_PUBLIC_URL", "https://hooks.example.com/"),
+        ("PLOY_OF_SOMEBODY_ELSE", "is not looked at"),
+    ])
+    .await;
+    let (_, made) = server.call(Method::POST, "/endpoints", Some(json!({"description": ""}))).await;
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    let slug = text("slug");
+    assert_eq!(text("url"), format!("https://hooks.example.com/api/v1/webhook/{slug}"));
+    let sent = server
+        .http
+        .post(format!("{}/api/v1/webhook/{slug}", server.url))
+        .bearer_auth(text("api_key"))
+        .header("content-type", "application/json")
+        .header("x-second", "2")
+        .header("x-third", "3")
+        .body("{}");
+    let (_, accepted) = crate::harness::answer(sent).await;
+    let (_, event) = server.get(&format!("/events/{}", accepted["id"].as_str().unwrap())).await;
+    assert_eq!(event["headers"], json!({"x-second": "2"}));
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_is_a_failure_not_a_misuse() {
     let server = Server::in_memory().await;
     let output = program(&["serve", "--store", "memory:", "--listen", server.address()]);
@@ -177,7 +204,7 @@ async fn an_event_that_cannot_be_stored_is_logged_with_its_cause() {
         program(&["serve", "--listen", "127.0.0.1:0", "--store", "memory:?payload_bytes_max=1"]);
     command.env("PLOY_ROOT_TOKEN", ROOT_TOKEN);
     let mut server = Server::start(command).await;
-    let endpoint = server.create(serde_json::json!({"description": ""})).await;
+    let endpoint = server.create(json!({"description": ""})).await;
     assert_eq!(server.send(&endpoint, &endpoint.key, "{}").await.0, 503);
     let line = server.log_line("could not be stored").await;
     assert!(line.contains("the memory store is full"), "{line}");
