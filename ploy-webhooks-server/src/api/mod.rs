@@ -38,7 +38,7 @@ use axum::response::Response;
 use axum::routing::any;
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
-use ploy_webhooks::{SecretDigest, WorkspaceId};
+use ploy_webhooks::{SecretDigest, Slug, WorkspaceId};
 
 use self::problem::Problem;
 use crate::store::Store;
@@ -95,6 +95,11 @@ pub fn router(api: Api) -> Router {
             never_cached(next.run(request).await)
         }))
         .with_state(api)
+}
+
+/// Where senders find the endpoint with that slug.
+pub(crate) fn ingest_url(public_url: &str, slug: &Slug) -> String {
+    format!("{public_url}/api/v1/webhook/{slug}")
 }
 
 fn never_cached(mut response: Response) -> Response {

@@ -11,6 +11,7 @@ use ploy_webhooks::{
 };
 
 use super::ServeError;
+use crate::api::ingest_url;
 use crate::store::Store;
 
 /// What the first start needs to know.
@@ -92,7 +93,7 @@ impl FirstStart<'_> {
     }
 
     fn how_to_send(&self, slug: &Slug, key: &Secret, token: Option<&Secret>) -> String {
-        let url = quoted(&format!("{}/api/v1/webhook/{slug}", self.public_url));
+        let url = quoted(&ingest_url(self.public_url, slug));
         let key = key.expose();
         let token = token.map_or("<the root token>", Secret::expose);
         format!(

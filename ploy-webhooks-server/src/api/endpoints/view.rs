@@ -1,12 +1,12 @@
 //! An endpoint as callers see it: never a digest, a key only in the answer that mints it.
 
 use axum::response::{IntoResponse, Response};
-use ploy_webhooks::{Auth, Endpoint, EndpointConfig, EndpointId, Revision, Secret, Slug};
+use ploy_webhooks::{Auth, Endpoint, EndpointConfig, EndpointId, Revision, Secret};
 use serde::Serialize;
 
-use crate::api::Api;
 use crate::api::json::Json;
 use crate::api::time::Rfc3339;
+use crate::api::{Api, ingest_url};
 
 #[derive(Debug, Serialize)]
 pub(super) struct View<'a> {
@@ -32,7 +32,7 @@ impl<'a> View<'a> {
         Self {
             id: endpoint.id,
             slug: endpoint.slug.as_str(),
-            url: url(api, &endpoint.slug),
+            url: ingest_url(&api.parts.public_url, &endpoint.slug),
             revision: endpoint.revision,
             created_at: Rfc3339(endpoint.created_at),
             auth: AuthView {
@@ -55,8 +55,4 @@ impl IntoResponse for View<'_> {
     fn into_response(self) -> Response {
         Json(self).into_response()
     }
-}
-
-fn url(api: &Api, slug: &Slug) -> String {
-    format!("{}/api/v1/webhook/{slug}", api.parts.public_url)
 }
