@@ -37,8 +37,13 @@ impl<'a> Call<'a> {
         Self { method, path: path.into(), query: Vec::new(), body: None }
     }
 
-    pub(super) fn query(self, query: impl Into<Vec<(&'static str, Option<String>)>>) -> Self {
-        Self { query: query.into(), ..self }
+    /// The same with these parameters more.
+    pub(super) fn query<const N: usize>(
+        mut self,
+        query: [(&'static str, Option<String>); N],
+    ) -> Self {
+        self.query.extend(query);
+        self
     }
 
     pub(super) fn body(self, body: serde_json::Value) -> Self {

@@ -9,21 +9,15 @@ use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::client::{Call, Client, parse};
-use super::output::{print, sheet, table};
+use super::output::{print, sheet};
+use super::page::{PageArgs, print_list};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EndpointsCommand {
     /// Make an endpoint. Its key is shown this once.
     Create(CreateArgs),
     /// List endpoints, the oldest first.
-    List {
-        /// How many, 1 to 200.
-        #[arg(long)]
-        limit: Option<u16>,
-        /// Where the list before ended.
-        #[arg(long)]
-        cursor: Option<String>,
-    },
+    List(PageArgs),
     /// Show one endpoint.
     Show { id: String },
     /// Refuse events until it is resumed.
@@ -63,6 +57,8 @@ pub(super) struct CreateArgs {
     allow: Vec<String>,
 }
 
+const HEADER: [&str; 4] = ["ID", "STATUS", "DESCRIPTION", "URL"];
+
 /// What the tables show of an endpoint.
 #[derive(Debug, Deserialize)]
 struct Row {
@@ -80,12 +76,6 @@ struct Trigger {
     ploybook: String,
 }
 
-#[derive(Debug, Deserialize)]
-struct List {
-    data: Vec<Row>,
-    next_cursor: Option<String>,
-}
-
 pub(super) async fn run(
     client: &Client,
     json: bool,
@@ -95,7 +85,7 @@ pub(super) async fn run(
     match command {
         EndpointsCommand::Delete { .. } => Ok(()),
         _ if json => print(&String::from_utf8_lossy(&answer)),
-        EndpointsCommand::List { .. } => print_list(parse(&answer)?),
+        EndpointsCommand::List(_) => print_list(&answer, HEADER, Row::cells),
         _ => print_one(parse(&answer)?),
     }
 }
@@ -104,10 +94,7 @@ impl EndpointsCommand {
     fn to_call(&self) -> Call<'_> {
         match self {
             Self::Create(args) => Call::new(Method::POST, ["endpoints"]).body(args.to_json()),
-            Self::List { limit, cursor } => Call::new(Method::GET, ["endpoints"]).query([
-                ("limit", limit.map(|limit| limit.to_string())),
-                ("cursor", cursor.clone()),
-            ]),
+            Self::List(page) => Call::new(Method::GET, ["endpoints"]).query(page.query()),
             Self::Show { id } => Call::new(Method::GET, ["endpoints", id]),
             Self::Pause { id } => {
                 Call::new(Method::PATCH, ["endpoints", id]).body(json!({"status": "paused"}))
@@ -143,13 +130,10 @@ impl CreateArgs {
     }
 }
 
-fn print_list(list: List) -> Result<(), Failure> {
-    let rows = list.data.into_iter().map(|row| [row.id, row.status, row.description, row.url]);
-    print(&table(["ID", "STATUS", "DESCRIPTION", "URL"], rows))?;
-    if let Some(cursor) = list.next_cursor {
-        eprintln!("more with --cursor {cursor}");
+impl Row {
+    fn cells(self) -> [String; 4] {
+        [self.id, self.status, self.description, self.url]
     }
-    Ok(())
 }
 
 fn print_one(row: Row) -> Result<(), Failure> {

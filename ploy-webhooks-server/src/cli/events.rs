@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use super::Failure;
 use super::client::{Call, Client, parse};
-use super::output::{harmless_lines, print, print_bytes, sheet, table};
+use super::output::{harmless_lines, print, print_bytes, sheet};
+use super::page::{PageArgs, print_list};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EventsCommand {
@@ -47,12 +48,8 @@ pub(super) struct Conditions {
     /// Which end comes first.
     #[arg(long)]
     order: Option<Order>,
-    /// How many, 1 to 200.
-    #[arg(long)]
-    limit: Option<u16>,
-    /// Where the list before ended.
-    #[arg(long)]
-    cursor: Option<String>,
+    #[command(flatten)]
+    page: PageArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -60,6 +57,8 @@ enum Order {
     Asc,
     Desc,
 }
+
+const HEADER: [&str; 5] = ["ID", "RECEIVED", "TYPE", "BYTES", "ENDPOINT"];
 
 /// What the tables show of an event.
 #[derive(Debug, Deserialize)]
@@ -71,12 +70,6 @@ struct Row {
     event_type: Option<String>,
     size: u64,
     source: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct List {
-    data: Vec<Row>,
-    next_cursor: Option<String>,
 }
 
 /// What is shown of one event beside its row. Apart from it, since what is flattened into one is
@@ -105,7 +98,9 @@ pub(super) async fn run(
         EventsCommand::Show { payload: true, .. } => print_bytes(&answer),
         _ if json => print(&String::from_utf8_lossy(&answer)),
         EventsCommand::Show { .. } => print_one(&answer),
-        EventsCommand::List(_) | EventsCommand::Search { .. } => print_list(parse(&answer)?),
+        EventsCommand::List(_) | EventsCommand::Search { .. } => {
+            print_list(&answer, HEADER, Row::cells)
+        }
     }
 }
 
@@ -126,35 +121,28 @@ impl Conditions {
             Order::Asc => "asc".to_owned(),
             Order::Desc => "desc".to_owned(),
         });
-        Call::new(Method::GET, ["events"]).query([
+        let query = [
             ("endpoint", self.endpoint.clone()),
             ("type", self.event_type.clone()),
             ("from", self.from.clone()),
             ("to", self.to.clone()),
             ("contains", contains),
             ("order", order),
-            ("limit", self.limit.map(|limit| limit.to_string())),
-            ("cursor", self.cursor.clone()),
-        ])
+        ];
+        Call::new(Method::GET, ["events"]).query(query).query(self.page.query())
     }
 }
 
-fn print_list(list: List) -> Result<(), Failure> {
-    let rows = list.data.into_iter().map(|row| {
+impl Row {
+    fn cells(self) -> [String; 5] {
         [
-            row.id,
-            row.received_at,
-            row.event_type.unwrap_or_default(),
-            row.size.to_string(),
-            row.endpoint_id.unwrap_or_default(),
+            self.id,
+            self.received_at,
+            self.event_type.unwrap_or_default(),
+            self.size.to_string(),
+            self.endpoint_id.unwrap_or_default(),
         ]
-    });
-    let header = ["ID", "RECEIVED", "TYPE", "BYTES", "ENDPOINT"];
-    print(&table(header, rows))?;
-    if let Some(cursor) = list.next_cursor {
-        eprintln!("more with --cursor {cursor}");
     }
-    Ok(())
 }
 
 fn print_one(answer: &[u8]) -> Result<(), Failure> {

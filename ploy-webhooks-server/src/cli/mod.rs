@@ -4,6 +4,7 @@ mod client;
 mod endpoints;
 mod events;
 mod output;
+mod page;
 mod send;
 
 use std::ffi::OsString;

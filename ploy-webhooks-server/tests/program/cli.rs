@@ -101,6 +101,29 @@ async fn events_are_found_from_the_shell() {
 }
 
 #[tokio::test]
+async fn a_list_goes_on_where_the_page_before_ended() {
+    let server = Server::in_memory().await;
+    let endpoint = server.create(json!({"description": ""})).await;
+    let other = server.create(json!({"description": ""})).await;
+    let events = server.accepted(&endpoint, &["{}", "{}"]).await;
+    for (list, first, second) in [
+        (vec!["endpoints", "list"], &endpoint.id, &other.id),
+        (vec!["events", "list"], &events[1], &events[0]),
+        (vec!["events", "search", "{"], &events[1], &events[0]),
+    ] {
+        let page = run(&server, &[&list[..], &["--limit", "1"]].concat()).await;
+        let shown = String::from_utf8(page.stdout).unwrap();
+        assert!(shown.contains(first) && !shown.contains(second), "{shown}");
+        let message = String::from_utf8(page.stderr).unwrap();
+        let more = message.trim().strip_prefix("more with --cursor ").unwrap();
+        let page = run(&server, &[&list[..], &["--cursor", more]].concat()).await;
+        let shown = String::from_utf8(page.stdout).unwrap();
+        assert!(!shown.contains(first) && shown.contains(second), "{shown}");
+        assert_eq!(page.stderr, b"", "nothing is left");
+    }
+}
+
+#[tokio::test]
 async fn a_file_is_sent_line_by_line_as_it_stands() {
     let server = Server::in_memory().await;
     let endpoint = server.create(json!({"description": ""})).await;
