@@ -3,7 +3,6 @@
 //! An iteration is one append a caller, all at once; its throughput is in events.
 
 use std::error::Error;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +10,10 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ploy_webhooks::store::{Appended, EventStore};
 use ploy_webhooks::{Clock, EventId, NewEvent, SystemClock, WorkspaceId};
+use ploy_webhooks_benches::folder;
 use ploy_webhooks_benches::payload::{Payload, Shape};
 use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
 use rusqlite::{Connection, params};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -37,7 +36,7 @@ type Outcome = Result<Duration, Box<dyn Error>>;
 
 /// Each caller appends so many times, one event after the other.
 fn by_store(callers: usize, times: u64) -> Outcome {
-    let folder = folder()?;
+    let folder = folder::beside_program()?;
     let payload = payload();
     Runtime::new()?.block_on(async {
         let settings = SqliteSettings::at(folder.path().join("bench.sqlite"));
@@ -62,7 +61,7 @@ fn by_store(callers: usize, times: u64) -> Outcome {
 
 /// The same rows in a table of the same form, each flushed on its own.
 fn by_hand(times: u64) -> Outcome {
-    let folder = folder()?;
+    let folder = folder::beside_program()?;
     let payload = payload();
     let connection = Connection::open(folder.path().join("bench.sqlite"))?;
     connection.execute_batch(
@@ -77,12 +76,6 @@ fn by_hand(times: u64) -> Outcome {
         insert.execute(params![event.id.as_bytes(), &event.payload[..]])?;
     }
     Ok(begin.elapsed())
-}
-
-/// Beside this program is a disk, where /tmp may be memory.
-fn folder() -> std::io::Result<TempDir> {
-    let program = std::env::current_exe()?;
-    TempDir::new_in(program.parent().unwrap_or(Path::new(".")))
 }
 
 fn payload() -> Bytes {

@@ -6,9 +6,10 @@
 //!   [`report`] (what came of it).
 //! - [`pipeline`]: the intake in process, beside the parts that it cannot do without.
 //! - [`search`]: looking for a rare text among many events, at rest and during ingest.
-//! - [`payload`]: the bodies that all of them send.
+//! - [`payload`]: the bodies that all of them send; [`folder`]: where their stores lie.
 
 pub mod cpu;
+pub mod folder;
 pub mod http;
 pub mod load;
 pub mod payload;

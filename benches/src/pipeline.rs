@@ -18,7 +18,6 @@ use ploy_webhooks::{
     Auth, Clock, Endpoint, EndpointConfig, EndpointId, EventId, Fence, Ingest, NewEvent, Secret,
     Slug, SystemClock, WorkspaceId,
 };
-use serde::Serialize;
 use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 use tower::Service;
@@ -39,8 +38,7 @@ pub struct Fixture {
 }
 
 /// A part of what is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "benches go through all of them")]
 pub enum Part {
     /// Building the request, and calling the intake with it.

@@ -81,17 +81,13 @@ impl Figures {
     }
 
     fn by(self, base: Self) -> Self {
-        self.zip(base, |figure, base| figure / base)
-    }
-
-    fn zip(self, other: Self, with: impl Fn(f64, f64) -> f64) -> Self {
         Self {
-            requests_per_second: with(self.requests_per_second, other.requests_per_second),
-            p50_us: with(self.p50_us, other.p50_us),
-            p99_us: with(self.p99_us, other.p99_us),
-            server_cpu_us: with(self.server_cpu_us, other.server_cpu_us),
-            server_busy: with(self.server_busy, other.server_busy),
-            load_busy: with(self.load_busy, other.load_busy),
+            requests_per_second: self.requests_per_second / base.requests_per_second,
+            p50_us: self.p50_us / base.p50_us,
+            p99_us: self.p99_us / base.p99_us,
+            server_cpu_us: self.server_cpu_us / base.server_cpu_us,
+            server_busy: self.server_busy / base.server_busy,
+            load_busy: self.load_busy / base.load_busy,
         }
     }
 

@@ -1,7 +1,6 @@
 //! Looking for a rare text among many events: at rest, and while events come in at full rate.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -21,6 +20,7 @@ use tempfile::TempDir;
 use thiserror::Error;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::folder;
 use crate::payload::{Payload, Shape};
 use crate::report::median;
 
@@ -221,9 +221,7 @@ impl History {
         filler: Filler,
         search_index: SearchIndex,
     ) -> Result<Self, SearchError> {
-        let program = std::env::current_exe()?;
-        // Beside the program is a disk, where /tmp may be memory.
-        let folder = TempDir::new_in(program.parent().unwrap_or(Path::new(".")))?;
+        let folder = folder::beside_program()?;
         let mut settings = SqliteSettings::at(folder.path().join("bench.sqlite"));
         settings.search_index = search_index;
         let store = SqliteStore::open(settings).await?;

@@ -5,7 +5,6 @@
 //! outlives who started it.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +25,8 @@ use serde::Serialize;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::cpu;
 use crate::load::Target;
+use crate::{cpu, folder};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -82,8 +81,7 @@ impl Server {
     /// When that fails.
     pub fn start(Serve { kind, core }: Serve) -> io::Result<Self> {
         let program = std::env::current_exe()?;
-        // Beside the program is a disk, where /tmp may be memory.
-        let data = TempDir::new_in(program.parent().unwrap_or(Path::new(".")))?;
+        let data = folder::beside_program()?;
         let mut command = Command::new(program);
         command.args(["serve", "--kind", &kind.to_string()]);
         if let Some(core) = core {
