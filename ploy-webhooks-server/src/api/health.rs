@@ -1,4 +1,4 @@
-//! For whoever watches the server: is it alive, and can it take events?
+//! For whoever watches the server: is it alive, and does its store answer?
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn live() -> Response {
     Json(json!({"status": "live"})).into_response()
 }
 
-/// The store answers.
+/// The store answers a read. That it takes events too, only an event can tell.
 async fn ready(State(api): State<Api>) -> Result<Response, Problem> {
     match tokio::time::timeout(READY_TIMEOUT, api.store().root_token()).await {
         Ok(asked) => asked?,
