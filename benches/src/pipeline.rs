@@ -15,8 +15,8 @@ use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;
 use ploy_webhooks::store::{Appended, EndpointStore, EventStore, MemoryStore};
 use ploy_webhooks::{
-    Auth, Clock, Endpoint, EndpointConfig, EndpointId, EventId, Fence, Ingest, NewEvent, Secret,
-    Slug, SystemClock, WorkspaceId,
+    Clock, Endpoint, EndpointConfig, EventId, Fence, Ingest, NewEvent, Secret, SystemClock,
+    WorkspaceId,
 };
 use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
@@ -83,16 +83,8 @@ impl Fixture {
     #[must_use]
     pub fn new(shape: Shape, payload_bytes: usize) -> Self {
         let store = Arc::new(MemoryStore::new());
-        let now = SystemClock.now();
-        let key = Secret::mint_api_key();
-        let endpoint = Endpoint::new(
-            EndpointId::mint(now),
-            WorkspaceId::DEFAULT,
-            Slug::mint(),
-            now,
-            Auth::api_key(key.digest()),
-            EndpointConfig::default(),
-        );
+        let config = EndpointConfig::default();
+        let (endpoint, key) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
         let _created = at_once(store.create(endpoint.clone())).expect("the store is new");
         let payload = Payload::new(shape, payload_bytes, 1);
         let authorization = HeaderValue::try_from(format!("Bearer {}", key.expose()));

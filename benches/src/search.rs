@@ -11,8 +11,7 @@ use ploy_webhooks::store::{
     Appended, Created, EndpointStore, EventQuery, EventStore, Needle, NeedleError, StoreError,
 };
 use ploy_webhooks::{
-    Auth, Clock, Endpoint, EndpointConfig, EndpointId, EventId, Fence, NewEvent, Secret, Slug,
-    SystemClock, WorkspaceId,
+    Clock, Endpoint, EndpointConfig, EventId, Fence, NewEvent, SystemClock, WorkspaceId,
 };
 use ploy_webhooks_sqlite::{SearchIndex, SqliteSettings, SqliteStore};
 use serde::Serialize;
@@ -225,15 +224,8 @@ impl History {
         let mut settings = SqliteSettings::at(folder.path().join("bench.sqlite"));
         settings.search_index = search_index;
         let store = SqliteStore::open(settings).await?;
-        let now = SystemClock.now();
-        let endpoint = Endpoint::new(
-            EndpointId::mint(now),
-            WorkspaceId::DEFAULT,
-            Slug::mint(),
-            now,
-            Auth::api_key(Secret::mint_api_key().digest()),
-            EndpointConfig::default(),
-        );
+        let config = EndpointConfig::default();
+        let (endpoint, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
         let fence = Fence { endpoint: endpoint.id, checked_at: endpoint.revision };
         match store.create(endpoint).await? {
             Created::Created => {}

@@ -16,10 +16,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use ploy_webhooks::store::{Created, EndpointStore, EventStore, MemoryStore};
-use ploy_webhooks::{
-    Auth, Clock, Endpoint, EndpointConfig, EndpointId, Ingest, Secret, Slug, SystemClock,
-    WorkspaceId,
-};
+use ploy_webhooks::{Clock, Endpoint, EndpointConfig, Ingest, Secret, SystemClock, WorkspaceId};
 use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
 use serde::Serialize;
 use tempfile::TempDir;
@@ -178,18 +175,9 @@ async fn intake<S>(store: Arc<S>) -> io::Result<(Router, Target)>
 where
     S: EventStore + EndpointStore,
 {
-    let now = SystemClock.now();
-    let key = Secret::mint_api_key();
-    let slug = Slug::mint();
-    let target = target_of(slug.as_str(), &key);
-    let endpoint = Endpoint::new(
-        EndpointId::mint(now),
-        WorkspaceId::DEFAULT,
-        slug,
-        now,
-        Auth::api_key(key.digest()),
-        EndpointConfig::default(),
-    );
+    let config = EndpointConfig::default();
+    let (endpoint, key) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+    let target = target_of(endpoint.slug.as_str(), &key);
     match store.create(endpoint).await.map_err(io::Error::other)? {
         Created::Created => {}
         Created::Taken => return Err(io::Error::other("the store is not empty")),

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use ploy_webhooks::store::{Created, StoreError};
 use ploy_webhooks::{
-    Auth, Clock, Endpoint, EndpointConfig, EndpointId, Secret, SecretDigest, Slug, SystemClock,
-    WorkspaceId,
+    Clock, Endpoint, EndpointConfig, Secret, SecretDigest, Slug, SystemClock, WorkspaceId,
 };
 
 use super::ServeError;
@@ -73,19 +72,12 @@ impl FirstStart<'_> {
     }
 
     async fn first_endpoint(&self) -> Result<Option<(Slug, Secret)>, StoreError> {
-        let (slug, key, now) = (Slug::mint(), Secret::mint_api_key(), SystemClock.now());
         let config = EndpointConfig {
             description: "First endpoint".to_owned(),
             ..EndpointConfig::default()
         };
-        let endpoint = Endpoint::new(
-            EndpointId::mint(now),
-            WorkspaceId::DEFAULT,
-            slug.clone(),
-            now,
-            Auth::api_key(key.digest()),
-            config,
-        );
+        let (endpoint, key) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+        let slug = endpoint.slug.clone();
         Ok(match self.store.create(endpoint).await? {
             Created::Created => Some((slug, key)),
             Created::Taken => None,

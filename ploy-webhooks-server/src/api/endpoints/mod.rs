@@ -12,9 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 use ploy_webhooks::store::{Created, EndpointPatch, PageSize, Updated};
-use ploy_webhooks::{
-    Auth, Clock, Endpoint, EndpointId, KeyDigest, Secret, Slug, SystemClock, Timestamp,
-};
+use ploy_webhooks::{Auth, Clock, Endpoint, EndpointId, KeyDigest, Secret, SystemClock, Timestamp};
 
 use self::form::{Changes, NewEndpoint, Rotation};
 use self::view::View;
@@ -43,15 +41,7 @@ async fn create(
     JsonBody(form): JsonBody<NewEndpoint>,
 ) -> Result<Response, Problem> {
     let config = form.into_config()?;
-    let (key, now) = (Secret::mint_api_key(), SystemClock.now());
-    let endpoint = Endpoint::new(
-        EndpointId::mint(now),
-        *api.workspace(),
-        Slug::mint(),
-        now,
-        Auth::api_key(key.digest()),
-        config,
-    );
+    let (endpoint, key) = Endpoint::mint(*api.workspace(), config, SystemClock.now());
     let answer = View::of(&api, &endpoint).with_key(&key).into_response();
     match api.store().create(endpoint).await? {
         Created::Created => Ok((StatusCode::CREATED, answer).into_response()),
