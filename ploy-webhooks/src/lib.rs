@@ -67,5 +67,7 @@ pub use event::{
 pub use id::{EndpointId, EventId, ParseIdError, RunId, WorkspaceId};
 pub use ingest::Ingest;
 pub use pointer::{JsonPointer, ParsePointerError};
-pub use run::{NewRun, RetryPolicy, Run, RunState, Trigger};
+pub use run::{
+    Attempt, AttemptEnd, Lease, LeasedRun, NewRun, Outcome, RetryPolicy, Run, RunState, Trigger,
+};
 pub use secret::{Secret, SecretDigest};

@@ -1,11 +1,13 @@
 //! A run: one execution that an event owes.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::event::Event;
 use crate::id::{EventId, RunId};
 
 /// What is run: a Ploybook, by its name.
@@ -68,6 +70,8 @@ pub struct Run {
     pub state: RunState,
     /// When it was made.
     pub created_at: Timestamp,
+    /// What was tried so far, in order.
+    pub attempts: Vec<Attempt>,
 }
 
 impl Run {
@@ -79,7 +83,7 @@ impl Run {
         trigger: Trigger,
         created_at: Timestamp,
     ) -> Self {
-        Self { id, event, trigger, state: RunState::Queued, created_at }
+        Self { id, event, trigger, state: RunState::Queued, created_at, attempts: Vec::new() }
     }
 }
 
@@ -90,4 +94,99 @@ impl Run {
 pub enum RunState {
     /// Waits for its first attempt.
     Queued,
+    /// An attempt is under way, or was when its worker was lost.
+    Running,
+    /// Waits for its next attempt.
+    Retrying,
+    /// Done.
+    Succeeded,
+    /// Given up.
+    Failed,
+}
+
+/// One try of a run, on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "every store builds it from its parts")]
+pub struct Attempt {
+    /// Counts the attempts of the run, beginning with 1.
+    pub number: NonZeroU32,
+    /// When it was claimed.
+    pub started_at: Timestamp,
+    /// How it ended and when; `None` while it is under way, and for good where its lease ended
+    /// without a word.
+    pub end: Option<AttemptEnd>,
+}
+
+/// The end of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "every store builds it from its parts")]
+pub struct AttemptEnd {
+    /// When.
+    pub at: Timestamp,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "callers and stores act on each of these")]
+pub enum Outcome {
+    /// It is done.
+    Succeed {
+        /// What it said.
+        output: Bytes,
+    },
+    /// It failed and is to be tried again.
+    Retry {
+        /// What went wrong.
+        error: String,
+        /// How long to wait before, by the store's clock.
+        after: Duration,
+    },
+    /// It failed and is given up.
+    Fail {
+        /// What went wrong.
+        error: String,
+    },
+}
+
+impl Outcome {
+    /// Where a run stands after it.
+    #[must_use]
+    pub const fn state(&self) -> RunState {
+        match self {
+            Self::Succeed { .. } => RunState::Succeeded,
+            Self::Retry { .. } => RunState::Retrying,
+            Self::Fail { .. } => RunState::Failed,
+        }
+    }
+}
+
+/// The right to carry out one attempt of a run, for a time.
+///
+/// The attempt is the fencing token: when a run is claimed again, what the earlier lease says
+/// counts no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "every store builds it from its parts")]
+pub struct Lease {
+    /// The run.
+    pub run: RunId,
+    /// Which attempt of it.
+    pub attempt: NonZeroU32,
+    /// Where the store keeps the run, in whatever terms it likes; 0 where it needs none.
+    pub place: u64,
+}
+
+/// A run that was claimed, with all that its attempt needs.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "every store builds it from its parts")]
+pub struct LeasedRun {
+    /// The right to carry it out.
+    pub lease: Lease,
+    /// What it runs.
+    pub trigger: Trigger,
+    /// How it is retried.
+    pub retry: RetryPolicy,
+    /// The event that owes it.
+    pub event: Event,
 }

@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | to take events in, with endpoints of your own | [`KeyStore`] and [`EventStore`] |
 //! | triggers: runs that are stored with their event | also [`RunStore`] |
+//! | runs that are carried out | also [`RunQueue`] |
 //! | endpoints that change at run time | also [`EndpointStore`] |
 //! | to run the ready-made server on it | also [`TokenStore`] |
 //!
@@ -100,4 +101,4 @@ pub use keys::KeyStore;
 pub use memory::MemoryStore;
 pub use needle::{Needle, NeedleError, fold_into};
 pub use query::{EventQuery, Order, Page, PageSize, PageSizeError};
-pub use runs::RunStore;
+pub use runs::{RunQueue, RunStore, Tenure};
