@@ -8,10 +8,12 @@
 mod guardian;
 mod ports;
 mod postgres;
+mod proxy;
 mod redis;
 mod server;
 
 pub use crate::postgres::Postgres;
+pub use crate::proxy::Proxy;
 pub use crate::redis::Redis;
 
 /// Ends a test that cannot run here, with what to do about it.

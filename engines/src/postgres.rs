@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection};
 use url::Url;
 
 use crate::guardian::{Guardian, User};
-use crate::server::Server;
+use crate::server::{self, Server};
 
 /// How long one try to reach it may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -128,17 +128,17 @@ impl Postgres {
     ///
     /// # Panics
     ///
-    /// When it is a server at `DATABASE_URL`, as all below.
+    /// When `DATABASE_URL` names no host.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.own().address()
+        server::address_of(self.url(), 5432)
     }
 
     /// The folder that holds its data, its log and its socket.
     ///
     /// # Panics
     ///
-    /// As [`address`](Self::address).
+    /// When it is the server at `DATABASE_URL`, as all below.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.own().folder()
@@ -148,7 +148,7 @@ impl Postgres {
     ///
     /// # Panics
     ///
-    /// As [`address`](Self::address).
+    /// As [`folder`](Self::folder).
     pub fn kill(&self) {
         self.own().kill();
     }
@@ -157,7 +157,7 @@ impl Postgres {
     ///
     /// # Panics
     ///
-    /// As [`address`](Self::address).
+    /// As [`folder`](Self::folder).
     pub fn stop(&self) {
         self.own().stop("INT");
     }
@@ -167,7 +167,7 @@ impl Postgres {
     ///
     /// # Panics
     ///
-    /// When it runs, does not start, or as [`address`](Self::address).
+    /// When it runs, does not start, or as [`folder`](Self::folder).
     pub fn restart(&self) {
         let server = self.own();
         // Of a killed server these name a process that another may be by now, which Postgres
@@ -181,7 +181,7 @@ impl Postgres {
     ///
     /// # Panics
     ///
-    /// As [`address`](Self::address).
+    /// As [`folder`](Self::folder).
     pub fn freeze(&self) {
         self.own().freeze();
     }
@@ -190,7 +190,7 @@ impl Postgres {
     ///
     /// # Panics
     ///
-    /// As [`address`](Self::address).
+    /// As [`folder`](Self::folder).
     pub fn thaw(&self) {
         self.own().thaw();
     }

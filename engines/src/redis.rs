@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use ::redis::{Client, RedisResult};
+use ::redis::{Client, Connection, RedisResult};
 
 use crate::guardian::Guardian;
-use crate::server::Server;
+use crate::server::{self, Server};
 
 /// How long one try to reach it may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -95,17 +95,17 @@ impl Redis {
     ///
     /// # Panics
     ///
-    /// When it is a server at `REDIS_URL`, as all below.
+    /// When `REDIS_URL` names no host.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.own().address()
+        server::address_of(&self.url, 6379)
     }
 
     /// The folder that holds its data and its log.
     ///
     /// # Panics
     ///
-    /// As [`address`](Self::address).
+    /// When it is the server at `REDIS_URL`, as all below.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.own().folder()
@@ -115,7 +115,7 @@ impl Redis {
     ///
     /// # Panics
     ///
-    /// As [`address`](Self::address).
+    /// As [`folder`](Self::folder).
     pub fn kill(&self) {
         self.own().kill();
     }
@@ -124,7 +124,7 @@ impl Redis {
     ///
     /// # Panics
     ///
-    /// As [`address`](Self::address).
+    /// As [`folder`](Self::folder).
     pub fn stop(&self) {
         self.own().stop("TERM");
     }
@@ -134,7 +134,7 @@ impl Redis {
     ///
     /// # Panics
     ///
-    /// When it runs, does not start, or as [`address`](Self::address).
+    /// When it runs, does not start, or as [`folder`](Self::folder).
     pub fn restart(&self) {
         self.own().restart(&[]);
     }
@@ -143,7 +143,7 @@ impl Redis {
     ///
     /// # Panics
     ///
-    /// As [`address`](Self::address).
+    /// As [`folder`](Self::folder).
     pub fn freeze(&self) {
         self.own().freeze();
     }
@@ -152,9 +152,18 @@ impl Redis {
     ///
     /// # Panics
     ///
-    /// As [`address`](Self::address).
+    /// As [`folder`](Self::folder).
     pub fn thaw(&self) {
         self.own().thaw();
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.own().is_alive()
+    }
+
+    /// A connection that does not wait for ever, as for a frozen server.
+    pub(crate) fn connect(&self) -> RedisResult<Connection> {
+        connect(&self.url)
     }
 
     fn own(&self) -> &Server {
@@ -166,10 +175,15 @@ fn url(address: SocketAddr) -> String {
     format!("redis://{address}/")
 }
 
+fn connect(url: &str) -> RedisResult<Connection> {
+    let connection = Client::open(url)?.get_connection_with_timeout(PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    Ok(connection)
+}
+
 fn ready(address: SocketAddr, folder: &Path) -> Result<(), String> {
     let ask = || -> RedisResult<(String, String)> {
-        let mut connection = Client::open(url(address))?.get_connection_with_timeout(PATIENCE)?;
-        connection.set_read_timeout(Some(PATIENCE))?;
+        let mut connection = connect(&url(address))?;
         // Refused while it still reads its data.
         ::redis::cmd("PING").query::<()>(&mut connection)?;
         ::redis::cmd("CONFIG").arg("GET").arg("dir").query(&mut connection)

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use url::Url;
+
 use crate::guardian::Guardian;
 use crate::ports;
 
@@ -91,7 +93,7 @@ impl Server {
         }
     }
 
-    fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.guardian.tell(&["alive"])
     }
 
@@ -118,4 +120,11 @@ impl Server {
             }
         }
     }
+}
+
+/// Where the server of a URL listens.
+pub(crate) fn address_of(url: &str, usual_port: u16) -> SocketAddr {
+    let url = Url::parse(url).expect("it is a URL");
+    let addresses = url.socket_addrs(|| Some(usual_port)).expect("a URL of a host");
+    addresses[0]
 }
