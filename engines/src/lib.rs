@@ -5,6 +5,7 @@
 //! nothing here stands in for one. Everything blocks and nothing needs a runtime, so that it can
 //! be called from any test; it panics where it fails, with the server's log.
 
+mod cluster;
 mod guardian;
 mod ports;
 mod postgres;
@@ -12,6 +13,7 @@ mod proxy;
 mod redis;
 mod server;
 
+pub use crate::cluster::RedisCluster;
 pub use crate::postgres::Postgres;
 pub use crate::proxy::Proxy;
 pub use crate::redis::Redis;
