@@ -23,12 +23,15 @@ look() {
     parent=${line%% *}
 }
 
-# Waits until every process of the family is gone, or in state $1.
-settle() {
+# Sends signal $1 to the family until each process of it is in state $2, or gone. More than once,
+# since the end of the test's process has the kernel let the stopped processes go on.
+bring() {
+    kill -"$1" $family 2>/dev/null
     for pid in $family; do
         while look "$pid"; do
-            case $state in '' | Z | X | "$1") break ;; esac
+            case $state in '' | Z | X | "$2") break ;; esac
             sleep 0.01
+            kill -"$1" "$pid" 2>/dev/null
         done
     done
 }
@@ -38,8 +41,7 @@ settle() {
 # for, so that it makes no more of them.
 freeze() {
     family=$server
-    kill -STOP $family 2>/dev/null
-    settle T
+    bring STOP T
     grown=yes
     while [ "$grown" ]; do
         grown=
@@ -52,11 +54,11 @@ freeze() {
             family="$family $pid"
             grown=yes
         done
-        kill -STOP $family 2>/dev/null
-        settle T
+        bring STOP T
     done
 }
 
+# Lets those go on that were stopped last.
 thaw() {
     kill -CONT $family 2>/dev/null
 }
@@ -72,19 +74,17 @@ alive() {
 crash() {
     alive || return 0
     freeze
-    kill -KILL $family 2>/dev/null
+    bring KILL gone
     wait "$server"
-    settle gone
 }
 
-# The orderly end, by the signal $1.
+# The orderly end, by the signal $1. A server waits for its own children.
 finish() {
     alive || return 0
     freeze
     thaw
     kill -"$1" "$server" 2>/dev/null
     wait "$server"
-    settle gone
 }
 
 # Runs a command to its end.
