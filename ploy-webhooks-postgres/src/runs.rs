@@ -87,9 +87,12 @@ impl RunQueue for PostgresStore {
                 .bind(state)
                 .bind(&said[..])
                 .bind(again_after)
-                .execute(connection)
+                .execute(&mut *connection)
                 .await
                 .map_err(write_failed)?;
+            if again_after.is_some() {
+                sqlx::query(TELL).execute(connection).await.map_err(write_failed)?;
+            }
             Ok(tenure(finished.rows_affected()))
         })
         .await
@@ -135,7 +138,6 @@ impl RunQueue for PostgresStore {
                     .map_err(write_failed)
             })
             .await?;
-        self.shared.runs_due.notify_waiters();
         Ok(there.is_some())
     }
 }
@@ -189,6 +191,9 @@ const FINISH: &str = "
     )
     UPDATE attempts a SET ended_at = now(), state = $3, said = $4, again_after_ms = $5
     FROM finished f WHERE a.run = f.id AND a.number = f.attempt";
+
+/// Who waits is told that there is something sooner to wait for.
+const TELL: &str = "SELECT pg_notify('ploy_runs', current_schema())";
 
 const NEXT_DUE: &str =
     "SELECT ceil(extract(epoch FROM min(due_at) - now()) * 1000)::bigint FROM runs";
