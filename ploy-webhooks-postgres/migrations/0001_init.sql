@@ -225,3 +225,40 @@ BEGIN
     END IF;
 END
 $$;
+
+-- When the next event of an endpoint would be exactly on time (GCRA's theoretical arrival time),
+-- in nanoseconds since 1970. Not logged: a crash costs no more than a burst.
+CREATE UNLOGGED TABLE rates (
+    endpoint uuid   PRIMARY KEY,
+    due_ns   bigint NOT NULL
+);
+
+-- Admits events of endpoints as far as their rates allow: all that wait on one node, by one call.
+CREATE FUNCTION admit(
+    _endpoints     uuid[],   -- ascending, so that two nodes never wait for each other
+    _asked         bigint[], -- how many events of each wait
+    _intervals_ns  bigint[], -- from one event to the next in the long run
+    _bursts        bigint[], -- how many may come at once
+    OUT admitted   bigint[],
+    OUT retry_ns   bigint[]  -- after this time, one more would be
+) LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    _now bigint;
+    _due bigint;
+    _let bigint;
+BEGIN
+    FOR i IN 1 .. cardinality(_endpoints) LOOP
+        INSERT INTO rates (endpoint, due_ns) VALUES (_endpoints[i], 0) ON CONFLICT DO NOTHING;
+        SELECT due_ns INTO _due FROM rates WHERE endpoint = _endpoints[i] FOR UPDATE;
+        -- The clock is read by whoever has the row.
+        _now := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000;
+        _due := greatest(_due, _now);
+        _let := greatest(0, least(_asked[i],
+            (_now + _bursts[i] * _intervals_ns[i] - _due) / _intervals_ns[i]));
+        _due := _due + _let * _intervals_ns[i];
+        UPDATE rates SET due_ns = _due WHERE endpoint = _endpoints[i];
+        admitted[i] := _let;
+        retry_ns[i] := greatest(0, _due + _intervals_ns[i] - _now - _bursts[i] * _intervals_ns[i]);
+    END LOOP;
+END
+$$;

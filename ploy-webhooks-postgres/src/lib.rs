@@ -8,6 +8,7 @@ mod endpoints;
 mod error;
 mod events;
 mod index;
+mod limiter;
 mod partitions;
 mod queue;
 mod runs;
@@ -32,6 +33,7 @@ use crate::error::{store_error, timed_out};
 use crate::queue::Queue;
 use crate::writer::{Shared, Tails, Writer};
 
+pub use limiter::PostgresLimiter;
 pub use settings::{Durability, PostgresSettings, SearchIndex};
 pub use wake::{EndpointChange, EndpointChanges};
 
@@ -110,6 +112,12 @@ impl PostgresStore {
     #[must_use]
     pub fn endpoint_changes(&self) -> EndpointChanges {
         EndpointChanges(self.changes.subscribe())
+    }
+
+    /// A limiter whose rates hold for all nodes of the database together.
+    #[must_use]
+    pub fn limiter(&self) -> PostgresLimiter {
+        PostgresLimiter::begin(self.shared.pool.clone(), self.shared.settings.call_timeout)
     }
 
     /// Writes what waits, seals the search index, and gives the connections back. Calls that come

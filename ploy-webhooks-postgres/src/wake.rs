@@ -77,7 +77,8 @@ async fn listen_until_lost(
             Err(_) => {
                 let limit = shared.settings.connect_timeout;
                 match tokio::time::timeout(limit, listener.execute("SELECT 1")).await {
-                    Ok(asked) => drop(asked?),
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => return Err(error),
                     Err(_) => return Ok(()),
                 }
             }
