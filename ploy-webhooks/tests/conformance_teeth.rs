@@ -107,6 +107,7 @@ teeth! {
     waiting_ends_when_a_run_is_owed bites WaitsOutItsTime;
     what_came_of_an_attempt_is_on_record
         bites DropsOutputs | CutsErrorsAtNul | ForgetsEarlierAttempts | SaysHeldToAll;
+    of_simultaneous_ends_one_is_recorded bites RecordsInTwoSteps | SaysHeldToAll;
     a_change_fences_the_state_before bites IgnoresTheFence;
     changes_wait_for_appends_under_way bites IgnoresTheFence | ChecksTheFenceBeforeTheCommit;
     changes_are_not_starved_by_appends bites ChangesNeverReturn;
@@ -124,7 +125,8 @@ teeth! {
     leases_survive_a_restart bites LosesEverything | ForgetsLeases;
     one_root_token_is_set_for_good bites TheLastRootTokenWins;
     any_sequence_of_calls_does_as_the_model
-        bites IgnoresTheFence | StoresRepeats | SkipsOneBetweenPages | ForgetsRuns;
+        bites IgnoresTheFence | StoresRepeats | SkipsOneBetweenPages | ForgetsRuns
+        | IgnoresTheAttempt | LosesOneOfAFullClaim | KeepsTheRunsOfDeleted | DropsOutputs;
 }
 
 /// A store of events that has runs, or drops them.

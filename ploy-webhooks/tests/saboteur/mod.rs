@@ -66,6 +66,7 @@ pub(crate) enum Fault {
     NeverTriesAgain,
     OneKeyForAllEndpoints,
     ParsesPayloads,
+    RecordsInTwoSteps,
     RepeatsExtendTheWindow,
     RepeatsTheLastOfAPage,
     SaysAddedToAll,

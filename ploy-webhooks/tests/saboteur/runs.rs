@@ -87,6 +87,9 @@ impl RunQueue for Saboteur {
             ) => error.truncate(error.find('\0').unwrap_or(error.len())),
             _ => {}
         }
+        if self.fault == Fault::RecordsInTwoSteps {
+            return self.finish_in_two_steps(lease, outcome).await;
+        }
         let tenure = self.store.finish(&self.lease_taken_for(lease), outcome).await?;
         Ok(self.tenure_told(tenure))
     }
@@ -130,6 +133,21 @@ impl Saboteur {
             let _whatever = self.store.extend(&leased.lease, lease).await?;
         }
         Ok(seen)
+    }
+
+    /// Looks whether the lease holds, and records afterwards.
+    async fn finish_in_two_steps(
+        &self,
+        lease: &Lease,
+        outcome: Outcome,
+    ) -> Result<Tenure, StoreError> {
+        if self.aside().leases.get(&lease.run) != Some(lease) {
+            return Ok(Tenure::Lost);
+        }
+        dawdle().await;
+        let _whatever = self.store.finish(lease, outcome).await?;
+        self.aside().leases.remove(&lease.run);
+        Ok(Tenure::Held)
     }
 
     /// The lease by which it is judged.
