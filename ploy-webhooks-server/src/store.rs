@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use ploy_webhooks::SystemClock;
 use ploy_webhooks::store::{
-    EndpointStore, EventStore, MemoryStore, RunStore, StoreError, TokenStore,
+    EndpointStore, EventStore, MemoryStore, RunQueue, StoreError, TokenStore,
 };
 use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
 use thiserror::Error;
 
 /// All that the server asks of a store. Implemented for whatever implements the parts.
-pub trait Store: EventStore + EndpointStore + RunStore + TokenStore {}
+pub trait Store: EventStore + EndpointStore + RunQueue + TokenStore {}
 
-impl<S: EventStore + EndpointStore + RunStore + TokenStore> Store for S {}
+impl<S: EventStore + EndpointStore + RunQueue + TokenStore> Store for S {}
 
 /// Where a store is, as `--store` says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
