@@ -21,18 +21,24 @@ use crate::writer::Shared;
 
 /// How often there is something to do, without a reason known.
 const EVERY: Duration = Duration::from_secs(10);
+/// How long after a failure it is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Who has this lock does the chores.
 const ALL: i32 = 2;
 
 /// Does the chores for good, at their time or when called.
 pub(crate) async fn run(shared: Shared, called: Arc<Notify>) {
     loop {
-        if let Err(error) = do_all(&shared).await {
-            // It is tried again. What is lost by it is space, and in the long run speed.
-            tracing::warn!(%error, "upkeep of the Postgres store failed");
-        }
+        let pause = match do_all(&shared).await {
+            Ok(()) => EVERY,
+            Err(error) => {
+                // What is lost meanwhile is space, and in the long run speed.
+                tracing::warn!(%error, "upkeep of the Postgres store failed");
+                AGAIN_AFTER
+            }
+        };
         // Either end is an end.
-        let _ = timeout(EVERY, called.notified()).await;
+        let _ = timeout(pause, called.notified()).await;
     }
 }
 
