@@ -31,15 +31,17 @@ async fn open(settings: &PostgresSettings) -> PostgresStore {
     PostgresStore::open(settings.clone()).await.expect("the store opens")
 }
 
-fn event_at(time: Timestamp) -> NewEvent {
-    NewEvent::published(EventId::mint(time), WORKSPACE, Bytes::from_static(b"{\"a\":\"needle\"}"))
+fn event_now() -> NewEvent {
+    let id = EventId::mint(SystemClock.now());
+    NewEvent::published(id, WORKSPACE, Bytes::from_static(br#"{"a":"needle"}"#))
 }
 
-/// An id of a time in the past, which minting does not give.
-fn event_of_the_past(time: Timestamp, number: u8) -> NewEvent {
+/// An event of another time. Its id is not minted: no later one of this process would have an
+/// earlier time.
+fn event_of(time: Timestamp, number: u8) -> NewEvent {
     let mut bytes = *EventId::least_at(time).as_bytes();
     bytes[15] = number;
-    NewEvent { id: EventId::from_bytes(bytes), ..event_at(time) }
+    NewEvent { id: EventId::from_bytes(bytes), ..event_now() }
 }
 
 async fn append(store: &PostgresStore, event: NewEvent) -> EventId {
@@ -91,11 +93,11 @@ async fn events_lie_in_partitions_that_are_made_ahead() {
     let (settings, mut connection) = database().await;
     let store = open(&settings).await;
     let now = SystemClock.now();
-    let id = append(&store, event_at(now)).await;
+    let id = append(&store, event_now()).await;
     // Far off in either direction, and tomorrow.
-    let past = append(&store, event_of_the_past(Timestamp::from_millis(7), 1)).await;
-    let tomorrow = append(&store, event_of_the_past(now.after(DAY), 2)).await;
-    let distant = append(&store, event_of_the_past(now.after(DAY * 4_000), 3)).await;
+    let past = append(&store, event_of(Timestamp::from_millis(7), 1)).await;
+    let tomorrow = append(&store, event_of(now.after(DAY), 2)).await;
+    let distant = append(&store, event_of(now.after(DAY * 4_000), 3)).await;
 
     const ELSEWHEN: &str = "SELECT count(*) FROM ploy.events_elsewhen";
     assert_eq!(count(&mut connection, ELSEWHEN).await, 2, "only what is far off is elsewhen");
@@ -114,7 +116,7 @@ async fn what_is_older_than_the_retention_goes_with_its_partition() {
     let (mut settings, mut connection) = database().await;
     let store = open(&settings).await;
     let now = SystemClock.now();
-    let young = append(&store, event_at(now)).await;
+    let young = append(&store, event_now()).await;
     // A partition of the past, as a store that is some days old has it.
     let old_from = now.as_millis() - 10 * 86_400_000;
     let bound = |millis: u64| {
@@ -127,7 +129,7 @@ async fn what_is_older_than_the_retention_goes_with_its_partition() {
          INSERT INTO ploy.partitions VALUES ('events_old', {old_from}, {old_from} + 86400000)"
     );
     sqlx::raw_sql(AssertSqlSafe(made)).execute(&mut connection).await.expect("it is made");
-    let mut old = event_of_the_past(Timestamp::from_millis(old_from), 9);
+    let mut old = event_of(Timestamp::from_millis(old_from), 9);
     old.owes.push(NewRun {
         id: RunId::mint(now),
         trigger: Trigger { ploybook: "enrich".to_owned() },
@@ -135,7 +137,7 @@ async fn what_is_older_than_the_retention_goes_with_its_partition() {
         delay: Duration::ZERO,
     });
     let old = append(&store, old).await;
-    let older = append(&store, event_of_the_past(Timestamp::from_millis(9), 9)).await;
+    let older = append(&store, event_of(Timestamp::from_millis(9), 9)).await;
     assert_eq!(all(&store, EventQuery::all(WORKSPACE)).await, [young, old, older]);
     assert_eq!(store.runs(&WORKSPACE, &old).await.expect("runs").len(), 1);
     store.close().await;
@@ -155,7 +157,7 @@ async fn the_space_of_a_deleted_endpoint_is_freed() {
     let (stays, goes) = (make_endpoint(&store).await, make_endpoint(&store).await);
     for endpoint in [&stays, &goes] {
         for number in 0..50 {
-            let mut event = event_at(SystemClock.now());
+            let mut event = event_now();
             event.fence = Some(Fence { endpoint: endpoint.id, checked_at: Revision::FIRST });
             event.dedup = Some(Dedup { key: DedupKey::from_bytes([number; 32]), window: DAY });
             event.owes.push(NewRun {
@@ -182,7 +184,7 @@ async fn the_space_of_a_deleted_endpoint_is_freed() {
 async fn expired_keys_are_forgotten() {
     let (settings, mut connection) = database().await;
     let store = open(&settings).await;
-    let mut event = event_at(SystemClock.now());
+    let mut event = event_now();
     event.dedup =
         Some(Dedup { key: DedupKey::from_bytes([1; 32]), window: Duration::from_millis(1) });
     append(&store, event).await;
@@ -204,7 +206,7 @@ async fn events_are_read_by_index() {
     let endpoint = make_endpoint(&store).await;
     // Tables that have something in them, so that the plans are not those of empty ones.
     let appends = (0..4_000).map(|_| {
-        let mut event = event_at(SystemClock.now());
+        let mut event = event_now();
         event.fence = Some(Fence { endpoint: endpoint.id, checked_at: Revision::FIRST });
         append(&store, event)
     });
