@@ -105,7 +105,8 @@ pub(crate) async fn migrate(settings: &PostgresSettings) -> Result<(), StoreErro
         // Asked for only where it is needed: it takes a right that the table's owner may lack.
         migrator.create_schema(schema.to_owned());
     }
-    migrator.run(&mut connection).await.map_err(|error| {
+    // Not `run`, whose future is not `Send`.
+    migrator.run_direct(None, &mut connection, false).await.map_err(|error| {
         StoreError::new(StoreErrorKind::Refused, format!("{what}: {error}")).because(error)
     })?;
     // Nothing waits for a connection that is not used any more.
