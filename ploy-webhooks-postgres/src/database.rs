@@ -42,6 +42,8 @@ fn options(settings: &PostgresSettings, statement_timeout: Duration) -> PgConnec
             ("statement_timeout", millis(statement_timeout)),
             ("lock_timeout", millis(statement_timeout)),
             ("idle_in_transaction_session_timeout", millis(statement_timeout)),
+            // In any other, a batch would read revisions as they were before it held its locks.
+            ("default_transaction_isolation", "read committed".to_owned()),
             ("jit", "off".to_owned()),
             ("work_mem", WRITER_WORK_MEM.to_owned()),
         ])
@@ -105,7 +107,8 @@ pub(crate) async fn migrate(settings: &PostgresSettings) -> Result<(), StoreErro
         // Asked for only where it is needed: it takes a right that the table's owner may lack.
         migrator.create_schema(schema.to_owned());
     }
-    migrator.run(&mut connection).await.map_err(|error| {
+    // Not `run`, whose future is not `Send`.
+    migrator.run_direct(None, &mut connection, false).await.map_err(|error| {
         StoreError::new(StoreErrorKind::Refused, format!("{what}: {error}")).because(error)
     })?;
     // Nothing waits for a connection that is not used any more.

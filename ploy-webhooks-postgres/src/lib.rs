@@ -47,7 +47,8 @@ pub struct PostgresStore {
     searches: Semaphore,
     /// Calls for the chores before their time.
     chores: Arc<Notify>,
-    changes: broadcast::Sender<EndpointChange>,
+    /// Weak, so that the changes end when nobody listens any more.
+    changes: broadcast::WeakSender<EndpointChange>,
     tasks: Mutex<Tasks>,
 }
 
@@ -94,16 +95,17 @@ impl PostgresStore {
         }
         let chores = Arc::new(Notify::new());
         let (changes, _) = broadcast::channel(CHANGES_MAX);
+        let weak_changes = changes.downgrade();
         let tasks = Tasks {
             writers: writers.into_iter().map(|writer| tokio::spawn(writer.run())).collect(),
             others: vec![
                 tokio::spawn(chores::run(shared.clone(), chores.clone())),
-                tokio::spawn(wake::listen(shared.clone(), changes.clone())),
+                tokio::spawn(wake::listen(shared.clone(), changes)),
             ],
         };
         // A search takes no place from look-ups, changes and claims.
         let searches = Semaphore::new(shared.settings.readers_max.div_ceil(2) as usize);
-        Ok(Self { shared, searches, chores, changes, tasks: Mutex::new(tasks) })
+        Ok(Self { shared, searches, chores, changes: weak_changes, tasks: Mutex::new(tasks) })
     }
 
     /// The changes of endpoints from now on, by whichever node: for who caches endpoints, to let
@@ -111,7 +113,11 @@ impl PostgresStore {
     /// depends on it.
     #[must_use]
     pub fn endpoint_changes(&self) -> EndpointChanges {
-        EndpointChanges(self.changes.subscribe())
+        EndpointChanges(match self.changes.upgrade() {
+            Some(changes) => changes.subscribe(),
+            // The store is closed: there are none.
+            None => broadcast::channel(1).1,
+        })
     }
 
     /// A limiter whose rates hold for all nodes of the database together.
