@@ -44,6 +44,8 @@ fn options(settings: &PostgresSettings, statement_timeout: Duration) -> PgConnec
             ("idle_in_transaction_session_timeout", millis(statement_timeout)),
             // In any other, a batch would read revisions as they were before it held its locks.
             ("default_transaction_isolation", "read committed".to_owned()),
+            // A writer may have nothing to write for days.
+            ("idle_session_timeout", "0".to_owned()),
             ("jit", "off".to_owned()),
             ("work_mem", WRITER_WORK_MEM.to_owned()),
         ])
