@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, Row};
+use sqlx::{ConnectOptions, Connection, Executor, Postgres, Row};
 use sqlx_core::migrate::{Migration, MigrationType, Migrator};
 use tokio::time::timeout;
 
@@ -80,6 +81,37 @@ pub(crate) fn pool(settings: &PostgresSettings, connections_max: u32) -> PgPool 
         .max_connections(connections_max)
         .acquire_timeout(settings.connect_timeout)
         .connect_lazy_with(options(settings, settings.call_timeout))
+}
+
+/// Does something over a connection of the pool, in time.
+pub(crate) async fn within<T>(
+    pool: &PgPool,
+    limit: Duration,
+    what: &'static str,
+    when_late: StoreErrorKind,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let connection = pool.acquire().await.map_err(|error| store_error(what, error))?;
+    let mut lent = Lent(Some(connection));
+    let connection = lent.0.as_mut().expect("it is lent");
+    let done = timeout(limit, work(connection))
+        .await
+        .unwrap_or_else(|_| Err(timed_out(when_late, what, limit)))?;
+    drop(lent.0.take());
+    Ok(done)
+}
+
+/// A connection that goes back to its pool when it is taken out, and else is closed: when what was
+/// done over it failed, or was given up. It may be deaf, and the pool would wait for its answer
+/// for good; or its session may be set to read only, which the server is no more.
+struct Lent(Option<PoolConnection<Postgres>>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.0 {
+            connection.close_on_drop();
+        }
+    }
 }
 
 /// Makes what is missing of the schema. Any number of nodes may do so at once: one does, and the

@@ -27,9 +27,7 @@ use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use sqlx::postgres::PgConnection;
 use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
-use crate::error::{store_error, timed_out};
 use crate::queue::Queue;
 use crate::writer::{Shared, Tails, Writer};
 
@@ -169,12 +167,8 @@ impl PostgresStore {
         when_late: StoreErrorKind,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut connection =
-            self.shared.pool.acquire().await.map_err(|error| store_error(what, error))?;
-        let limit = self.shared.settings.call_timeout;
-        timeout(limit, work(&mut connection))
-            .await
-            .unwrap_or_else(|_| Err(timed_out(when_late, what, limit)))
+        let Shared { pool, settings, .. } = &self.shared;
+        database::within(pool, settings.call_timeout, what, when_late, work).await
     }
 }
 

@@ -11,11 +11,11 @@ use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use ploy_webhooks::{Endpoint, EndpointId, Rate};
 use sqlx::Row;
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgConnection, PgPool};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 
-use crate::error::{store_error, timed_out};
+use crate::database::within;
+use crate::error::store_error;
 use crate::wire::Uuid;
 
 /// Limits each endpoint by what all nodes of one database see of it: GCRA, by the clock of
@@ -66,14 +66,13 @@ async fn run(pool: PgPool, call_timeout: Duration, mut asked: mpsc::Receiver<Wai
     let mut batch = Vec::new();
     while asked.recv_many(&mut batch, ASKED_MAX).await > 0 {
         let groups = groups_of(batch.drain(..));
-        let admitted = timeout(call_timeout, admit(&pool, &groups)).await;
-        match admitted {
-            Ok(Ok(admitted)) => answer(groups, admitted),
-            Ok(Err(error)) => answer_all(groups, &store_error(what, error)),
-            Err(_) => {
-                let error = timed_out(StoreErrorKind::Unavailable, what, call_timeout);
-                answer_all(groups, &error);
-            }
+        let admitted =
+            within(&pool, call_timeout, what, StoreErrorKind::Unavailable, async |connection| {
+                admit(connection, &groups).await.map_err(|error| store_error(what, error))
+            });
+        match admitted.await {
+            Ok(admitted) => answer(groups, admitted),
+            Err(error) => answer_all(groups, &error),
         }
     }
 }
@@ -94,14 +93,14 @@ fn groups_of(batch: impl Iterator<Item = Waiting>) -> Groups {
 }
 
 /// How many of each group are admitted, and after how many nanoseconds one more would be.
-async fn admit(pool: &PgPool, groups: &Groups) -> sqlx::Result<Vec<(i64, i64)>> {
+async fn admit(connection: &mut PgConnection, groups: &Groups) -> sqlx::Result<Vec<(i64, i64)>> {
     let asked = |answers: &Answers| i64::try_from(answers.len()).unwrap_or(i64::MAX);
     let row = sqlx::query("SELECT admitted, retry_ns FROM admit($1, $2, $3, $4)")
         .bind(groups.keys().map(|(endpoint, ..)| Uuid::from(*endpoint)).collect::<Vec<_>>())
         .bind(groups.values().map(asked).collect::<Vec<_>>())
         .bind(groups.keys().map(|(_, interval_ns, _)| *interval_ns).collect::<Vec<_>>())
         .bind(groups.keys().map(|(.., burst)| *burst).collect::<Vec<_>>())
-        .fetch_one(pool)
+        .fetch_one(connection)
         .await?;
     let (admitted, retry_ns): (Vec<i64>, Vec<i64>) = (row.try_get(0)?, row.try_get(1)?);
     Ok(admitted.into_iter().zip(retry_ns).collect())

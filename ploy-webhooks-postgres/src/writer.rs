@@ -167,7 +167,10 @@ impl Session {
         let tail = Tail::new(number, left_from);
         tails.lock().push(tail.clone());
         let indexer = match settings.search_index {
-            SearchIndex::Kept => Some(tokio::spawn(index::run(tail.clone(), pool.clone()))),
+            SearchIndex::Kept => {
+                let run = index::run(tail.clone(), pool.clone(), settings.call_timeout);
+                Some(tokio::spawn(run))
+            }
             SearchIndex::Absent => None,
         };
         let (tails, runs_due) = (tails.clone(), shared.runs_due.clone());
