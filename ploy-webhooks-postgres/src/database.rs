@@ -7,7 +7,7 @@ use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, Postgres, Row};
-use sqlx_core::migrate::{Migration, MigrationType, Migrator};
+use sqlx_core::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use tokio::time::timeout;
 
 use crate::error::{store_error, timed_out};
@@ -117,13 +117,21 @@ impl Drop for Lent {
 /// Makes what is missing of the schema. Any number of nodes may do so at once: one does, and the
 /// others wait for it.
 pub(crate) async fn migrate(settings: &PostgresSettings) -> Result<(), StoreError> {
-    let what = "cannot make the tables of the store";
     let schema = settings.checked_schema()?;
     let mut connection = connect(settings, MIGRATION_TIMEOUT).await?;
-    let failed = |error| store_error(what, error);
+    timeout(MIGRATION_TIMEOUT, migrate_over(&mut connection, schema)).await.unwrap_or_else(
+        |_| Err(timed_out(StoreErrorKind::Unavailable, MIGRATE, MIGRATION_TIMEOUT)),
+    )?;
+    // Nothing waits for a connection that is not used any more.
+    let _ = connection.close().await;
+    Ok(())
+}
+
+async fn migrate_over(connection: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    let failed = |error| store_error(MIGRATE, error);
     let exists: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
         .bind(schema)
-        .fetch_one(&mut connection)
+        .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
     let migration = |version, description: &'static str, sql: &'static str| {
@@ -142,14 +150,13 @@ pub(crate) async fn migrate(settings: &PostgresSettings) -> Result<(), StoreErro
         migrator.create_schema(schema.to_owned());
     }
     // Not `run`, whose future is not `Send`.
-    migrator.run_direct(None, &mut connection, false).await.map_err(|error| {
-        StoreError::new(StoreErrorKind::Refused, format!("{what}: {error}")).because(error)
-    })?;
-    // Nothing waits for a connection that is not used any more.
-    let _ = connection.close().await;
-    Ok(())
+    migrator.run_direct(None, connection, false).await.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
+        error => refused(format!("{MIGRATE}: {error}")).because(error),
+    })
 }
 
+const MIGRATE: &str = "cannot make the tables of the store";
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Whether the server is one that keeps the promise, now: it may be set anew, or become a

@@ -22,12 +22,15 @@ mod wire;
 mod writer;
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use sqlx::postgres::PgConnection;
 use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
+use crate::error::timed_out;
 use crate::queue::Queue;
 use crate::writer::{Shared, Tails, Writer};
 
@@ -73,16 +76,16 @@ impl PostgresStore {
     ///   standby.
     /// - [`Misuse`](StoreErrorKind::Misuse): the schema's name is none.
     pub async fn open(settings: PostgresSettings) -> Result<Self, StoreError> {
-        let mut connection = database::connect(&settings, settings.call_timeout).await?;
-        database::check(&mut connection, settings.durability).await?;
+        let limit = settings.call_timeout;
+        let mut connection = database::connect(&settings, limit).await?;
+        in_time(limit, database::check(&mut connection, settings.durability)).await?;
         database::migrate(&settings).await?;
-        partitions::make_ahead(&mut connection, &settings).await?;
+        in_time(limit, partitions::make_ahead(&mut connection, &settings)).await?;
         drop(connection);
 
         let shared = Shared {
             queue: Arc::new(Queue::new(&settings)),
             pool: database::pool(&settings, settings.readers_max),
-            listening: database::pool(&settings, 1),
             tails: Tails::default(),
             runs_due: Arc::default(),
             settings: Arc::new(settings),
@@ -135,8 +138,8 @@ impl PostgresStore {
         }
         tasks.others.iter().for_each(JoinHandle::abort);
         self.searches.close();
-        self.shared.listening.close().await;
-        self.shared.pool.close().await;
+        // It waits for those that have something under way, and a deaf one has for good.
+        let _ = timeout(self.shared.settings.call_timeout, self.shared.pool.close()).await;
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
@@ -170,6 +173,17 @@ impl PostgresStore {
         let Shared { pool, settings, .. } = &self.shared;
         database::within(pool, settings.call_timeout, what, when_late, work).await
     }
+}
+
+/// A step of opening the store.
+async fn in_time<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let what = "cannot open the store";
+    timeout(limit, step)
+        .await
+        .unwrap_or_else(|_| Err(timed_out(StoreErrorKind::Unavailable, what, limit)))
 }
 
 impl Drop for PostgresStore {

@@ -38,8 +38,6 @@ pub(crate) struct Shared {
     pub(crate) settings: Arc<PostgresSettings>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) pool: PgPool,
-    /// The connection that listens.
-    pub(crate) listening: PgPool,
     pub(crate) tails: Tails,
     /// Wakes who waits for runs.
     pub(crate) runs_due: Arc<Notify>,
