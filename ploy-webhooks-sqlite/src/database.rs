@@ -11,7 +11,8 @@ use crate::settings::{Durability, SqliteSettings};
 
 /// `ploy` in ASCII: tells such a file from any other SQLite database.
 const APPLICATION_ID: i32 = 0x706c_6f79;
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_init.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0002_line.sql")];
 /// Rows of about a kibibyte: a larger page holds more of them, and a commit writes fewer pages.
 pub(crate) const PAGE_BYTES: u32 = 8_192;
 /// The pages that a writer comes back to: the last of each table, and what leads to them.

@@ -65,19 +65,12 @@ fn read_event(
         // Deleted since it was found; its place is not given again.
         return Ok(None);
     };
-    let headers: Option<Vec<u8>> = row.get(2).map_err(failed)?;
-    let headers = match headers {
-        Some(lines) => {
-            KeptHeaders::from_lines(&lines).ok_or_else(|| corrupt("events", "headers", seq))?
-        }
-        None => KeptHeaders::default(),
-    };
     Ok(Some(Event {
         id,
         workspace: origin.workspace,
         endpoint: origin.endpoint,
         event_type: event_type(row, 0, seq)?,
-        headers,
+        headers: headers(row, 2, seq)?,
         source: source(row, 1, seq)?,
         payload: Bytes::from(row.get::<_, Vec<u8>>(3).map_err(failed)?),
     }))
@@ -91,6 +84,14 @@ pub(crate) fn event_type(
     let text: Option<String> =
         row.get(column).map_err(|error| store_error("cannot read the event", error))?;
     text.map(EventType::try_from).transpose().map_err(|_| corrupt("events", "type", seq))
+}
+
+pub(crate) fn headers(row: &Row<'_>, column: usize, seq: i64) -> Result<KeptHeaders, StoreError> {
+    let lines: Option<Vec<u8>> =
+        row.get(column).map_err(|error| store_error("cannot read the event", error))?;
+    lines.map_or(Ok(KeptHeaders::default()), |lines| {
+        KeptHeaders::from_lines(&lines).ok_or_else(|| corrupt("events", "headers", seq))
+    })
 }
 
 pub(crate) fn source(row: &Row<'_>, column: usize, seq: i64) -> Result<Option<IpAddr>, StoreError> {

@@ -6,6 +6,7 @@ mod endpoints;
 mod error;
 mod events;
 mod index;
+mod line;
 mod progress;
 mod purge;
 mod queue;
@@ -14,6 +15,7 @@ mod runs;
 mod search;
 mod settings;
 mod task;
+mod tenure;
 mod writer;
 
 use std::num::NonZeroUsize;
@@ -26,6 +28,7 @@ use rusqlite::Connection;
 use crate::checkpoint::{Checkpointer, LogGrowth};
 use crate::database::{Hold, Lock};
 use crate::index::{ClosedBlocks, Indexer};
+use crate::line::Line;
 use crate::progress::{Due, Progress, Written};
 use crate::queue::Queue;
 use crate::readers::Readers;
@@ -44,6 +47,7 @@ pub struct SqliteStore {
     queue: Arc<Queue>,
     progress: Arc<Progress>,
     log_growth: Arc<LogGrowth>,
+    line: Arc<Line>,
     closed_blocks: ClosedBlocks,
     look_ups: Readers,
     searches: Readers,
@@ -84,17 +88,20 @@ impl SqliteStore {
         let progress = Arc::new(Progress::default());
         let closed_blocks = ClosedBlocks::default();
         let log_growth = Arc::new(LogGrowth::default());
+        let line = Arc::new(Line::default());
         let writer = Writer::new(
             settings.clone(),
             connection,
             queue.clone(),
             progress.clone(),
             log_growth.clone(),
+            line.clone(),
         )?;
         let store = Self {
             queue: queue.clone(),
             progress: progress.clone(),
             log_growth: log_growth.clone(),
+            line,
             closed_blocks: closed_blocks.clone(),
             look_ups: Readers::new(settings.clone(), hold.clone(), LOOK_UPS_MAX),
             searches: Readers::new(settings.clone(), hold.clone(), settings.searches_max),
@@ -142,6 +149,8 @@ impl SqliteStore {
         self.queue.close();
         self.look_ups.close();
         self.searches.close();
+        // Who waits for a run looks once more, and is told.
+        self.line.owed.notify_waiters();
         std::mem::take(&mut *self.threads())
     }
 

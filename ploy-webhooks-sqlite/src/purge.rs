@@ -82,11 +82,17 @@ fn delete_events(
          DELETE FROM runs WHERE event IN
              (SELECT seq FROM events WHERE seq BETWEEN ?1 AND ?2 AND endpoint = ?3)",
     )?;
+    let mut delete_attempts = connection.prepare_cached(
+        "-- purge()
+         DELETE FROM attempts WHERE event IN
+             (SELECT seq FROM events WHERE seq BETWEEN ?1 AND ?2 AND endpoint = ?3)",
+    )?;
     let mut delete_events = connection.prepare_cached(
         "-- purge()
          DELETE FROM events WHERE seq BETWEEN ?1 AND ?2 AND endpoint = ?3",
     )?;
     delete_runs.execute(params![first, last, endpoint])?;
+    delete_attempts.execute(params![first, last, endpoint])?;
     delete_events.execute(params![first, last, endpoint])?;
     Ok(())
 }

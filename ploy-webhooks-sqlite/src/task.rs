@@ -87,15 +87,27 @@ pub(crate) fn commit<T>(
     connection: &mut Connection,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, StoreError> {
-    let failed = |error| store_error("cannot change the tables", error);
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let value = work(&transaction).map_err(failed)?;
+    transact(connection, |connection| work(connection).map_err(cannot_change))
+}
+
+/// As [`commit`], for work that says itself what went wrong.
+pub(crate) fn transact<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(cannot_change)?;
+    let value = work(&transaction)?;
     transaction.commit().map_err(|error| {
         let message = format!("cannot commit a change: {error}");
         StoreError::new(commit_kind(&error), message).because(error)
     })?;
     Ok(value)
+}
+
+fn cannot_change(error: rusqlite::Error) -> StoreError {
+    store_error("cannot change the tables", error)
 }
 
 /// As [`commit`], and does not flush: for what works behind the events, which can be done again

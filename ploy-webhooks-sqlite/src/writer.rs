@@ -10,8 +10,7 @@ use std::sync::Arc;
 
 use ploy_webhooks::store::{Appended, StoreError, StoreErrorKind};
 use ploy_webhooks::{
-    Clock, Dedup, EndpointId, EventId, NewEvent, NewRun, Revision, SystemClock, Timestamp,
-    WorkspaceId,
+    Clock, Dedup, EndpointId, EventId, NewEvent, Revision, SystemClock, Timestamp, WorkspaceId,
 };
 use rusqlite::{
     CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
@@ -19,10 +18,11 @@ use rusqlite::{
 
 use crate::checkpoint::{self, LogGrowth};
 use crate::database;
-use crate::endpoints::json;
 use crate::error::{commit_kind, kind, store_error};
+use crate::line::Line;
 use crate::progress::{Progress, Written};
 use crate::queue::{Queue, Waiting, Work};
+use crate::runs::insert_run;
 use crate::settings::SqliteSettings;
 use crate::task::{Change, Known, Task, TaskEnd};
 
@@ -32,6 +32,7 @@ pub(crate) struct Writer {
     queue: Arc<Queue>,
     progress: Arc<Progress>,
     log_growth: Arc<LogGrowth>,
+    line: Arc<Line>,
     /// `None` after a failure, until the database can be opened again.
     session: Option<Session>,
     /// The greatest place that was ever given to an event. What is indexed may be deleted, and a
@@ -61,12 +62,13 @@ impl Writer {
         queue: Arc<Queue>,
         progress: Arc<Progress>,
         log_growth: Arc<LogGrowth>,
+        line: Arc<Line>,
     ) -> Result<Self, StoreError> {
         let session = Session::begin(connection, 0)?;
         let last_seq = session.last_seq;
         let session = Some(session);
         let log_is_suspect = false;
-        Ok(Self { settings, queue, progress, log_growth, session, last_seq, log_is_suspect })
+        Ok(Self { settings, queue, progress, log_growth, line, session, last_seq, log_is_suspect })
     }
 
     /// Writes until the queue is closed and empty, then puts the log into the database.
@@ -122,6 +124,9 @@ impl Writer {
                     .filter_map(|(waiting, verdict)| waiting.answer_with(verdict))
                     .collect();
                 self.last_seq = written.last().map_or(self.last_seq, |written| written.seq);
+                if written.iter().any(|written| !written.event.owes.is_empty()) {
+                    self.line.owed.notify_waiters();
+                }
                 self.log_growth.add(written.iter().map(Written::log_bytes).sum());
                 self.progress.committed(written);
             }
@@ -324,30 +329,13 @@ impl<'batch> Writing<'batch> {
             &event.payload[..],
         ])?;
         for run in &event.owes {
-            self.insert_run(run, seq)?;
+            insert_run(self.transaction, run, seq, self.now)?;
         }
         if let Some(dedup) = event.dedup {
             self.remember(endpoint, dedup, event)?;
         }
         self.last_seq = seq;
         Ok(Verdict::Stored(seq))
-    }
-
-    fn insert_run(&self, run: &NewRun, seq: i64) -> rusqlite::Result<()> {
-        let mut insert = self.transaction.prepare_cached(
-            "-- append()
-             INSERT INTO runs (event, id, trigger, retry, state, created_at, due_at)
-             VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6)",
-        )?;
-        insert.execute(params![
-            seq,
-            run.id.as_bytes(),
-            json(&run.trigger)?,
-            json(&run.retry)?,
-            self.now.as_millis(),
-            self.now.after(run.delay).as_millis(),
-        ])?;
-        Ok(())
     }
 
     fn first_of(

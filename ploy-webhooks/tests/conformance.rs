@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ploy_webhooks::conformance::Fixture;
-use ploy_webhooks::store::{EndpointStore, MemoryStore, RunStore, TokenStore};
+use ploy_webhooks::store::{EndpointStore, MemoryStore, RunQueue, TokenStore};
 use ploy_webhooks::{Clock, ManualClock};
 
-/// All four traits, as an app names them that chooses its store at run time.
-trait Store: EndpointStore + RunStore + TokenStore {}
+/// All traits, as an app names them that chooses its store at run time.
+trait Store: EndpointStore + RunQueue + TokenStore {}
 
-impl<S: EndpointStore + RunStore + TokenStore + ?Sized> Store for S {}
+impl<S: EndpointStore + RunQueue + TokenStore + ?Sized> Store for S {}
 
 /// A memory store by a clock that the test turns.
 #[derive(Debug, Default)]

@@ -32,7 +32,7 @@ pub async fn payloads_are_kept_verbatim<F: EventsFixture>(fixture: &F) {
     }
 }
 
-fn odd_payloads() -> Vec<Vec<u8>> {
+pub(super) fn odd_payloads() -> Vec<Vec<u8>> {
     let small = [
         r#"{}"#,
         "{ }",
@@ -94,7 +94,7 @@ pub async fn what_is_known_of_an_event_is_kept<F: EventsFixture>(fixture: &F) {
     }
 }
 
-fn varied_events(endpoint: &Endpoint) -> Vec<NewEvent> {
+pub(super) fn varied_events(endpoint: &Endpoint) -> Vec<NewEvent> {
     let lines =
         b"user-agent: curl/8\r\nx-twice: one\r\nx-twice: two\r\nx-empty: \r\nx-obs: \xe9\xff\r\n";
     let headers = KeptHeaders::from_lines(lines).expect("these are header lines");

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use super::Fixture;
 use super::scene::{
-    LONG, all_ids, append, create, delete, endpoint, endpoint_of, event, everything, find, keyed,
-    look_up, look_up_slug, run, runs_of, store_one,
+    LONG, all_ids, append, assert_is_lost, claim_all, claim_one, create, delete, endpoint,
+    endpoint_of, event, everything, find, keyed, look_up, look_up_slug, names_of, owing, run,
+    runs_of, store_one,
 };
+use super::{EventsFixture, Fixture};
 use crate::endpoint::Endpoint;
 use crate::store::{Appended, Created};
 
@@ -82,4 +83,27 @@ pub async fn deletion_waits_for_appends_under_way<F: Fixture>(fixture: &F) {
         let left = all_ids(&*store, endpoint.workspace).await;
         assert_eq!(left, BTreeSet::new(), "events came after the deletion had returned");
     }
+}
+
+/// When a deletion returns, no run of the endpoint's events is claimed any more, however many
+/// wait, and leases that were held are lost; runs of other endpoints go on.
+pub async fn runs_of_a_deleted_endpoint_are_not_claimed<F: Fixture>(fixture: &F) {
+    let endpoint = endpoint();
+    let neighbour = endpoint_of(endpoint.workspace);
+    let store = fixture.open_with(vec![endpoint.clone(), neighbour.clone()]).await;
+    let held = store_one(&*store, owing(event(&endpoint, "{}"), [run("enrich")])).await;
+    let lease = claim_one(&*store, LONG).await.lease;
+    for _ in 0..100 {
+        store_one(&*store, owing(event(&endpoint, "{}"), [run("enrich"), run("score")])).await;
+    }
+    let stays = run("enrich");
+    let stays_id = stays.id;
+    store_one(&*store, owing(event(&neighbour, "{}"), [stays])).await;
+
+    delete(&*store, &endpoint, true).await;
+    assert_is_lost(&*store, &lease, "the endpoint is deleted").await;
+    let claimed = names_of(&claim_all(&*store, LONG).await);
+    assert_eq!(claimed, [(stays_id, 1)], "left: what was claimed after the deletion");
+    let runs = runs_of(&*store, &endpoint.workspace, &held).await;
+    assert_eq!(runs, [], "a run of the deleted endpoint is on record");
 }

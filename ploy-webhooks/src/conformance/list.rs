@@ -103,9 +103,18 @@ promises! {
         owed_runs_are_not_dropped,
     }
 
-    // Of `RunStore`, `EndpointStore` and `TokenStore`.
+    // Of `RunStore`, `RunQueue`, `EndpointStore` and `TokenStore`.
     all_traits {
         owed_runs_are_stored_with_their_event,
+        runs_are_added_to_stored_events,
+
+        claimed_runs_come_whole,
+        of_simultaneous_claims_each_run_goes_to_one,
+        runs_wait_for_their_delay,
+        a_lease_that_ends_is_claimed_again,
+        extended_leases_hold,
+        waiting_ends_when_a_run_is_owed,
+        what_came_of_an_attempt_is_on_record,
 
         a_change_fences_the_state_before,
         changes_wait_for_appends_under_way,
@@ -119,10 +128,12 @@ promises! {
         lists_of_endpoints_join_without_gap_or_repeat,
         deletion_takes_the_history_along,
         deletion_waits_for_appends_under_way,
+        runs_of_a_deleted_endpoint_are_not_claimed,
 
         endpoints_stay_in_their_workspace,
 
         changes_survive_a_restart,
+        leases_survive_a_restart,
 
         one_root_token_is_set_for_good,
 

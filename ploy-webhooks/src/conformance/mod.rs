@@ -47,11 +47,12 @@
 //!
 //! - `conformance!(fixture)`, for a [`Fixture`]: all of [`EventStore`](crate::store::EventStore),
 //!   [`KeyStore`](crate::store::KeyStore), [`RunStore`](crate::store::RunStore),
-//!   [`EndpointStore`](crate::store::EndpointStore) and [`TokenStore`](crate::store::TokenStore).
+//!   [`RunQueue`](crate::store::RunQueue), [`EndpointStore`](crate::store::EndpointStore) and
+//!   [`TokenStore`](crate::store::TokenStore).
 //! - `conformance!(events_only: fixture)`, for an [`EventsFixture`]: `EventStore` and `KeyStore`,
 //!   with endpoints that the suite hands to the fixture and never changes.
 //!
-//! A test takes no longer than the store does, but for the few that let windows pass. Tests run
+//! A test takes no longer than the store does, but for the few that let windows and leases pass. Tests run
 //! at the same time and in any order; what must not be shared belongs into the fixture.
 
 mod append;
@@ -62,9 +63,11 @@ mod endpoints;
 mod fence;
 mod fixture;
 mod isolation;
+mod leases;
 mod list;
 mod model;
 mod needles;
+mod record;
 mod restart;
 mod runs;
 mod scene;
@@ -78,10 +81,12 @@ pub use endpoints::*;
 pub use fence::*;
 pub use fixture::{EventsFixture, Fixture};
 pub use isolation::*;
+pub use leases::*;
 #[doc(hidden)]
 pub use list::run;
 pub use model::any_sequence_of_calls_does_as_the_model;
 pub use needles::*;
+pub use record::*;
 pub use restart::*;
 pub use runs::*;
 pub use search::*;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::scene::{
-    LONG, all_ids, append, change, checked_at, delete, endpoint, endpoint_of, event, everything,
-    find, keyed, list, look_up, look_up_slug, run, runs_of, set_status, store_one,
+    LONG, all_ids, append, change, checked_at, claim_all, claim_one, delete, endpoint, endpoint_of,
+    event, everything, find, finish, keyed, list, look_up, look_up_slug, names_of, owing, run,
+    runs_of, set_status, store_one, succeed,
 };
 use super::{EventsFixture, Fixture};
 use crate::endpoint::{Endpoint, Revision, Status};
-use crate::store::{Appended, EndpointStore, EventStore, Needle};
+use crate::run::{Outcome, RunState};
+use crate::store::{Appended, EndpointStore, EventStore, Needle, Tenure};
 
 /// Events whose append has returned `Stored` are there after a restart, as they were, and are
 /// found; nothing else is.
@@ -84,6 +86,43 @@ pub async fn changes_survive_a_restart<F: Fixture>(fixture: &F) {
     let kept = runs_of(&*store, &workspace, &owing).await;
     assert_eq!(kept, runs, "left: the runs after a restart; right: before it");
     assert_fenced_then_stored(&*store, &endpoint, &changed).await;
+}
+
+/// Runs that wait, are under a lease or are finished are so after a restart, with what is on
+/// record of them: a lease holds for as long as it lasts, and nobody else gets its run.
+pub async fn leases_survive_a_restart<F: Fixture>(fixture: &F) {
+    let endpoint = endpoint();
+    let workspace = endpoint.workspace;
+    let store = fixture.open_with(vec![endpoint.clone()]).await;
+    let retry = Outcome::Retry { error: "later".to_owned(), after: LONG };
+    let mut events = Vec::new();
+    for outcome in [succeed("done"), retry, Outcome::Fail { error: "given up".to_owned() }] {
+        events.push(store_one(&*store, owing(event(&endpoint, "{}"), [run("enrich")])).await);
+        let lease = claim_one(&*store, LONG).await.lease;
+        assert_eq!(finish(&*store, &lease, outcome).await, Tenure::Held);
+    }
+    let under_way = store_one(&*store, owing(event(&endpoint, "{}"), [run("enrich")])).await;
+    let leased = claim_one(&*store, LONG).await.lease;
+    let waiting = run("score");
+    let waiting_id = waiting.id;
+    events.push(under_way);
+    events.push(store_one(&*store, owing(event(&endpoint, "{}"), [waiting])).await);
+    let mut before = Vec::new();
+    for event in &events {
+        before.push(runs_of(&*store, &workspace, event).await);
+    }
+
+    let store = Fixture::reopen(fixture, store).await;
+    for (event, before) in events.iter().zip(before) {
+        let after = runs_of(&*store, &workspace, event).await;
+        assert_eq!(after, before, "left: what is on record after a restart; right: before it");
+    }
+    let claimed = names_of(&claim_all(&*store, LONG).await);
+    assert_eq!(claimed, [(waiting_id, 1)], "left: what is claimed after a restart");
+    let tenure = finish(&*store, &leased, succeed("done")).await;
+    assert_eq!(tenure, Tenure::Held, "left: a lease from before the restart, finished");
+    let runs = runs_of(&*store, &workspace, &under_way).await;
+    assert_eq!(runs[0].state, RunState::Succeeded, "left: the state of its run");
 }
 
 async fn assert_fenced_then_stored<S>(store: &S, before: &Endpoint, now: &Endpoint)

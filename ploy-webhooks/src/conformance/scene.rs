@@ -12,13 +12,13 @@ use crate::clock::{Clock, SystemClock};
 use crate::endpoint::{Endpoint, EndpointConfig, Revision, Slug, Status};
 use crate::event::{Dedup, DedupKey, Event, EventSummary, EventType, Fence, NewEvent};
 use crate::id::{EndpointId, EventId, RunId, WorkspaceId};
-use crate::run::{NewRun, RetryPolicy, Run, Trigger};
+use crate::run::{Lease, LeasedRun, NewRun, Outcome, RetryPolicy, Run, Trigger};
 use crate::store::{
     Appended, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, KeyStore, Order,
-    PageSize, RunStore, Updated,
+    PageSize, RunQueue, RunStore, Tenure, Updated,
 };
 
-/// A window that no test outlives.
+/// A window, a delay or a lease that no test outlives.
 pub(super) const LONG: Duration = Duration::from_secs(86_400);
 
 /// How many pages a search may have before it is taken for endless.
@@ -77,6 +77,12 @@ pub(super) fn run(ploybook: &str) -> NewRun {
         retry: RetryPolicy::default(),
         delay: Duration::ZERO,
     }
+}
+
+/// The same event, owing these runs too.
+pub(super) fn owing(mut event: NewEvent, runs: impl IntoIterator<Item = NewRun>) -> NewEvent {
+    event.owes.extend(runs);
+    event
 }
 
 /// Every event of the workspace, the oldest first, the largest pages.
@@ -245,6 +251,90 @@ pub(super) async fn runs_of<S: RunStore + ?Sized>(
     event: &EventId,
 ) -> Vec<Run> {
     store.runs(workspace, event).await.expect("runs gives no error")
+}
+
+/// How many runs may be claimed before the store is taken to give out the same ones for ever.
+const CLAIMS_MAX: usize = 10_000;
+
+/// Up to so many runs, claimed at once.
+pub(super) async fn claim<S: RunQueue + ?Sized>(
+    store: &S,
+    max: u16,
+    lease: Duration,
+) -> Vec<LeasedRun> {
+    let max = NonZeroU16::new(max).expect("at least one is claimed");
+    let claimed = store.claim(max, lease).await.expect("claim gives no error");
+    assert!(
+        claimed.len() <= max.get().into(),
+        "a claim of at most {max} runs gave {}",
+        claimed.len(),
+    );
+    claimed
+}
+
+/// Every run that is due, claimed for so long.
+pub(super) async fn claim_all<S: RunQueue + ?Sized>(store: &S, lease: Duration) -> Vec<LeasedRun> {
+    let mut all = Vec::new();
+    loop {
+        let claimed = claim(store, 16, lease).await;
+        if claimed.is_empty() {
+            return all;
+        }
+        all.extend(claimed);
+        assert!(all.len() <= CLAIMS_MAX, "claims do not end: {CLAIMS_MAX} runs, and still more");
+    }
+}
+
+/// The one run that is due, claimed for so long.
+pub(super) async fn claim_one<S: RunQueue + ?Sized>(store: &S, lease: Duration) -> LeasedRun {
+    let mut claimed = claim_all(store, lease).await;
+    let shown = names_of(&claimed);
+    let one = claimed.pop().expect("one run is due, and none was claimed");
+    assert!(claimed.is_empty(), "one run is due, and several were claimed: {shown:?}");
+    one
+}
+
+/// Which runs were claimed, in which attempt, sorted.
+pub(super) fn names_of(claimed: &[LeasedRun]) -> Vec<(RunId, u32)> {
+    let name = |leased: &LeasedRun| (leased.lease.run, leased.lease.attempt.get());
+    let mut names: Vec<_> = claimed.iter().map(name).collect();
+    names.sort();
+    names
+}
+
+/// Ends an attempt, and is told whether its lease held.
+pub(super) async fn finish<S: RunQueue + ?Sized>(
+    store: &S,
+    lease: &Lease,
+    outcome: Outcome,
+) -> Tenure {
+    store.finish(lease, outcome).await.expect("finish gives no error")
+}
+
+/// Has a lease end so long from now, and is told whether it held.
+pub(super) async fn extend<S: RunQueue + ?Sized>(store: &S, lease: &Lease, by: Duration) -> Tenure {
+    store.extend(lease, by).await.expect("extend gives no error")
+}
+
+/// Neither prolongs nor ends anything by a lease that is over.
+pub(super) async fn assert_is_lost<S: RunQueue + ?Sized>(store: &S, lease: &Lease, why: &str) {
+    // Taken at its word, this would have the run claimed again.
+    let extended = extend(store, lease, Duration::ZERO).await;
+    assert_eq!(extended, Tenure::Lost, "left: a lease, extended although {why}");
+    let outcomes = [
+        succeed("too late"),
+        Outcome::Fail { error: "too late".to_owned() },
+        Outcome::Retry { error: "too late".to_owned(), after: Duration::ZERO },
+    ];
+    for outcome in outcomes {
+        let finished = finish(store, lease, outcome).await;
+        assert_eq!(finished, Tenure::Lost, "left: a lease, finished although {why}");
+    }
+}
+
+/// An attempt that is done, and said this.
+pub(super) fn succeed(output: impl Into<Bytes>) -> Outcome {
+    Outcome::Succeed { output: output.into() }
 }
 
 /// The endpoint as it is shown by its id.

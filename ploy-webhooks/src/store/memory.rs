@@ -2,6 +2,8 @@
 //!
 //! It keeps every promise but the one that its name excludes: nothing survives the process.
 
+mod runs;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU16;
 use std::ops::Bound;
@@ -9,19 +11,22 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use tokio::sync::Notify;
 
+use self::runs::Runs;
 use super::{
     Appended, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, KeyStore, Order, Page,
-    RunStore, StoreError, StoreErrorKind, TokenStore, Updated,
+    StoreError, StoreErrorKind, TokenStore, Updated,
 };
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::endpoint::{Endpoint, Revision, Slug};
 use crate::event::{Dedup, DedupKey, Event, EventSummary, NewEvent};
-use crate::id::{EndpointId, EventId, RunId, WorkspaceId};
-use crate::run::Run;
+use crate::id::{EndpointId, EventId, WorkspaceId};
 use crate::secret::SecretDigest;
 
-/// A store in memory, bounded by the bytes of the payloads that it holds.
+/// A store in memory, bounded by the bytes of the payloads that it holds and of what attempts
+/// have said. Past the bound it takes no events; what comes of an attempt is always taken, so
+/// that no run is carried out again for want of space.
 ///
 /// Small payloads share chunks of a mebibyte; a chunk is given back when the last of its events
 /// is deleted.
@@ -30,6 +35,8 @@ pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     payload_bytes_max: u64,
     state: Mutex<State>,
+    /// Pokes those who wait for a run.
+    owed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +47,7 @@ struct State {
     events: Vec<Event>,
     payload_bytes: u64,
     chunk: BytesMut,
-    runs: BTreeMap<(EventId, RunId), Run>,
+    runs: Runs,
     seen: HashMap<SeenKey, (EventId, Timestamp)>,
     expiries: BTreeSet<(Timestamp, SeenKey)>,
     root_token: Option<SecretDigest>,
@@ -66,10 +73,10 @@ impl MemoryStore {
     }
 
     /// An empty store that refuses events past so many bytes of payload, and measures
-    /// deduplication windows by that clock.
+    /// deduplication windows, delays and leases by that clock.
     #[must_use]
     pub fn with_parts(payload_bytes_max: u64, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, payload_bytes_max, state: Mutex::default() }
+        Self { clock, payload_bytes_max, state: Mutex::default(), owed: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,9 +101,11 @@ impl KeyStore for MemoryStore {
 #[async_trait]
 impl EventStore for MemoryStore {
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
-        let now = match &event.dedup {
-            Some(_) => self.clock.now(),
-            None => event.id.timestamp(),
+        let owes_runs = !event.owes.is_empty();
+        // An event that needs no clock does not pay for one.
+        let now = match event.dedup.is_some() || owes_runs {
+            true => self.clock.now(),
+            false => event.id.timestamp(),
         };
         let mut state = self.state();
         if state.is_fenced_off(&event) {
@@ -113,8 +122,11 @@ impl EventStore for MemoryStore {
                 "an event with that id is stored already",
             ));
         };
+        if !state.runs.are_new(&event.owes) {
+            return Err(runs::known_already());
+        }
         let payload_bytes = state.payload_bytes + event.payload.len() as u64;
-        if payload_bytes > self.payload_bytes_max {
+        if payload_bytes + state.runs.outcome_bytes > self.payload_bytes_max {
             return Err(StoreError::new(
                 StoreErrorKind::Refused,
                 "the memory store is full: raise its bound or delete endpoints",
@@ -124,7 +136,11 @@ impl EventStore for MemoryStore {
         if let (Some(key), Some(dedup)) = (seen_key, event.dedup) {
             state.remember(key, event.id, now.after(dedup.window), now);
         }
-        state.insert(place, event);
+        state.insert(place, event, now);
+        drop(state);
+        if owes_runs {
+            self.owed.notify_waiters();
+        }
         Ok(Appended::Stored)
     }
 
@@ -169,17 +185,6 @@ fn matches(event: &Event, query: &EventQuery, scratch: &mut Vec<u8>) -> bool {
         && query.endpoint.is_none_or(|endpoint| event.endpoint == Some(endpoint))
         && query.event_type.as_ref().is_none_or(|wanted| event.event_type.as_ref() == Some(wanted))
         && query.contains.as_ref().is_none_or(|needle| needle.stands_in(&event.payload, scratch))
-}
-
-#[async_trait]
-impl RunStore for MemoryStore {
-    async fn runs(&self, workspace: &WorkspaceId, event: &EventId) -> Result<Vec<Run>, StoreError> {
-        let state = self.state();
-        if state.event(event).is_none_or(|event| event.workspace != *workspace) {
-            return Ok(Vec::new());
-        }
-        Ok(state.runs_of(*event).map(|(_, run)| run.clone()).collect())
-    }
 }
 
 #[async_trait]
@@ -296,11 +301,10 @@ impl State {
         }
     }
 
-    fn insert(&mut self, place: usize, mut event: NewEvent) {
+    fn insert(&mut self, place: usize, mut event: NewEvent, now: Timestamp) {
         event.payload = self.keep(event.payload);
         for run in std::mem::take(&mut event.owes) {
-            let queued = Run::queued(run.id, event.id, run.trigger, event.id.timestamp());
-            self.runs.insert((event.id, run.id), queued);
+            self.runs.add(event.id, run, now);
         }
         self.events.insert(place, event.into());
     }
@@ -331,12 +335,6 @@ impl State {
         }
     }
 
-    fn runs_of(&self, event: EventId) -> impl Iterator<Item = (&(EventId, RunId), &Run)> {
-        let least = RunId::from_bytes([0; 16]);
-        let greatest = RunId::from_bytes([0xff; 16]);
-        self.runs.range((event, least)..=(event, greatest))
-    }
-
     fn slice(&self, (low, high): (EventId, EventId), order: Order, size: usize) -> Vec<Event> {
         let begin = self.events.partition_point(|event| event.id < low);
         let end = self.events.partition_point(|event| event.id <= high);
@@ -352,14 +350,11 @@ impl State {
             self.slugs.remove(&endpoint.slug);
         }
         let Self { events, runs, payload_bytes, .. } = self;
-        runs.retain(|(event, _), _| {
-            let place = events.binary_search_by_key(event, |event| event.id);
-            place.is_ok_and(|place| events[place].endpoint != Some(id))
-        });
         events.retain(|event| {
             let stays = event.endpoint != Some(id);
             if !stays {
                 *payload_bytes -= event.payload.len() as u64;
+                runs.forget(event.id);
             }
             stays
         });

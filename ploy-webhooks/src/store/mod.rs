@@ -90,6 +90,7 @@ mod events;
 pub mod grams;
 mod keys;
 pub mod memory;
+pub mod nearest;
 mod needle;
 mod query;
 mod runs;

@@ -40,7 +40,10 @@ pub trait RunQueue: RunStore {
     ///   the same time, on this node or another (`of_simultaneous_claims_each_run_goes_to_one`).
     /// - When a lease ends without a word, the run is due again
     ///   (`a_lease_that_ends_is_claimed_again`).
-    /// - Runs of a deleted endpoint are not claimed (`runs_of_a_deleted_endpoint_are_not_claimed`).
+    /// - Runs of a deleted endpoint are not claimed, and their leases are lost
+    ///   (`runs_of_a_deleted_endpoint_are_not_claimed`).
+    /// - Leases outlast the process (`leases_survive_a_restart`).
+    /// - A run comes with its event, as that was appended (`claimed_runs_come_whole`).
     ///
     /// Fewer than there are may be claimed, and none only where none is due. What has waited
     /// longest comes first, more or less.
@@ -61,8 +64,9 @@ pub trait RunQueue: RunStore {
     /// Any [`StoreError`].
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<Tenure, StoreError>;
 
-    /// Puts on record what came of the attempt, and ends its lease
-    /// (`what_came_of_an_attempt_is_on_record`).
+    /// Puts on record what came of the attempt, to the letter, and ends its lease
+    /// (`what_came_of_an_attempt_is_on_record`). Outputs and errors may hold whatever bytes and
+    /// characters there are, NUL too; the time of a retry may be rounded to milliseconds.
     ///
     /// # Errors
     ///
@@ -70,8 +74,9 @@ pub trait RunQueue: RunStore {
     /// tried again.
     async fn finish(&self, lease: &Lease, outcome: Outcome) -> Result<Tenure, StoreError>;
 
-    /// Waits until there may be something to claim, but no longer than `at_most`
-    /// (`waiting_ends_when_a_run_is_owed`). It may end early.
+    /// Waits until there may be something to claim, but no longer than `at_most`: a run that is
+    /// appended, added or to be tried again, on this node or another, or whose delay or lease is
+    /// over (`waiting_ends_when_a_run_is_owed`). It may end early.
     ///
     /// # Errors
     ///
@@ -83,11 +88,12 @@ pub trait RunQueue: RunStore {
     async fn wait(&self, at_most: Duration) -> Result<(), StoreError>;
 
     /// Adds runs to what a stored event owes; `false` where the workspace has no such event, and
-    /// then nothing is added (`runs_are_added_to_stored_events`).
+    /// then nothing is added (`runs_are_added_to_stored_events`). All are added or none.
     ///
     /// # Errors
     ///
-    /// Any [`StoreError`].
+    /// Any [`StoreError`]; [`Misuse`](super::StoreErrorKind::Misuse) where the event owes a run
+    /// of one of these ids already.
     async fn enqueue(
         &self,
         workspace: &WorkspaceId,

@@ -1,6 +1,7 @@
 //! The memory store with one fault, of the kinds that stores really have.
 
 mod events;
+mod runs;
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;
@@ -9,12 +10,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ploy_webhooks::store::{
-    Created, EndpointPatch, EndpointStore, EventStore, KeyStore, MemoryStore, RunStore, StoreError,
+    Created, EndpointPatch, EndpointStore, EventStore, KeyStore, MemoryStore, StoreError,
     TokenStore, Updated,
 };
 use ploy_webhooks::{
-    Clock, DedupKey, Endpoint, EndpointId, Event, EventId, ManualClock, Revision, Run,
-    SecretDigest, Slug, Timestamp, WorkspaceId,
+    Clock, DedupKey, Endpoint, EndpointId, Event, EventId, ManualClock, Revision, SecretDigest,
+    Slug, Timestamp, WorkspaceId,
 };
 
 /// What the store does wrong.
@@ -185,13 +186,6 @@ impl EndpointStore for Saboteur {
             let _stored = self.store.append(late).await?;
         }
         Ok(deleted)
-    }
-}
-
-#[async_trait]
-impl RunStore for Saboteur {
-    async fn runs(&self, workspace: &WorkspaceId, event: &EventId) -> Result<Vec<Run>, StoreError> {
-        self.store.runs(workspace, event).await
     }
 }
 

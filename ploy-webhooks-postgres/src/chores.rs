@@ -1,0 +1,144 @@
+//! What is done now and then, by one node for all: partitions made and dropped, deleted
+//! endpoints' events removed, deduplication keys forgotten.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ploy_webhooks::EventId;
+use ploy_webhooks::store::grams::Probe;
+use ploy_webhooks::store::{Order, StoreError};
+use sqlx::postgres::PgConnection;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::block::{Span, endpoint_term};
+use crate::database::{self, locks};
+use crate::error::store_error;
+use crate::partitions::{self, ROWS_AT_ONCE};
+use crate::search::Unread;
+use crate::wire::Uuid;
+use crate::writer::Shared;
+
+/// How often there is something to do, without a reason known.
+const EVERY: Duration = Duration::from_secs(10);
+/// Who has this lock does the chores.
+const ALL: i32 = 2;
+
+/// Does the chores for good, at their time or when called.
+pub(crate) async fn run(shared: Shared, called: Arc<Notify>) {
+    loop {
+        if let Err(error) = do_all(&shared).await {
+            // It is tried again. What is lost by it is space, and in the long run speed.
+            tracing::warn!(%error, "upkeep of the Postgres store failed");
+        }
+        // Either end is an end.
+        let _ = timeout(EVERY, called.notified()).await;
+    }
+}
+
+async fn do_all(shared: &Shared) -> Result<(), StoreError> {
+    let settings = &shared.settings;
+    // Its end gives the lock back, whatever happens.
+    let mut connection = database::connect(settings, settings.call_timeout).await?;
+    let is_mine: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
+        .bind(locks::CHORE)
+        .bind(ALL)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| store_error("cannot begin upkeep", error))?;
+    if !is_mine {
+        return Ok(());
+    }
+    partitions::make_ahead(&mut connection, settings).await?;
+    if let Some(retention) = settings.retention {
+        partitions::drop_old(&mut connection, retention).await?;
+    }
+    forget_expired_keys(&mut connection).await?;
+    purge_deleted(&mut connection, shared).await
+}
+
+async fn forget_expired_keys(connection: &mut PgConnection) -> Result<(), StoreError> {
+    const FORGET: &str = "DELETE FROM dedup WHERE (endpoint, key) IN (
+        SELECT endpoint, key FROM dedup WHERE expires_at <= now()
+        ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)";
+    let failed = |error| store_error("cannot forget expired deduplication keys", error);
+    loop {
+        let forgotten = sqlx::query(FORGET)
+            .bind(ROWS_AT_ONCE)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+        if forgotten.rows_affected() < ROWS_AT_ONCE.cast_unsigned() {
+            return Ok(());
+        }
+    }
+}
+
+/// Frees what is left of deleted endpoints. They are out of reach already: see
+/// `EndpointStore::delete`.
+async fn purge_deleted(connection: &mut PgConnection, shared: &Shared) -> Result<(), StoreError> {
+    let failed = |error| store_error("cannot free the space of a deleted endpoint", error);
+    loop {
+        let endpoint: Option<i64> =
+            sqlx::query_scalar("SELECT endpoint FROM purges ORDER BY endpoint LIMIT 1")
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(failed)?;
+        let Some(endpoint) = endpoint else {
+            return Ok(());
+        };
+        let mut probe = Probe::new();
+        probe.add_term(endpoint_term(endpoint));
+        let all = (EventId::from_bytes([0; 16]), EventId::from_bytes([0xff; 16]));
+        let tails = shared.tails.lock().clone();
+        let unread = Unread::ask(connection, &tails, probe, all, Order::Ascending).await?;
+        for (stream, span) in unread.all(connection).await? {
+            purge_span(connection, endpoint, stream, span).await.map_err(failed)?;
+        }
+        for statement in [PURGE_KEYS, PURGE_DONE] {
+            while sqlx::query(statement)
+                .bind(endpoint)
+                .bind(ROWS_AT_ONCE)
+                .execute(&mut *connection)
+                .await
+                .map_err(failed)?
+                .rows_affected()
+                > 0
+            {}
+        }
+    }
+}
+
+/// Events with their runs, in short transactions, so that nobody waits for it.
+const PURGE_EVENTS: &str = "
+    WITH gone AS (
+        DELETE FROM events e WHERE e.stream = $1 AND e.endpoint = $4 AND e.id = ANY (ARRAY(
+            SELECT id FROM events WHERE stream = $1 AND id BETWEEN $2 AND $3 AND endpoint = $4
+            ORDER BY id LIMIT $5))
+        RETURNING e.id
+    ), runs_gone AS (DELETE FROM runs r USING gone WHERE r.event = gone.id)
+    SELECT count(*) FROM gone";
+const PURGE_KEYS: &str = "DELETE FROM dedup WHERE endpoint = $1 AND key IN
+    (SELECT key FROM dedup WHERE endpoint = $1 LIMIT $2)";
+const PURGE_DONE: &str = "DELETE FROM purges WHERE endpoint = $1 AND $2 > 0";
+
+async fn purge_span(
+    connection: &mut PgConnection,
+    endpoint: i64,
+    stream: i32,
+    span: Span,
+) -> sqlx::Result<()> {
+    loop {
+        let gone: i64 = sqlx::query_scalar(PURGE_EVENTS)
+            .bind(stream)
+            .bind(Uuid::from(span.min))
+            .bind(Uuid::from(span.max))
+            .bind(endpoint)
+            .bind(ROWS_AT_ONCE)
+            .fetch_one(&mut *connection)
+            .await?;
+        if gone < ROWS_AT_ONCE {
+            return Ok(());
+        }
+    }
+}

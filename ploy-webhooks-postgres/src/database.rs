@@ -1,0 +1,167 @@
+//! Connections, the schema, and whether the server keeps what the store promises.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
+use sqlx_core::migrate::{Migration, MigrationType, Migrator};
+use tokio::time::timeout;
+
+use crate::error::{store_error, timed_out};
+use crate::settings::{Durability, PostgresSettings};
+
+/// The first of the two numbers of an advisory lock says what is locked.
+pub(crate) mod locks {
+    /// An endpoint, by the stripe that it falls into: see `fence` in `endpoints.rs`. The
+    /// function `append` names the same number.
+    pub(crate) const ENDPOINT: i32 = 1_886_154_617;
+    /// A stream, by its number.
+    pub(crate) const STREAM: i32 = ENDPOINT + 1;
+    /// What one node does for all, by what it is.
+    pub(crate) const CHORE: i32 = ENDPOINT + 2;
+}
+
+/// Postgres 14 and later: `ATTACH` of a partition beside a default one, and the planner's way
+/// with `NOT EXISTS` over arrays.
+const SERVER_VERSION_MIN: i32 = 140_000;
+
+/// Rows of a batch are gathered in memory while they are written.
+const WRITER_WORK_MEM: &str = "64MB";
+
+/// How a connection of the store is made.
+fn options(settings: &PostgresSettings, statement_timeout: Duration) -> PgConnectOptions {
+    let millis = |duration: Duration| format!("{}ms", duration.as_millis().max(1));
+    settings
+        .connect
+        .clone()
+        .application_name("ploy-webhooks")
+        .options([
+            ("search_path", settings.schema.clone()),
+            ("statement_timeout", millis(statement_timeout)),
+            ("lock_timeout", millis(statement_timeout)),
+            ("idle_in_transaction_session_timeout", millis(statement_timeout)),
+            ("jit", "off".to_owned()),
+            ("work_mem", WRITER_WORK_MEM.to_owned()),
+        ])
+        // What a statement costs is measured by the benches; nobody's log is filled with it.
+        .disable_statement_logging()
+}
+
+/// A connection for one writer. The server gives a batch up a little before the writer does, so
+/// that the writer hears of it.
+pub(crate) async fn connect_writer(
+    settings: &PostgresSettings,
+) -> Result<PgConnection, StoreError> {
+    connect(settings, settings.append_timeout.mul_f32(0.9)).await
+}
+
+/// A connection of its own.
+pub(crate) async fn connect(
+    settings: &PostgresSettings,
+    statement_timeout: Duration,
+) -> Result<PgConnection, StoreError> {
+    let what = "cannot connect to Postgres";
+    let options = options(settings, statement_timeout);
+    match timeout(settings.connect_timeout, PgConnection::connect_with(&options)).await {
+        Ok(connected) => connected.map_err(|error| store_error(what, error)),
+        Err(_) => Err(timed_out(StoreErrorKind::Unavailable, what, settings.connect_timeout)),
+    }
+}
+
+/// Connections for everything but appends. None is made before it is needed.
+pub(crate) fn pool(settings: &PostgresSettings, connections_max: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(settings.connect_timeout)
+        .connect_lazy_with(options(settings, settings.call_timeout))
+}
+
+/// Makes what is missing of the schema. Any number of nodes may do so at once: one does, and the
+/// others wait for it.
+pub(crate) async fn migrate(settings: &PostgresSettings) -> Result<(), StoreError> {
+    let what = "cannot make the tables of the store";
+    let schema = settings.checked_schema()?;
+    let mut connection = connect(settings, MIGRATION_TIMEOUT).await?;
+    let failed = |error| store_error(what, error);
+    let exists: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
+        .bind(schema)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(failed)?;
+    let migration = |version, description: &'static str, sql: &'static str| {
+        let description = Cow::Borrowed(description);
+        let sql = sqlx::SqlStr::from_static(sql);
+        Migration::new(version, description, MigrationType::Simple, sql, false)
+    };
+    let mut migrator = Migrator::with_migrations(vec![migration(
+        1,
+        "init",
+        include_str!("../migrations/0001_init.sql"),
+    )]);
+    migrator.dangerous_set_table_name("migrations");
+    if !exists {
+        // Asked for only where it is needed: it takes a right that the table's owner may lack.
+        migrator.create_schema(schema.to_owned());
+    }
+    migrator.run(&mut connection).await.map_err(|error| {
+        StoreError::new(StoreErrorKind::Refused, format!("{what}: {error}")).because(error)
+    })?;
+    // Nothing waits for a connection that is not used any more.
+    let _ = connection.close().await;
+    Ok(())
+}
+
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Whether the server is one that keeps the promise, now: it may be set anew, or become a
+/// standby, while nodes run.
+pub(crate) async fn check(
+    connection: &mut PgConnection,
+    durability: Durability,
+) -> Result<(), StoreError> {
+    let failed = |error| store_error("cannot read the settings of Postgres", error);
+    let row = connection
+        .fetch_one(
+            "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(),
+                 current_setting('transaction_read_only') = 'on',
+                 current_setting('fsync'), current_setting('full_page_writes'),
+                 current_setting('synchronous_commit')",
+        )
+        .await
+        .map_err(failed)?;
+    let version: i32 = row.try_get(0).map_err(failed)?;
+    if version < SERVER_VERSION_MIN {
+        return Err(refused(format!(
+            "Postgres is of version {}: the store needs 14 or later",
+            version / 10_000
+        )));
+    }
+    let (is_standby, is_read_only): (bool, bool) =
+        (row.try_get(1).map_err(failed)?, row.try_get(2).map_err(failed)?);
+    if is_standby || is_read_only {
+        // It may become a primary, or the name may come to mean another server.
+        return Err(StoreError::new(
+            StoreErrorKind::Unavailable,
+            "Postgres takes no writes: it is a standby, or set to read only. Connect to the primary",
+        ));
+    }
+    if durability == Durability::AsConfigured {
+        return Ok(());
+    }
+    for (column, name) in [(3, "fsync"), (4, "full_page_writes"), (5, "synchronous_commit")] {
+        let value: String = row.try_get(column).map_err(failed)?;
+        if value == "off" {
+            return Err(refused(format!(
+                "Postgres has {name} = off, with which a crash loses what was answered: set it on, \
+                 or say that it is meant (durability=as-configured)"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn refused(message: String) -> StoreError {
+    StoreError::new(StoreErrorKind::Refused, message)
+}

@@ -1,0 +1,172 @@
+#![doc = include_str!("../README.md")]
+
+mod batch;
+mod block;
+mod chores;
+mod database;
+mod endpoints;
+mod error;
+mod events;
+mod index;
+mod partitions;
+mod queue;
+mod runs;
+mod search;
+mod segment;
+mod settings;
+mod stream;
+mod tail;
+mod wake;
+mod wire;
+mod writer;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use sqlx::postgres::PgConnection;
+use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::error::{store_error, timed_out};
+use crate::queue::Queue;
+use crate::writer::{Shared, Tails, Writer};
+
+pub use settings::{Durability, PostgresSettings, SearchIndex};
+pub use wake::{EndpointChange, EndpointChanges};
+
+/// A store in one Postgres, for any number of nodes.
+///
+/// Its calls need a tokio runtime with time and I/O. Dropping the store lets what waits be
+/// written as long as the runtime goes on; [`close`](Self::close) waits for it.
+#[derive(Debug)]
+pub struct PostgresStore {
+    shared: Shared,
+    searches: Semaphore,
+    /// Calls for the chores before their time.
+    chores: Arc<Notify>,
+    changes: broadcast::Sender<EndpointChange>,
+    tasks: Mutex<Tasks>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    writers: Vec<JoinHandle<()>>,
+    /// What ends with the store, wherever it is.
+    others: Vec<JoinHandle<()>>,
+}
+
+/// How many changes of endpoints a slow listener may be behind.
+const CHANGES_MAX: usize = 256;
+
+impl PostgresStore {
+    /// Connects, makes the tables where they are missing, and begins to write. Any number of
+    /// nodes may do so at once.
+    ///
+    /// # Errors
+    ///
+    /// - [`Refused`](StoreErrorKind::Refused): the server does not give what
+    ///   [`Durability::Full`] promises, is too old, lets this user not in or not make tables, or
+    ///   the tables are of a newer version.
+    /// - [`Unavailable`](StoreErrorKind::Unavailable): the server cannot be reached, or is a
+    ///   standby.
+    /// - [`Misuse`](StoreErrorKind::Misuse): the schema's name is none.
+    pub async fn open(settings: PostgresSettings) -> Result<Self, StoreError> {
+        let mut connection = database::connect(&settings, settings.call_timeout).await?;
+        database::check(&mut connection, settings.durability).await?;
+        database::migrate(&settings).await?;
+        partitions::make_ahead(&mut connection, &settings).await?;
+        drop(connection);
+
+        let shared = Shared {
+            queue: Arc::new(Queue::new(&settings)),
+            pool: database::pool(&settings, settings.readers_max),
+            listening: database::pool(&settings, 1),
+            tails: Tails::default(),
+            runs_due: Arc::default(),
+            settings: Arc::new(settings),
+        };
+        let mut writers = Vec::new();
+        for _ in 0..shared.settings.writers.get() {
+            writers.push(Writer::open(shared.clone()).await?);
+        }
+        let chores = Arc::new(Notify::new());
+        let (changes, _) = broadcast::channel(CHANGES_MAX);
+        let tasks = Tasks {
+            writers: writers.into_iter().map(|writer| tokio::spawn(writer.run())).collect(),
+            others: vec![
+                tokio::spawn(chores::run(shared.clone(), chores.clone())),
+                tokio::spawn(wake::listen(shared.clone(), changes.clone())),
+            ],
+        };
+        // A search takes no place from look-ups, changes and claims.
+        let searches = Semaphore::new(shared.settings.readers_max.div_ceil(2) as usize);
+        Ok(Self { shared, searches, chores, changes, tasks: Mutex::new(tasks) })
+    }
+
+    /// The changes of endpoints from now on, by whichever node: for who caches endpoints, to let
+    /// go of them early. [`Ingest::forget`](ploy_webhooks::Ingest::forget) takes them. Nothing
+    /// depends on it.
+    #[must_use]
+    pub fn endpoint_changes(&self) -> EndpointChanges {
+        EndpointChanges(self.changes.subscribe())
+    }
+
+    /// Writes what waits, seals the search index, and gives the connections back. Calls that come
+    /// later are `Unavailable`.
+    pub async fn close(&self) {
+        self.shared.queue.close();
+        let tasks = std::mem::take(&mut *self.tasks());
+        for writer in tasks.writers {
+            // One that panicked has said so already.
+            let _ = writer.await;
+        }
+        tasks.others.iter().for_each(JoinHandle::abort);
+        self.searches.close();
+        self.shared.listening.close().await;
+        self.shared.pool.close().await;
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().expect("no holder of the lock panics")
+    }
+
+    /// Does something that writes nothing, in time.
+    async fn call<T>(
+        &self,
+        what: &'static str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.within(what, StoreErrorKind::Unavailable, work).await
+    }
+
+    /// Does something that writes, in time.
+    async fn change<T>(
+        &self,
+        what: &'static str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.within(what, StoreErrorKind::Indeterminate, work).await
+    }
+
+    async fn within<T>(
+        &self,
+        what: &'static str,
+        when_late: StoreErrorKind,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection =
+            self.shared.pool.acquire().await.map_err(|error| store_error(what, error))?;
+        let limit = self.shared.settings.call_timeout;
+        timeout(limit, work(&mut connection))
+            .await
+            .unwrap_or_else(|_| Err(timed_out(when_late, what, limit)))
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        self.tasks().others.iter().for_each(JoinHandle::abort);
+    }
+}

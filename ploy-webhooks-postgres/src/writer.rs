@@ -1,0 +1,257 @@
+//! The writers: group commit.
+//!
+//! A writer takes whatever waits, writes it by one call in one transaction, and answers
+//! everybody when it is flushed. Fence, deduplication and runs are part of that call: see the
+//! function `append` in `migrations/`. There is no timer: while one batch is flushed, the next
+//! one gathers.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use ploy_webhooks::EventId;
+use ploy_webhooks::store::{Appended, StoreError, StoreErrorKind};
+use sqlx::postgres::{PgConnection, PgPool};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::batch::{self, Verdict};
+use crate::error::timed_out;
+use crate::queue::{Queue, Waiting};
+use crate::settings::{PostgresSettings, SearchIndex};
+use crate::tail::{Stored, Tail, least};
+use crate::{database, index, stream};
+
+/// The tails of the streams that this node writes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tails(Arc<Mutex<Vec<Arc<Tail>>>>);
+
+impl Tails {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Arc<Tail>>> {
+        self.0.lock().expect("no holder of the lock panics")
+    }
+}
+
+/// What all writers of a node share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Arc<PostgresSettings>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) pool: PgPool,
+    /// The connection that listens.
+    pub(crate) listening: PgPool,
+    pub(crate) tails: Tails,
+    /// Wakes who waits for runs.
+    pub(crate) runs_due: Arc<Notify>,
+}
+
+/// One writer.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Shared,
+    /// `None` after a failure, until a batch asks for another.
+    session: Option<Session>,
+}
+
+/// A connection with the stream that it holds.
+#[derive(Debug)]
+struct Session {
+    connection: PgConnection,
+    tail: Arc<Tail>,
+    tails: Tails,
+    /// What the tables say of the tail.
+    told: Option<EventId>,
+    indexer: Option<JoinHandle<()>>,
+    runs_due: Arc<Notify>,
+}
+
+impl Writer {
+    /// A writer with a session, so that what is wrong is known at once.
+    pub(crate) async fn open(shared: Shared) -> Result<Self, StoreError> {
+        let session = Some(Session::begin(&shared).await?);
+        Ok(Self { shared, session })
+    }
+
+    /// Writes until the queue is closed and empty, and then seals what it wrote.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let batch = tokio::select! {
+                biased;
+                batch = self.shared.queue.next() => batch,
+                () = shortened(self.session.as_ref()) => {
+                    self.tell().await;
+                    continue;
+                }
+            };
+            match batch {
+                Some(batch) => self.write(batch).await,
+                None => break,
+            }
+        }
+        if let Some(session) = self.session {
+            session.close(&self.shared.settings).await;
+        }
+    }
+
+    async fn write(&mut self, batch: Vec<Waiting>) {
+        let session = match &mut self.session {
+            Some(session) => session,
+            none => match Session::begin(&self.shared).await {
+                Ok(session) => none.insert(session),
+                Err(error) => return answer_all(batch, &error),
+            },
+        };
+        let limit = self.shared.settings.append_timeout;
+        match session.write(batch, limit).await {
+            Ok(()) => {}
+            Err((batch, error)) if error.kind() == StoreErrorKind::Misuse => {
+                // One event is at fault, and the others are not: each is written by itself.
+                self.write_singly(batch, error).await;
+            }
+            Err((batch, error)) => {
+                self.end_session();
+                answer_all(batch, &error);
+            }
+        }
+    }
+
+    async fn write_singly(&mut self, batch: Vec<Waiting>, error: StoreError) {
+        if batch.len() == 1 {
+            return answer_all(batch, &error);
+        }
+        for waiting in batch {
+            Box::pin(self.write(vec![waiting])).await;
+        }
+    }
+
+    /// Tells other nodes that there is less to read. What fails here fails at the next batch.
+    async fn tell(&mut self) {
+        let limit = self.shared.settings.append_timeout;
+        if let Some(session) = &mut self.session
+            && session.tell(limit).await.is_err()
+        {
+            self.end_session();
+        }
+    }
+
+    fn end_session(&mut self) {
+        self.session = None;
+    }
+}
+
+async fn shortened(session: Option<&Session>) {
+    match session {
+        Some(session) => session.tail.shortened.notified().await,
+        None => pending().await,
+    }
+}
+
+fn answer_all(batch: Vec<Waiting>, error: &StoreError) {
+    for waiting in batch {
+        waiting.answer(Err(StoreError::new(error.kind(), error.to_string())));
+    }
+}
+
+impl Session {
+    async fn begin(shared: &Shared) -> Result<Self, StoreError> {
+        let Shared { settings, pool, tails, .. } = shared;
+        let mut connection = database::connect_writer(settings).await?;
+        let what = "cannot begin to write";
+        let begun = timeout(settings.append_timeout, async {
+            database::check(&mut connection, settings.durability).await?;
+            stream::take(&mut connection).await
+        });
+        let (number, left_from) = begun.await.unwrap_or_else(|_| {
+            Err(timed_out(StoreErrorKind::Unavailable, what, settings.append_timeout))
+        })?;
+        let tail = Tail::new(number, left_from);
+        tails.lock().push(tail.clone());
+        let indexer = match settings.search_index {
+            SearchIndex::Kept => Some(tokio::spawn(index::run(tail.clone(), pool.clone()))),
+            SearchIndex::Absent => None,
+        };
+        let (tails, runs_due) = (tails.clone(), shared.runs_due.clone());
+        Ok(Self { connection, tail, tails, told: left_from, indexer, runs_due })
+    }
+
+    /// Writes a batch, and answers for it if it was written. Otherwise none of it was, or nobody
+    /// knows, as the error says.
+    async fn write(
+        &mut self,
+        batch: Vec<Waiting>,
+        limit: std::time::Duration,
+    ) -> Result<(), (Vec<Waiting>, StoreError)> {
+        let least_id = batch.iter().map(|waiting| waiting.event.id).min();
+        let from = least([self.tail.from(), least_id]);
+        let news = from.filter(|_| from != self.told);
+        let written = batch::append(&mut self.connection, self.tail.stream, news, &batch);
+        let what = "cannot tell whether events were stored";
+        let verdicts = match timeout(limit, written).await {
+            Ok(Ok(verdicts)) => verdicts,
+            Ok(Err(error)) => return Err((batch, error)),
+            Err(_) => {
+                return Err((batch, timed_out(StoreErrorKind::Indeterminate, what, limit)));
+            }
+        };
+        self.told = from;
+        self.answer(batch, verdicts, least_id);
+        Ok(())
+    }
+
+    /// Searches see the events before anybody is told, and all are told before any is indexed.
+    fn answer(&self, batch: Vec<Waiting>, verdicts: Vec<Verdict>, least_id: Option<EventId>) {
+        if let Some(least_id) = least_id {
+            self.tail.committed(least_id);
+        }
+        let mut stored = Vec::with_capacity(batch.len());
+        let mut owed = false;
+        for (waiting, verdict) in batch.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Stored(endpoint) => {
+                    owed |= !waiting.event.owes.is_empty();
+                    stored.push(Stored { event: waiting.answer_stored(), endpoint });
+                }
+                Verdict::Duplicate(first) => waiting.answer(Ok(Appended::Duplicate(first))),
+                Verdict::Fenced => waiting.answer_fenced(),
+            }
+        }
+        match self.indexer {
+            Some(_) => self.tail.feed(stored),
+            None => self.tail.leave(),
+        }
+        if owed {
+            self.runs_due.notify_waiters();
+        }
+    }
+
+    async fn tell(&mut self, limit: std::time::Duration) -> Result<(), StoreError> {
+        let from = self.tail.from();
+        if from == self.told {
+            return Ok(());
+        }
+        let told = stream::set_tail_from(&mut self.connection, self.tail.stream, from);
+        let what = "cannot shorten the tail of a stream";
+        timeout(limit, told)
+            .await
+            .unwrap_or_else(|_| Err(timed_out(StoreErrorKind::Unavailable, what, limit)))?;
+        self.told = from;
+        Ok(())
+    }
+
+    /// Seals what is left, so that nobody has to read it directly. What fails is made up for by
+    /// whoever takes the stream next.
+    async fn close(mut self, settings: &PostgresSettings) {
+        self.tail.close();
+        if let Some(indexer) = self.indexer.take() {
+            let _ = timeout(settings.call_timeout, indexer).await;
+            let _ = self.tell(settings.append_timeout).await;
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.tail.abandon();
+        self.tails.lock().retain(|tail| !Arc::ptr_eq(tail, &self.tail));
+    }
+}
