@@ -65,9 +65,10 @@ impl RunQueue for RedisStore {
                 break;
             }
             // Each bucket gives its share of what is wanted, what has waited longest the most.
-            let left = max - claimed.len();
-            let share = left.div_ceil(due.len()).max(1);
-            let calls = due.iter().take(left).map(|bucket| claim(bucket, share, lease));
+            let (share, rest) = (max / due.len(), max % due.len());
+            let shares = (0..due.len()).map(|place| share + usize::from(place < rest));
+            let calls = due.iter().zip(shares).take(max);
+            let calls = calls.map(|(bucket, share)| claim(bucket, share, lease));
             let answers = self.engine.call_all(Lane::Write, calls.collect()).await;
             let mut failure = None;
             for (bucket, answer) in due.iter().zip(answers) {
