@@ -240,7 +240,6 @@ impl Engine {
         let mut answered = Vec::with_capacity(calls.len());
         let mut flights: Vec<Flight> = Vec::new();
         for (number, call, target) in calls {
-            let is_asking = matches!(target, Target::Asking(_));
             let is_loading = matches!(target, Target::Loading(_));
             let Some(node) = self.node_for(&call, target) else {
                 let why = format!("no node has the slot {}", call.slot);
@@ -253,7 +252,7 @@ impl Engine {
                 flights.push(Flight { node, calls: Vec::new() });
                 flights.len() - 1
             });
-            flights[place].calls.push((number, call, is_asking, is_loading));
+            flights[place].calls.push((number, call, is_loading));
         }
         let wait = self.wait.get().filter(|_| lane.is_waited_for());
         let wait = wait.map(|wait| (*wait, self.timeouts.response / 2));
@@ -272,7 +271,7 @@ impl Engine {
 
     fn node_for(&self, call: &Call, target: Target) -> Option<Arc<Node>> {
         match (target, &*self.slots()) {
-            (Target::Moved(node) | Target::Asking(node) | Target::Loading(node), _) => Some(node),
+            (Target::Moved(node) | Target::Loading(node), _) => Some(node),
             (Target::Master, Slots::Single(node)) => Some(node.clone()),
             (Target::Master, Slots::Spread(slots)) => {
                 slots.get(usize::from(call.slot)).cloned().flatten()
@@ -294,12 +293,8 @@ impl Engine {
         let node = sent.node.as_ref()?;
         match error.code() {
             "NOSCRIPT" if sent.call.script.is_some() => Some(Target::Loading(node.clone())),
-            "MOVED" | "ASK" if self.is_cluster() => {
-                let address = redirection(error, &node.server)?;
-                let target = self.node(address);
-                if error.code() == "ASK" {
-                    return Some(Target::Asking(target));
-                }
+            "MOVED" if self.is_cluster() => {
+                let target = self.node(redirection(error, &node.server)?);
                 self.moved.notify_one();
                 if let Slots::Spread(slots) = &mut *self.slots_mut()
                     && let Some(place) = slots.get_mut(usize::from(sent.call.slot))
@@ -308,7 +303,10 @@ impl Engine {
                 }
                 Some(Target::Moved(target))
             }
-            "READONLY" | "CLUSTERDOWN" | "MASTERDOWN" => {
+            // `ASK` is not followed: some of a slot's keys have moved and some have not, and a
+            // script on either side would see a part of what it decides by. Scripts name a key
+            // that never exists, so a slot is refused as a whole until it has moved.
+            "READONLY" | "CLUSTERDOWN" | "MASTERDOWN" | "ASK" => {
                 self.moved.notify_one();
                 None
             }
@@ -400,8 +398,6 @@ enum Target {
     Master,
     /// To the node that has it now.
     Moved(Arc<Node>),
-    /// To the node that is taking the slot over, which has to be told that this is meant.
-    Asking(Arc<Node>),
     /// To the same node again, with its script.
     Loading(Arc<Node>),
 }
@@ -417,7 +413,8 @@ struct Sent {
 /// The calls for one node.
 struct Flight {
     node: Arc<Node>,
-    calls: Vec<(usize, Call, bool, bool)>,
+    /// Each with its number, and whether its script is sent before it.
+    calls: Vec<(usize, Call, bool)>,
 }
 
 impl Flight {
@@ -425,12 +422,9 @@ impl Flight {
         let Self { node, calls } = self;
         let mut commands = Pipeline::with_capacity(calls.len() + 1);
         let mut sent = Vec::with_capacity(calls.len());
-        for (number, mut call, is_asking, is_loading) in calls {
+        for (number, mut call, is_loading) in calls {
             if let Some(script) = call.script.filter(|_| is_loading) {
                 commands.add_command(script.load());
-            }
-            if is_asking {
-                commands.add_command(redis::cmd("ASKING"));
             }
             let place = commands.len();
             commands.add_command(std::mem::take(&mut call.cmd));

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use ploy_webhooks::store::nearest::Nearness;
 use ploy_webhooks::store::{EventQuery, Order, Page, StoreError};
 use ploy_webhooks::{EventId, EventSummary};
 use redis::{Cmd, Value};
@@ -121,7 +122,7 @@ impl<'store> Search<'store> {
             self.fill(sources).await?;
             let nearest = (sources.iter_mut())
                 .filter(|source| !source.read.is_empty())
-                .max_by_key(|source| self.nearness(source.read[0].entry.id));
+                .max_by_key(|source| Nearness::of(source.read[0].entry.id, self.query.order));
             let Some(candidate) = nearest.and_then(|source| source.read.pop_front()) else {
                 break;
             };
@@ -129,15 +130,6 @@ impl<'store> Search<'store> {
             slice.push(candidate);
         }
         Ok(slice)
-    }
-
-    /// The place of an id in the direction of the query: the nearest has the greatest.
-    fn nearness(&self, id: EventId) -> u128 {
-        let number = u128::from_be_bytes(*id.as_bytes());
-        match self.query.order {
-            Order::Descending => number,
-            Order::Ascending => !number,
-        }
     }
 
     /// Asks the sources for more that are used up.
