@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::durable::Wait;
 use crate::error::Failure;
 use crate::layout::SLOTS;
-use crate::link::{Link, Timeouts};
+use crate::link::{Backoff, Link, Timeouts};
 use crate::script::{Loadable, ScriptCall};
 use crate::settings::RedisSettings;
 use crate::topology;
@@ -319,7 +319,8 @@ impl Engine {
         let server = self.seeds[0].clone().set_addr(address.clone());
         let mut nodes = self.nodes.lock().expect("no holder of the lock panics");
         let made = || {
-            let link = || Link::new(server.clone(), self.timeouts);
+            let backoff = Arc::new(Backoff::default());
+            let link = || Link::new(server.clone(), self.timeouts, backoff.clone());
             Arc::new(Node {
                 read: link(),
                 write: link(),

@@ -34,7 +34,8 @@ pub(crate) struct Link {
     timeouts: Timeouts,
     live: Mutex<Option<Live>>,
     /// Held by who connects: the others wait, and then use the same connection.
-    attempts: tokio::sync::Mutex<Attempts>,
+    connecting: tokio::sync::Mutex<()>,
+    backoff: Arc<Backoff>,
 }
 
 /// A connection, and whether it has ended.
@@ -44,7 +45,11 @@ struct Live {
     ended: Arc<AtomicBool>,
 }
 
-/// The attempts to connect that failed since the last one that succeeded.
+/// The attempts to connect to a server that failed since the last one that succeeded. All links
+/// to it share this: when one has found it, all try at once.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff(Mutex<Attempts>);
+
 #[derive(Debug, Default)]
 struct Attempts {
     gap: Duration,
@@ -52,15 +57,33 @@ struct Attempts {
     why: String,
 }
 
+impl Backoff {
+    /// Why it is too early to try again.
+    fn too_early(&self) -> Option<String> {
+        let attempts = self.attempts();
+        let is_early = attempts.next_at.is_some_and(|at| Instant::now() < at);
+        is_early.then(|| attempts.why.clone())
+    }
+
+    fn succeeded(&self) {
+        *self.attempts() = Attempts::default();
+    }
+
+    fn failed(&self, why: &str) {
+        let mut attempts = self.attempts();
+        attempts.gap = (attempts.gap * 2).clamp(GAP_FIRST, GAP_MAX);
+        attempts.next_at = Some(Instant::now() + attempts.gap);
+        attempts.why = why.to_owned();
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.0.lock().expect("no holder of the lock panics")
+    }
+}
+
 impl Link {
-    pub(crate) const fn new(server: ConnectionInfo, timeouts: Timeouts) -> Self {
-        let attempts = Attempts { gap: Duration::ZERO, next_at: None, why: String::new() };
-        Self {
-            server,
-            timeouts,
-            live: Mutex::new(None),
-            attempts: tokio::sync::Mutex::const_new(attempts),
-        }
+    pub(crate) fn new(server: ConnectionInfo, timeouts: Timeouts, backoff: Arc<Backoff>) -> Self {
+        Self { server, timeouts, live: Mutex::default(), connecting: Default::default(), backoff }
     }
 
     /// Sends the commands in one go, and gives their answers, refusals among them.
@@ -82,23 +105,21 @@ impl Link {
         if let Some(live) = self.alive() {
             return Ok(live);
         }
-        let mut attempts = self.attempts.lock().await;
+        let _connecting = self.connecting.lock().await;
         if let Some(live) = self.alive() {
             return Ok(live);
         }
-        if attempts.next_at.is_some_and(|at| Instant::now() < at) {
-            return Err(Failure::Unsent(attempts.why.clone()));
+        if let Some(why) = self.backoff.too_early() {
+            return Err(Failure::Unsent(why));
         }
         match open(&self.server, self.timeouts, Notice::none()).await {
             Ok(live) => {
-                *attempts = Attempts::default();
+                self.backoff.succeeded();
                 *self.live() = Some(live.clone());
                 Ok(live)
             }
             Err(why) => {
-                attempts.gap = (attempts.gap * 2).clamp(GAP_FIRST, GAP_MAX);
-                attempts.next_at = Some(Instant::now() + attempts.gap);
-                attempts.why.clone_from(&why);
+                self.backoff.failed(&why);
                 Err(Failure::Unsent(why))
             }
         }

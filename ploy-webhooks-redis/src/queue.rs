@@ -73,22 +73,28 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// All that waits, or as much of it as makes one batch; waits until there is something.
-    /// `None` when the queue is closed and empty.
-    pub(crate) async fn next(&self) -> Option<Vec<Waiting>> {
+    /// Waits until something waits: `true`; or until the queue is closed and empty.
+    pub(crate) async fn filled(&self) -> bool {
         loop {
+            // Nothing that comes from here on is missed: a notification that nobody waits for
+            // is kept.
             let filled = self.filled.notified();
             {
-                let mut state = self.state();
+                let state = self.state();
                 if !state.appends.is_empty() {
-                    return Some(state.take_batch());
+                    return true;
                 }
                 if state.closed {
-                    return None;
+                    return false;
                 }
             }
             filled.await;
         }
+    }
+
+    /// All that waits, or as much of it as makes one batch.
+    pub(crate) fn take_batch(&self) -> Vec<Waiting> {
+        self.state().take_batch()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

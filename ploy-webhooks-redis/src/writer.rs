@@ -31,28 +31,31 @@ pub(crate) struct Writer {
 impl Writer {
     /// Writes until the queue is closed and empty, and all that is under way has been answered.
     pub(crate) async fn run(self) {
-        let (landed, mut free) = mpsc::unbounded_channel();
-        for lane in 0..self.flights_max {
-            // The receiver is here, so this cannot fail.
-            let _ = landed.send(lane);
-        }
+        let (landed, mut landing) = mpsc::unbounded_channel();
+        // The first lane is taken first, so that who waits alone has a connection that is warm.
+        let mut free: Vec<usize> = (0..self.flights_max).rev().collect();
         let writer = Arc::new(self);
-        while let Some(lane) = free.recv().await {
+        while writer.queue.filled().await {
+            while let Ok(lane) = landing.try_recv() {
+                free.push(lane);
+            }
+            let lane = match free.pop() {
+                Some(lane) => lane,
+                None => landing.recv().await.expect("a sender is here"),
+            };
             // Whoever is about to add to the next batch gets to do so: on a busy core that makes
             // one flight of what would have been two, and on an idle one it costs nothing.
             tokio::task::yield_now().await;
-            let Some(batch) = writer.queue.next().await else {
-                for _ in 1..writer.flights_max {
-                    let _ = free.recv().await;
-                }
-                return;
-            };
-            let landing = Landing { lane, landed: landed.clone() };
+            let batch = writer.queue.take_batch();
+            let landed = Landing { lane, landed: landed.clone() };
             let writer = writer.clone();
             tokio::spawn(async move {
-                writer.write(landing.lane, batch).await;
-                drop(landing);
+                writer.write(landed.lane, batch).await;
+                drop(landed);
             });
+        }
+        while free.len() < writer.flights_max {
+            free.push(landing.recv().await.expect("a sender is here"));
         }
     }
 

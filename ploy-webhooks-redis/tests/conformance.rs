@@ -1,6 +1,7 @@
 //! Redis keeps every promise, on a single server and on a Cluster.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ploy_webhooks::conformance::Fixture;
 use ploy_webhooks_engines::{Redis, RedisCluster};
@@ -22,6 +23,9 @@ impl OnRedis {
     fn at(urls: &[String]) -> Self {
         let mut settings = RedisSettings::at_nodes(urls);
         settings.prefix = format!("test-{:016x}", fastrand::u64(..));
+        // Machines that compile beside are slow.
+        settings.response_timeout = Duration::from_secs(60);
+        settings.connection_timeout = Duration::from_secs(60);
         Self(settings)
     }
 
