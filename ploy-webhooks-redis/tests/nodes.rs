@@ -34,7 +34,7 @@ async fn ids(store: &RedisStore, workspace: WorkspaceId) -> BTreeSet<EventId> {
     let mut ids = BTreeSet::new();
     let mut next = Some(query);
     while let Some(query) = next {
-        let page = store.search(&query).await.unwrap();
+        let page = store.search(&query).await.expect("searching works");
         ids.extend(page.items.iter().map(|summary| summary.id));
         next = page.next;
     }
