@@ -43,9 +43,12 @@ pub(crate) fn ask<T: redis::FromRedisValue>(url: &str, words: &[&str]) -> T {
         .expect("the server does as it is told")
 }
 
-/// A new endpoint of a workspace of its own, stored.
-pub(crate) async fn endpoint(store: &RedisStore) -> Endpoint {
-    let workspace = WorkspaceId::mint(SystemClock.now());
+pub(crate) fn workspace() -> WorkspaceId {
+    WorkspaceId::mint(SystemClock.now())
+}
+
+/// A new endpoint of that workspace, stored.
+pub(crate) async fn endpoint_of(store: &RedisStore, workspace: WorkspaceId) -> Endpoint {
     let (endpoint, _) = Endpoint::mint(workspace, EndpointConfig::default(), SystemClock.now());
     let created = store.create(endpoint.clone()).await.expect("creating works");
     assert_eq!(created, Created::Created);
