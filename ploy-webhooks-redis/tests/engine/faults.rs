@@ -112,6 +112,7 @@ async fn a_full_memory_refuses_whole_events_and_goes_on_when_there_is_space() {
             Ok(id) => kept.push(id),
             Err(error) => break error,
         }
+        assert!(kept.len() < 1_000, "100 MB do not fit into 4 MiB");
     };
     assert_eq!(refused.kind(), StoreErrorKind::Refused, "{refused}");
     assert!(!kept.is_empty());
@@ -382,10 +383,10 @@ async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
 
     // Without the replica nobody knows, and no repeat is told otherwise.
     settings.response_timeout = SOON;
-    let store = open(&settings).await;
+    let (store, other_node) = (open(&settings).await, open(&settings).await);
     replica.freeze();
-    for _ in 0..2 {
-        let outcome = store.append(keyed(event(&endpoint, "{}"), 1)).await;
+    for node in [&store, &other_node] {
+        let outcome = node.append(keyed(event(&endpoint, "{}"), 1)).await;
         assert_eq!(kind(outcome), Some(StoreErrorKind::Indeterminate));
     }
     replica.thaw();
@@ -428,7 +429,8 @@ async fn a_cluster_that_loses_a_master_keeps_what_a_replica_has() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_slot_that_moves_is_refused_until_it_has_moved() {
     let cluster = tokio::task::block_in_place(|| RedisCluster::start(3, 0));
-    let store = open(&settings(cluster.urls())).await;
+    let settings = settings(cluster.urls());
+    let (store, other_node) = (open(&settings).await, open(&settings).await);
     let endpoint = endpoint_of(&store, workspace()).await;
     let before = append(&store, event(&endpoint, "{}")).await.unwrap();
 
@@ -458,7 +460,9 @@ async fn a_slot_that_moves_is_refused_until_it_has_moved() {
     for node in [to, from] {
         ask::<()>(node.url(), &["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]);
     }
-    let after = append_when_it_works(&store, &endpoint).await;
+    // One that has not heard of it follows to where the slot is.
+    let after = append(&other_node, event(&endpoint, "{}")).await.expect("it is followed");
+    append_when_it_works(&store, &endpoint).await;
     for id in [before, after] {
         assert!(is_kept(&store, &endpoint, id).await);
     }
