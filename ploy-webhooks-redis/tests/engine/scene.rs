@@ -1,0 +1,101 @@
+//! What the tests of this store share: settings with keys of their own, endpoints, events, and a
+//! way to ask the server itself.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ploy_webhooks::store::{
+    Appended, Created, EndpointPatch, EndpointStore, EventStore, StoreError, Updated,
+};
+use ploy_webhooks::{
+    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun,
+    RetryPolicy, RunId, Status, SystemClock, Trigger, WorkspaceId,
+};
+use ploy_webhooks_redis::{RedisSettings, RedisStore};
+
+/// Longer than anything takes on a machine that does much else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Settings with keys of their own, and time-outs that only a dead server reaches.
+pub(crate) fn settings(urls: impl IntoIterator<Item = impl Into<String>>) -> RedisSettings {
+    let mut settings = RedisSettings::at_nodes(urls);
+    settings.prefix = format!("test-{:016x}", fastrand::u64(..));
+    settings.response_timeout = PATIENCE;
+    settings.connection_timeout = PATIENCE;
+    settings
+}
+
+pub(crate) async fn open(settings: &RedisSettings) -> RedisStore {
+    RedisStore::open(settings.clone()).await.expect("the store opens")
+}
+
+pub(crate) fn connect(url: &str) -> redis::Connection {
+    let client = redis::Client::open(url).expect("it is a URL");
+    client.get_connection().expect("the server takes connections")
+}
+
+/// What the server says to a command.
+pub(crate) fn ask<T: redis::FromRedisValue>(url: &str, words: &[&str]) -> T {
+    let mut connection = connect(url);
+    redis::cmd(words[0])
+        .arg(&words[1..])
+        .query(&mut connection)
+        .expect("the server does as it is told")
+}
+
+pub(crate) fn workspace() -> WorkspaceId {
+    WorkspaceId::mint(SystemClock.now())
+}
+
+/// A new endpoint of that workspace, stored.
+pub(crate) async fn endpoint_of(store: &RedisStore, workspace: WorkspaceId) -> Endpoint {
+    let (endpoint, _) = Endpoint::mint(workspace, EndpointConfig::default(), SystemClock.now());
+    let created = store.create(endpoint.clone()).await.expect("creating works");
+    assert_eq!(created, Created::Created);
+    endpoint
+}
+
+pub(crate) async fn set_status(
+    store: &RedisStore,
+    endpoint: &Endpoint,
+    status: Status,
+) -> Endpoint {
+    let config = Some(EndpointConfig { status, ..endpoint.config.clone() });
+    let patch = EndpointPatch { config, auth: None };
+    let updated = store.update(&endpoint.workspace, &endpoint.id, endpoint.revision, patch).await;
+    match updated.expect("changing works") {
+        Updated::Updated(endpoint) => (*endpoint).clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn event(endpoint: &Endpoint, payload: impl Into<Bytes>) -> NewEvent {
+    let id = EventId::mint(SystemClock.now());
+    NewEvent {
+        fence: Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision }),
+        ..NewEvent::published(id, endpoint.workspace, payload.into())
+    }
+}
+
+pub(crate) fn keyed(event: NewEvent, key: u8) -> NewEvent {
+    let key = DedupKey::from_bytes([key; 32]);
+    NewEvent { dedup: Some(Dedup { key, window: Duration::from_secs(86_400) }), ..event }
+}
+
+pub(crate) fn run() -> NewRun {
+    NewRun {
+        id: RunId::mint(SystemClock.now()),
+        trigger: Trigger { ploybook: "page".to_owned() },
+        retry: RetryPolicy::default(),
+        delay: Duration::ZERO,
+    }
+}
+
+/// Appends an event that is neither fenced nor a repeat.
+pub(crate) async fn append(store: &RedisStore, event: NewEvent) -> Result<EventId, StoreError> {
+    let id = event.id;
+    match store.append(event).await? {
+        Appended::Stored => Ok(id),
+        other => panic!("the event should be stored and is {other:?}"),
+    }
+}
