@@ -59,7 +59,11 @@ fn options(settings: &PostgresSettings, statement_timeout: Duration) -> PgConnec
 pub(crate) async fn connect_writer(
     settings: &PostgresSettings,
 ) -> Result<PgConnection, StoreError> {
-    connect(settings, settings.append_timeout.mul_f32(0.9)).await
+    let options = options(settings, settings.append_timeout.mul_f32(0.9))
+        // What a writer runs has one good plan, and making another each time costs more than to
+        // run it.
+        .options([("plan_cache_mode", "force_generic_plan")]);
+    connect_with(settings, &options).await
 }
 
 /// A connection of its own.
@@ -67,9 +71,15 @@ pub(crate) async fn connect(
     settings: &PostgresSettings,
     statement_timeout: Duration,
 ) -> Result<PgConnection, StoreError> {
+    connect_with(settings, &options(settings, statement_timeout)).await
+}
+
+async fn connect_with(
+    settings: &PostgresSettings,
+    options: &PgConnectOptions,
+) -> Result<PgConnection, StoreError> {
     let what = "cannot connect to Postgres";
-    let options = options(settings, statement_timeout);
-    match timeout(settings.connect_timeout, PgConnection::connect_with(&options)).await {
+    match timeout(settings.connect_timeout, PgConnection::connect_with(options)).await {
         Ok(connected) => connected.map_err(|error| store_error(what, error)),
         Err(_) => Err(timed_out(StoreErrorKind::Unavailable, what, settings.connect_timeout)),
     }
