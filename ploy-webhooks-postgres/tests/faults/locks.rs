@@ -1,15 +1,16 @@
 //! Neighbours in the database that hold what the store needs.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use ploy_webhooks::EventId;
 use ploy_webhooks::store::{Appended, EndpointStore, EventStore, StoreErrorKind};
-use ploy_webhooks_engines::Proxy;
+use ploy_webhooks_engines::{Postgres, Proxy};
 
 use super::load::Load;
 use crate::scene::{
-    Database, WORKSPACE, append, event, make_endpoint, open, published, rows, run, settings, soon,
-    store_one, toggle,
+    Database, WORKSPACE, append, count, event, make_endpoint, open, published, rows, run, settings,
+    store_one, toggle, until,
 };
 
 /// Appends fail while that is held, and what they would have stored is not there.
@@ -69,36 +70,45 @@ async fn load_goes_on_when_a_lock_is_released() {
     load.end(&mut other).await;
 }
 
-/// A node that is cut off holds the fence of an endpoint no longer than its calls may take.
+/// A node that is cut off amid a change holds everybody's appends up no longer than a batch may
+/// take, whatever it would wait itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_whose_node_is_cut_off_does_not_hold_appends_up_for_good() {
     let database = Database::new().await;
-    let address = ploy_webhooks_engines::Postgres::shared().address();
-    let proxy = Proxy::start(address);
+    let proxy = Proxy::start(Postgres::shared().address());
     let mut cut_off = settings(&proxy.url(&database.url));
-    cut_off.call_timeout = Duration::from_secs(2);
+    cut_off.append_timeout = Duration::from_secs(2);
+    cut_off.call_timeout = Duration::from_secs(600);
     let (cut_off, appending) = (open(cut_off).await, database.node().await);
     let endpoint = make_endpoint(&cut_off).await;
     store_one(&appending, event(&endpoint, "{}")).await;
 
-    // The lock is taken, and the node does not hear of it.
-    proxy.swallow_answers_to(b"pg_advisory_xact_lock");
-    let error = toggle(&cut_off, &endpoint).await.expect_err("it is cut off");
-    assert_eq!(error.kind(), StoreErrorKind::Indeterminate, "{error}");
-    let goes_on = async {
-        loop {
-            match append(&appending, event(&endpoint, "{}")).await {
-                Ok(Appended::Stored) => break,
-                Ok(other) => panic!("the change was not made, and an event is {other:?}"),
-                Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}"),
-            }
+    // The lock is taken, and the node does not hear of it: so is its first number sent.
+    proxy.swallow_answers_to(b"\0\0\0\x04ploy\0\0\0\x04");
+    let mut change = pin!(toggle(&cut_off, &endpoint));
+    tokio::select! {
+        changed = &mut change => panic!("it hears nothing, and says {changed:?}"),
+        _ = proxy.swallowed_beyond(0) => {}
+    }
+    const LOCKED: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
+        AND classid = 1886154617 AND mode = 'ExclusiveLock'
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    assert_eq!(count(&mut database.sql().await, LOCKED).await, 1, "the lock is taken");
+    until("appends go on", async || match append(&appending, event(&endpoint, "{}")).await {
+        Ok(Appended::Stored) => true,
+        Ok(other) => panic!("the change was not made, and an event is {other:?}"),
+        Err(error) => {
+            assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+            false
         }
-    };
-    soon("appends go on", goes_on).await;
+    })
+    .await;
     let stands = appending.endpoint_by_id(&WORKSPACE, &endpoint.id).await.expect("a look-up");
     assert_eq!(stands.expect("it is there").revision, endpoint.revision);
     // The node itself goes on as well.
     proxy.restore();
+    let error = change.await.expect_err("its connection is closed");
+    assert_eq!(error.kind(), StoreErrorKind::Indeterminate, "{error}");
     toggle(&cut_off, &endpoint).await.expect("the network is back");
     let id = store_one(&cut_off, published("{}")).await;
     assert!(appending.event(&WORKSPACE, &id).await.expect("a look-up").is_some());

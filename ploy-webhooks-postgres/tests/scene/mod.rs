@@ -53,11 +53,12 @@ impl Database {
     }
 }
 
-/// Few connections, since the server is shared; and time enough to make one beside a compiler.
+/// Few connections, since the server is shared; and time enough beside a compiler.
 pub(crate) fn settings(url: &str) -> PostgresSettings {
     let mut settings = PostgresSettings::from_url(url).expect("it is a URL");
     settings.readers_max = 4;
     settings.connect_timeout = Duration::from_secs(10);
+    settings.append_timeout = Duration::from_secs(20);
     settings
 }
 
