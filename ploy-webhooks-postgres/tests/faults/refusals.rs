@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ploy_webhooks::store::{EventStore, StoreErrorKind};
-use ploy_webhooks::{Clock, EventId, SystemClock};
+use ploy_webhooks::store::{Appended, EventStore, StoreErrorKind};
+use ploy_webhooks::{Clock, EventId, NewEvent, SystemClock};
 use ploy_webhooks_engines::Postgres;
 use ploy_webhooks_postgres::{Durability, PostgresStore};
 use sqlx::PgConnection;
@@ -83,6 +83,19 @@ async fn await_refusals(store: &PostgresStore) -> Vec<EventId> {
     refused
 }
 
+/// Stores an event once the store goes on. A writer that had nothing to write may learn only by
+/// this that its session has ended.
+async fn go_on(store: &PostgresStore, event: NewEvent) -> EventId {
+    let id = event.id;
+    until("the store goes on", async || match append(store, event.clone()).await {
+        Ok(Appended::Stored) => true,
+        Err(error) if error.kind() == StoreErrorKind::Indeterminate => false,
+        other => panic!("the event should have been stored, and the store says {other:?}"),
+    })
+    .await;
+    id
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_set_to_read_only_is_unavailable_until_it_is_not() {
     let database = Database::new().await;
@@ -108,7 +121,7 @@ async fn a_database_that_is_set_to_read_only_is_unavailable_until_it_is_not() {
     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
 
     alter(&mut sql, "RESET default_transaction_read_only").await;
-    let after = store_one(&store, event(&endpoint, "{}")).await;
+    let after = go_on(&store, event(&endpoint, "{}")).await;
     toggle(&store, &endpoint).await.expect("changes go on");
     assert!(store.event(&WORKSPACE, &after).await.expect("a look-up").is_some());
     for id in refused {
@@ -137,7 +150,7 @@ async fn a_standby_is_unavailable_until_it_is_promoted() {
     assert_eq!(find(&store, everything()).await, [before], "what is there can be read");
 
     run(&mut connect(&url).await, "SELECT pg_promote()").await;
-    let after = store_one(&store, published("{}")).await;
+    let after = go_on(&store, published("{}")).await;
     assert_eq!(find(&store, everything()).await, [before, after]);
     assert_eq!(refused.len(), 4);
 }
