@@ -18,8 +18,9 @@ pub struct PostgresSettings {
     pub schema: String,
     /// What an answered append must survive. Default: [`Durability::Full`].
     pub durability: Durability,
-    /// How many batches are written at once, each over a connection of its own. More than two
-    /// gain little: what waits makes larger batches instead. Default: 2.
+    /// How many batches are written at once, each over a connection of its own. More gain little
+    /// where the server is near: what waits makes one larger batch instead, which costs less than
+    /// two. Default: 1.
     pub writers: NonZeroUsize,
     /// How many appends may wait for the writers; past it, they are refused at once.
     /// Default: 8,192.
@@ -110,7 +111,7 @@ impl PostgresSettings {
             connect,
             schema: "ploy".to_owned(),
             durability: Durability::Full,
-            writers: NonZeroUsize::new(2).expect("two is not zero"),
+            writers: NonZeroUsize::MIN,
             waiting_max: 8_192,
             waiting_bytes_max: 256 << 20,
             readers_max: 8,
