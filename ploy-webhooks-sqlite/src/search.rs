@@ -3,13 +3,13 @@
 //! Events lie in the order of their commits, which is nearly that of their ids, and no other
 //! order is kept: an index by id would cost a tenth of the ingest rate. Instead the history is
 //! cut into blocks (see `index.rs`), of which the least and the greatest id are known. A search
-//! visits blocks from its nearest end, and gives out what it found as soon as no block that is
-//! left can hold anything nearer. That sorts by id exactly, whatever the order of commits was.
+//! visits blocks from its nearest end: see `ploy_webhooks::store::nearest`.
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 
 use ploy_webhooks::store::grams::Probe;
-use ploy_webhooks::store::{EventQuery, Order, Page, StoreError};
+use ploy_webhooks::store::nearest::{Nearest, Nearness};
+use ploy_webhooks::store::{EventQuery, Page, StoreError};
 use ploy_webhooks::{EventId, EventSummary, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -28,9 +28,6 @@ pub(crate) struct Search {
     query: EventQuery,
     probe: Probe,
 }
-
-/// The place of an id in the direction of the query: the nearest has the greatest.
-type Nearness = u128;
 
 /// Blocks that have not been read, the nearest first.
 struct Unread<'connection> {
@@ -74,7 +71,7 @@ impl Search {
         let snapshot = connection.transaction().map_err(failed)?;
         let (mut unread, tail) = self.unread(&snapshot, in_memory, range).map_err(failed)?;
 
-        let mut found = Found::new(self.query.limit.get());
+        let mut found = Nearest::new(&self.query);
         let mut reader = BlockReader::new(&snapshot, &self, range).map_err(failed)?;
         reader.read(tail, i64::MAX, &mut found)?;
         let mut blocks_read = 0;
@@ -87,14 +84,14 @@ impl Search {
                 break;
             }
             // What is nearer than the next block is settled: a page may end there.
-            let beyond = nearness.saturating_add(1);
-            if blocks_read >= BLOCKS_AT_ONCE && beyond < self.nearest_possible(range) {
-                return Ok(self.page_until(found, beyond));
+            let until = nearness.nearer();
+            if blocks_read >= BLOCKS_AT_ONCE && until < self.nearest_of(range.0, range.1) {
+                return Ok(found.into_page_until(until));
             }
             reader.read(first_seq, last_seq, &mut found)?;
             blocks_read += 1;
         }
-        Ok(self.page(found))
+        Ok(found.into_page())
     }
 
     /// Blocks that are in memory and may hold what is asked for, and the last event of all that
@@ -158,47 +155,15 @@ impl Search {
     }
 
     fn nearness(&self, id: EventId) -> Nearness {
-        let number = u128::from_be_bytes(*id.as_bytes());
-        match self.query.order {
-            Order::Descending => number,
-            Order::Ascending => !number,
-        }
-    }
-
-    fn id_at(&self, nearness: Nearness) -> EventId {
-        let number = match self.query.order {
-            Order::Descending => nearness,
-            Order::Ascending => !nearness,
-        };
-        EventId::from_bytes(number.to_be_bytes())
+        Nearness::of(id, self.query.order)
     }
 
     fn nearest_of(&self, low: EventId, high: EventId) -> Nearness {
-        self.nearness(low).max(self.nearness(high))
-    }
-
-    fn nearest_possible(&self, (low, high): (EventId, EventId)) -> Nearness {
-        self.nearest_of(low, high)
+        Nearness::of_nearest(low, high, self.query.order)
     }
 
     fn entry(&self, block: &Block) -> (Nearness, i64, i64) {
         (self.nearest_of(block.min_id, block.max_id), block.first_seq, block.last_seq)
-    }
-
-    /// A page that ends with its last event, or with the history.
-    fn page(&self, found: Found) -> Page<EventSummary> {
-        let goes_on = found.left_out;
-        let items = found.into_items();
-        let last = items.last().filter(|_| goes_on);
-        let next = last.map(|last| self.query.beyond(last.id));
-        Page { items, next }
-    }
-
-    /// A page that ends before its limit: what is less near than `beyond` is for the next one.
-    fn page_until(&self, found: Found, beyond: Nearness) -> Page<EventSummary> {
-        let items = found.into_items();
-        let items = items.into_iter().take_while(|item| self.nearness(item.id) >= beyond);
-        Page { items: items.collect(), next: Some(self.query.beyond(self.id_at(beyond))) }
     }
 }
 
@@ -271,40 +236,6 @@ fn passing(connection: &Connection, segment: i64, probe: &Probe) -> rusqlite::Re
     Ok(mask)
 }
 
-/// The nearest matches so far, as many as the page has room for.
-struct Found {
-    items: BTreeMap<std::cmp::Reverse<Nearness>, EventSummary>,
-    limit: usize,
-    /// Whether something was left out for want of room.
-    left_out: bool,
-}
-
-impl Found {
-    fn new(limit: usize) -> Self {
-        Self { items: BTreeMap::new(), limit, left_out: false }
-    }
-
-    fn add(&mut self, nearness: Nearness, item: EventSummary) {
-        self.items.insert(std::cmp::Reverse(nearness), item);
-        if self.items.len() > self.limit {
-            self.items.pop_last();
-            self.left_out = true;
-        }
-    }
-
-    /// Whether the page is full of what is nearer; if so, there is more than the page.
-    fn leaves_out(&mut self, nearness: Nearness) -> bool {
-        let last = self.items.last_key_value().filter(|_| self.items.len() == self.limit);
-        let is_left_out = last.is_some_and(|(last, _)| last.0 > nearness);
-        self.left_out |= is_left_out;
-        is_left_out
-    }
-
-    fn into_items(self) -> Vec<EventSummary> {
-        self.items.into_values().collect()
-    }
-}
-
 /// Reads blocks and keeps what matches.
 struct BlockReader<'search> {
     select: rusqlite::CachedStatement<'search>,
@@ -329,7 +260,12 @@ impl<'search> BlockReader<'search> {
         Ok(Self { select, origins, search, range, scratch: Vec::new() })
     }
 
-    fn read(&mut self, first_seq: i64, last_seq: i64, found: &mut Found) -> Result<(), StoreError> {
+    fn read(
+        &mut self,
+        first_seq: i64,
+        last_seq: i64,
+        found: &mut Nearest<'_>,
+    ) -> Result<(), StoreError> {
         let failed = |error| store_error("cannot search the events", error);
         let Self { select, origins, search, range, scratch } = self;
         let query = &search.query;
@@ -366,7 +302,7 @@ impl<'search> BlockReader<'search> {
                 source: events::source(row, 5, seq)?,
                 size: row.get(6).map_err(failed)?,
             };
-            found.add(search.nearness(id), summary);
+            found.add(summary);
         }
         Ok(())
     }
