@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::folder;
-use crate::payload::{Payload, Shape};
+use crate::payload::{Pool, Shape};
 use crate::report::median;
 
 /// What is run.
@@ -206,10 +206,10 @@ struct History {
     _folder: TempDir,
 }
 
-/// Payloads without end, each with a number of its own.
+/// Events without end.
 struct Source {
     fence: Fence,
-    pool: Vec<Payload>,
+    pool: Pool,
     next: AtomicU64,
     events: u64,
 }
@@ -235,12 +235,11 @@ impl History {
             Filler::Words => Shape::Flat,
             Filler::Hex => Shape::Hex,
         };
-        let pool = (0..POOL).map(|seed| Payload::new(shape, options.payload, seed));
         Ok(Self {
             store: Arc::new(store),
             source: Arc::new(Source {
                 fence,
-                pool: pool.collect(),
+                pool: Pool::new(shape, options.payload),
                 next: AtomicU64::new(0),
                 events: options.events,
             }),
@@ -356,14 +355,9 @@ async fn joined(mut callers: JoinSet<Result<u64, SearchError>>) -> Result<u64, S
     Ok(stored)
 }
 
-/// So many different texts: making one for each event would cost more than storing it.
-const POOL: u64 = 8 << 10;
-
 impl Source {
     fn event(&self, number: u64) -> NewEvent {
-        let place = usize::try_from(number % POOL).expect("the pool fits into memory");
-        let mut payload = self.pool[place].clone();
-        payload.set_number(number);
+        let mut payload = self.pool.numbered(number);
         if let Some(needle) = self.needle_of(number) {
             payload.hide(needle);
         }
