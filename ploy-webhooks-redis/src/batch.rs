@@ -1,0 +1,185 @@
+//! A batch of events as one script call, and its answer taken apart.
+
+use std::collections::BTreeMap;
+
+use ploy_webhooks::store::{Appended, StoreError};
+use ploy_webhooks::{EventId, NewEvent, Revision, WorkspaceId};
+use redis::Value;
+
+use crate::engine::{Answer, Call};
+use crate::layout::{Layout, Owner};
+use crate::queue::Waiting;
+use crate::record;
+use crate::runs;
+use crate::script::{self, ScriptCall};
+use crate::value;
+
+/// What an event is checked against: events of which this is the same are checked at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Checked {
+    pub(crate) owner: Owner,
+    workspace: WorkspaceId,
+    /// `None` where the app published the event.
+    revision: Option<Revision>,
+}
+
+impl Checked {
+    pub(crate) fn of(event: &NewEvent) -> Self {
+        Self {
+            owner: Owner::of(event),
+            workspace: event.workspace,
+            revision: event.fence.map(|fence| fence.checked_at),
+        }
+    }
+}
+
+/// The part of a batch that one script writes.
+#[derive(Debug)]
+pub(crate) struct Part {
+    slot: u16,
+    groups: BTreeMap<Checked, Vec<Waiting>>,
+}
+
+/// What a script said to one event.
+enum Verdict {
+    Stored,
+    Fenced,
+    Duplicate(EventId),
+}
+
+impl Part {
+    pub(crate) const fn new(slot: u16) -> Self {
+        Self { slot, groups: BTreeMap::new() }
+    }
+
+    pub(crate) fn add(&mut self, checked: Checked, waiting: Waiting) {
+        self.groups.entry(checked).or_default().push(waiting);
+    }
+
+    /// The call that writes it. See `scripts/append.lua` for its arguments.
+    pub(crate) fn call(&self, layout: &Layout, duplicates_wait: bool) -> Call {
+        let mut tags: BTreeMap<u16, (usize, &str)> = BTreeMap::new();
+        for checked in self.groups.keys() {
+            let bucket = layout.bucket_of(checked.owner);
+            let place = tags.len() + 1;
+            tags.entry(bucket.number).or_insert((place, &bucket.tag));
+        }
+        let mut keys: Vec<_> = tags.values().copied().collect();
+        keys.sort_unstable();
+
+        let keys = keys.into_iter().map(|(_, tag)| tag);
+        let mut call = ScriptCall::new(&script::APPEND, keys, self.size());
+        call.push(layout.channel());
+        call.push(if duplicates_wait { "1" } else { "0" });
+        call.push_text(self.groups.len());
+        for (checked, events) in &self.groups {
+            let (place, _) = tags[&layout.bucket_of(checked.owner).number];
+            call.push_text(place);
+            call.push_text(checked.owner);
+            call.push_text(checked.workspace);
+            match checked.revision {
+                Some(revision) => call.push_text(revision.get()),
+                None => call.push(""),
+            }
+            call.push_text(events.len());
+            for waiting in events {
+                push_event(&mut call, &waiting.event);
+            }
+        }
+        Call::of_script(self.slot, &script::APPEND, call)
+    }
+
+    /// How many arguments there are, about, and of how many bytes.
+    fn size(&self) -> (usize, usize) {
+        let events = self.groups.values().flatten();
+        events.fold(
+            (8 * self.groups.len(), 128 * self.groups.len()),
+            |(arguments, bytes), waiting| {
+                let event = &waiting.event;
+                let held = event.payload.len() + event.headers.as_lines().len() + 64;
+                (arguments + 5 + 3 * event.owes.len(), bytes + held + 256 * event.owes.len())
+            },
+        )
+    }
+
+    /// Answers everybody. Whether something was stored that owes runs.
+    pub(crate) fn answer(self, answer: Answer) -> bool {
+        let events = self.groups.into_values().flatten();
+        let verdicts = match answer {
+            Ok(Value::Int(1)) => None,
+            Ok(verdicts) => match value::array(verdicts) {
+                Some(verdicts) => Some(verdicts),
+                None => {
+                    events.for_each(|waiting| waiting.answer(Err(not_understood())));
+                    return false;
+                }
+            },
+            Err(failure) => {
+                events.for_each(|waiting| {
+                    waiting.answer(Err(failure.clone().of_write("cannot store the event")));
+                });
+                return false;
+            }
+        };
+        let mut owes = false;
+        let mut verdicts = verdicts.map(Vec::into_iter);
+        for waiting in events {
+            let verdict = match &mut verdicts {
+                None => Some(Verdict::Stored),
+                Some(verdicts) => verdicts.next().and_then(Verdict::parse),
+            };
+            owes |= matches!(verdict, Some(Verdict::Stored)) && !waiting.event.owes.is_empty();
+            waiting.answer(verdict.ok_or_else(not_understood));
+        }
+        owes
+    }
+}
+
+/// What of an event the script is given.
+fn push_event(call: &mut ScriptCall, event: &NewEvent) {
+    record::push_entry(call, event);
+    record::push_content(call, event);
+    if event.dedup.is_none() && event.owes.is_empty() {
+        call.push("");
+        return;
+    }
+    call.push_text(format_args!("{}:{}", u8::from(event.dedup.is_some()), event.owes.len()));
+    if let Some(dedup) = &event.dedup {
+        call.push(dedup.key.as_bytes());
+        // A window of nothing is one that has ended: the shortest there is comes nearest.
+        call.push_text(runs::millis(dedup.window).max(1));
+    }
+    runs::push_runs(call, &event.owes);
+}
+
+/// The answer of a script that has been carried out, and does not say what came of it.
+fn not_understood() -> StoreError {
+    let message = "what Redis says of an append is not understood";
+    StoreError::new(ploy_webhooks::store::StoreErrorKind::Indeterminate, message)
+}
+
+impl Verdict {
+    fn parse(verdict: Value) -> Option<Self> {
+        match verdict {
+            Value::Int(1) => Some(Self::Stored),
+            Value::Int(0) => Some(Self::Fenced),
+            first => {
+                let first = value::bytes(first)?.try_into().ok()?;
+                Some(Self::Duplicate(EventId::from_bytes(first)))
+            }
+        }
+    }
+}
+
+impl Waiting {
+    fn answer(self, verdict: Result<Verdict, StoreError>) {
+        let Self { event, answer } = self;
+        let outcome = verdict.map(|verdict| match verdict {
+            Verdict::Stored => Appended::Stored,
+            Verdict::Duplicate(first) => Appended::Duplicate(first),
+            Verdict::Fenced => Appended::Fenced(Box::new(event)),
+        });
+        // A caller that has gone meanwhile is not missed: the event is what it is.
+        let _ = answer.send(outcome);
+    }
+}

@@ -1,0 +1,93 @@
+//! What Redis says, as a [`StoreError`].
+
+use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use redis::{RedisError, ServerError};
+
+/// Why a call to the server came to nothing.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// It never left this process.
+    Unsent(String),
+    /// It was sent, and its answer did not come: nobody knows whether it was carried out.
+    Unanswered(String),
+    /// It was carried out, and then not made as durable as the settings ask for.
+    NotDurable(String),
+    /// The server refused it.
+    Server(ServerError),
+}
+
+impl Failure {
+    pub(crate) fn unanswered(error: &RedisError) -> Self {
+        Self::Unanswered(error.to_string())
+    }
+
+    /// The error of a call that reads.
+    pub(crate) fn of_read(self, what: &str) -> StoreError {
+        match self {
+            // Reading again does no harm.
+            Self::Unsent(why) | Self::Unanswered(why) | Self::NotDurable(why) => {
+                StoreError::new(StoreErrorKind::Unavailable, format!("{what}: {why}"))
+            }
+            Self::Server(error) => {
+                let kind = kind_of(&error).unwrap_or(StoreErrorKind::Unavailable);
+                StoreError::new(kind, format!("{what}: {}", text_of(&error)))
+            }
+        }
+    }
+
+    /// The error of a call that writes.
+    pub(crate) fn of_write(self, what: &str) -> StoreError {
+        let (kind, why) = match self {
+            Self::Unsent(why) => (StoreErrorKind::Unavailable, why),
+            Self::Unanswered(why) | Self::NotDurable(why) => (StoreErrorKind::Indeterminate, why),
+            Self::Server(error) => {
+                let kind = kind_of(&error).unwrap_or(StoreErrorKind::Indeterminate);
+                (kind, text_of(&error))
+            }
+        };
+        StoreError::new(kind, format!("{what}: {why}"))
+    }
+}
+
+/// What a refusal of the server means. `None` for those that say nothing about whether the call
+/// was carried out.
+fn kind_of(error: &ServerError) -> Option<StoreErrorKind> {
+    Some(match error.code() {
+        // Memory is full, or the disk cannot be written to: somebody must act.
+        "OOM" | "MISCONF" | "NOPERM" | "NOAUTH" | "WRONGPASS" | "DENIED" => StoreErrorKind::Refused,
+        "LOADING" | "READONLY" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" | "BUSY" | "MOVED"
+        | "ASK" | "NOSCRIPT" | "NOREPLICAS" | "UNBLOCKED" => StoreErrorKind::Unavailable,
+        // A key does not hold what this crate has put there.
+        "WRONGTYPE" => StoreErrorKind::Corrupt,
+        // The store's keys are not in one slot, or its scripts are not understood.
+        "CROSSSLOT" => StoreErrorKind::Misuse,
+        _ => return None,
+    })
+}
+
+fn text_of(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    }
+}
+
+/// A value that is not as this crate wrote it.
+pub(crate) fn corrupt(what: &str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Corrupt,
+        format!("Redis: {what} does not hold what was written"),
+    )
+}
+
+pub(crate) fn misuse(message: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Misuse, message)
+}
+
+pub(crate) fn refused(message: impl Into<String>) -> StoreError {
+    StoreError::new(StoreErrorKind::Refused, message.into())
+}
+
+pub(crate) fn unavailable(message: impl Into<String>) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, message.into())
+}

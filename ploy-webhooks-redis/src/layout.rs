@@ -1,0 +1,205 @@
+//! Where things lie: buckets, hash slots, names of keys.
+//!
+//! | key | what |
+//! | --- | --- |
+//! | `{ploy}:meta` | hash: the format and the number of buckets |
+//! | `{ploy}:root-token` | the digest of the root token |
+//! | `{ploy:3}:slug:…` | the id of the endpoint that has the slug, or is about to |
+//! | `{ploy:3}:endpoint:ep_…` | hash: the endpoint |
+//! | `{ploy:3}:gone:ep_…` | there never was such an endpoint, or there is none any more |
+//! | `{ploy:3}:workspace:ws_…` | sorted set: the workspace's endpoints in this bucket |
+//! | `{ploy:3}:index:ep_…` | sorted set, all scores 0: id and summary of each event |
+//! | `{ploy:3}:payloads:ep_…` | hash: the headers and the payload of each event, by its id |
+//! | `{ploy:3}:runs:ep_…` | hash: what the events owe, and what came of it |
+//! | `{ploy:3}:seen:ep_…:…` | the id of the first event with a deduplication key |
+//! | `{ploy:3}:due` | sorted set: the runs that are to be claimed, by when |
+//! | `{ploy:3}:claimed` | hash: whose run it is that somebody has claimed |
+//!
+//! Where an event is published by the app, its workspace stands in the place of the endpoint. So
+//! everything of an endpoint is under one hash tag, and four keys are its whole history.
+
+use std::fmt::Display;
+use std::num::NonZeroU16;
+
+use ploy_webhooks::{EndpointId, Fence, NewEvent, Slug, WorkspaceId};
+
+/// The hash slots of a Cluster.
+pub(crate) const SLOTS: u16 = 16_384;
+
+/// What the names of a store's keys are made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    prefix: String,
+    buckets: Vec<Bucket>,
+}
+
+/// A part of the store, in one hash slot.
+#[derive(Clone, Debug)]
+pub(crate) struct Bucket {
+    pub(crate) number: u16,
+    pub(crate) slot: u16,
+    /// What its keys begin with.
+    pub(crate) tag: String,
+}
+
+/// Whose an event is: an endpoint's, or its workspace's where the app published it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Owner {
+    Endpoint(EndpointId),
+    Workspace(WorkspaceId),
+}
+
+impl Layout {
+    pub(crate) fn new(prefix: &str, buckets: NonZeroU16) -> Self {
+        let buckets = (0..buckets.get()).map(|number| {
+            let tag = format!("{prefix}:{number}");
+            Bucket { number, slot: slot_of(tag.as_bytes()), tag: format!("{{{tag}}}:") }
+        });
+        Self { prefix: prefix.to_owned(), buckets: buckets.collect() }
+    }
+
+    pub(crate) fn buckets(&self) -> &[Bucket] {
+        &self.buckets
+    }
+
+    /// The bucket with everything of that owner.
+    pub(crate) fn bucket_of(&self, owner: Owner) -> &Bucket {
+        match owner {
+            Owner::Endpoint(id) => self.bucket_by_hash(id.as_bytes()),
+            Owner::Workspace(id) => self.bucket_by_hash(id.as_bytes()),
+        }
+    }
+
+    /// The bucket in which it is written to whom the slug belongs.
+    pub(crate) fn bucket_of_slug(&self, slug: &Slug) -> &Bucket {
+        self.bucket_by_hash(slug.as_str().as_bytes())
+    }
+
+    fn bucket_by_hash(&self, bytes: &[u8]) -> &Bucket {
+        let place = fnv_1a(bytes) % self.buckets.len() as u64;
+        &self.buckets[usize::try_from(place).expect("it is less than the number of buckets")]
+    }
+
+    /// The key with that name that belongs to the store as a whole, and its slot.
+    pub(crate) fn store_wide(&self, name: &str) -> (u16, String) {
+        (slot_of(self.prefix.as_bytes()), format!("{{{}}}:{name}", self.prefix))
+    }
+
+    /// The key of an endpoint's rate, and its slot. It depends on no number of buckets: nodes
+    /// that share nothing but their limits agree on it.
+    pub(crate) fn rate_of(&self, endpoint: EndpointId) -> (u16, String) {
+        let tag = format!("{}:rate:{endpoint}", self.prefix);
+        (slot_of(tag.as_bytes()), format!("{{{tag}}}"))
+    }
+
+    /// Where nodes tell each other that there are runs to claim.
+    pub(crate) fn channel(&self) -> String {
+        format!("{}:due", self.prefix)
+    }
+}
+
+impl Bucket {
+    /// A key of this bucket.
+    pub(crate) fn key(&self, name: impl Display) -> String {
+        format!("{}{name}", self.tag)
+    }
+}
+
+impl Owner {
+    pub(crate) fn of(event: &NewEvent) -> Self {
+        match event.fence {
+            Some(Fence { endpoint, .. }) => Self::Endpoint(endpoint),
+            None => Self::Workspace(event.workspace),
+        }
+    }
+
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let endpoint = text.parse().map(Self::Endpoint).ok();
+        endpoint.or_else(|| text.parse().map(Self::Workspace).ok())
+    }
+
+    pub(crate) fn endpoint(self) -> Option<EndpointId> {
+        match self {
+            Self::Endpoint(id) => Some(id),
+            Self::Workspace(_) => None,
+        }
+    }
+}
+
+impl Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Endpoint(id) => id.fmt(f),
+            Self::Workspace(id) => id.fmt(f),
+        }
+    }
+}
+
+/// FNV-1a, 64 bits: what an endpoint's bucket is told by, for good.
+fn fnv_1a(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash: u64 = bytes.iter().fold(0xcbf2_9ce4_8422_2325, step);
+    // Its low bits alone would hardly depend on the high bits of what is hashed.
+    hash ^ (hash >> 32)
+}
+
+/// The hash slot of a key with that hash tag (CRC-16/XMODEM, as the Cluster specification has it).
+fn slot_of(tag: &[u8]) -> u16 {
+    let mut crc = 0_u16;
+    for &byte in tag {
+        crc ^= u16::from(byte) << 8;
+        for _ in 0..8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+        }
+    }
+    crc % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ploy_webhooks::{Clock, SystemClock};
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        // "123456789" has the CRC 0x31c3; the others are what CLUSTER KEYSLOT says.
+        assert_eq!(slot_of(b"123456789"), 0x31c3);
+        assert_eq!(slot_of(b"foo"), 12_182);
+        assert_eq!(slot_of(b"ploy:17"), Layout::new("ploy", BUCKETS).buckets()[17].slot);
+    }
+
+    const BUCKETS: NonZeroU16 = NonZeroU16::new(64).unwrap();
+
+    /// What is stored is found by these: they never change.
+    #[test]
+    fn the_bucket_of_an_id_is_for_good() {
+        let layout = Layout::new("ploy", BUCKETS);
+        let bucket = |byte| layout.bucket_of(Owner::Endpoint(EndpointId::from_bytes([byte; 16])));
+        assert_eq!([0, 1, 2, 255].map(|byte| bucket(byte).number), [28, 30, 56, 29]);
+    }
+
+    #[test]
+    fn ids_are_spread_over_all_buckets() {
+        let layout = Layout::new("ploy", BUCKETS);
+        let mut counts = [0; 64];
+        for _ in 0..64_000 {
+            let id = EndpointId::mint(SystemClock.now());
+            counts[usize::from(layout.bucket_of(Owner::Endpoint(id)).number)] += 1;
+        }
+        assert!(counts.iter().all(|count| (700..1_300).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn owners_keep_their_text() {
+        for owner in [
+            Owner::Endpoint(EndpointId::from_bytes([7; 16])),
+            Owner::Workspace(WorkspaceId::DEFAULT),
+        ] {
+            let text = owner.to_string();
+            assert_eq!(text.len(), 29, "as the scripts take it to be");
+            assert_eq!(Owner::parse(text.as_bytes()), Some(owner));
+        }
+        assert_eq!(Owner::parse(b"run_00000000000000000000000000"), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! The limiter of all nodes: one count for each endpoint, kept by the server and by its clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ploy_webhooks::limit::{Admission, RateLimiter};
+use ploy_webhooks::store::StoreError;
+use ploy_webhooks::{Endpoint, Rate};
+
+use crate::RedisStore;
+use crate::engine::{Call, Engine, Lane};
+use crate::error::corrupt;
+use crate::layout::Layout;
+use crate::script::{self, ScriptCall};
+use crate::settings::RedisSettings;
+use crate::startup;
+use crate::value;
+
+/// Limits each endpoint by what all nodes together see of it.
+///
+/// Works beside any store. Nodes that have the same server and the same
+/// [`prefix`](RedisSettings::prefix) share their counts.
+///
+/// A count is kept in memory alone, whatever the durability: a server that restarts may begin
+/// with a full burst.
+#[derive(Debug)]
+pub struct RedisLimiter {
+    engine: Arc<Engine>,
+    layout: Arc<Layout>,
+}
+
+impl RedisLimiter {
+    /// Connects to the server. Of the settings it uses the URLs, the prefix and the time-outs.
+    ///
+    /// # Errors
+    ///
+    /// - [`Unavailable`](ploy_webhooks::store::StoreErrorKind::Unavailable): no node answers.
+    /// - [`Refused`](ploy_webhooks::store::StoreErrorKind::Refused): the server is too old, or a
+    ///   replica.
+    /// - [`Misuse`](ploy_webhooks::store::StoreErrorKind::Misuse): a setting is none.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn connect(settings: RedisSettings) -> Result<Self, StoreError> {
+        settings.check_prefix()?;
+        let engine = Engine::connect(&settings).await?;
+        for node in engine.masters() {
+            startup::check_server(&node).await?;
+        }
+        let layout = Layout::new(&settings.prefix, settings.buckets);
+        Ok(Self { engine, layout: Arc::new(layout) })
+    }
+}
+
+impl RedisStore {
+    /// A limiter on the server of the store, over its connections.
+    #[must_use]
+    pub fn limiter(&self) -> RedisLimiter {
+        RedisLimiter { engine: self.engine.clone(), layout: self.layout.clone() }
+    }
+}
+
+#[async_trait]
+impl RateLimiter for RedisLimiter {
+    async fn check(&self, endpoint: &Endpoint, rate: Rate) -> Result<Admission, StoreError> {
+        let (slot, key) = self.layout.rate_of(endpoint.id);
+        let call = ScriptCall::small(&script::ADMIT, &key);
+        let call = call.text(rate.per_second).text(rate.burst.unwrap_or(rate.per_second));
+        let call = Call::of_script(slot, &script::ADMIT, call);
+        let answer = self.engine.call(Lane::Passing, call).await;
+        let answer = answer.map_err(|failure| failure.of_write("cannot check the rate"))?;
+        let micros = value::int(&answer).and_then(|micros| u64::try_from(micros).ok());
+        Ok(match micros.ok_or_else(|| corrupt("the count of a rate"))? {
+            0 => Admission::Admitted,
+            micros => Admission::Exceeded { retry_after: Duration::from_micros(micros) },
+        })
+    }
+}

@@ -1,0 +1,127 @@
+#!lua
+-- append: accepts a batch of events, each for itself.
+--
+-- KEYS    what the keys of each bucket begin with
+-- ARGV    the channel, whether duplicates are waited for, the number of groups; for each group
+--         the number of its key, the owner, the workspace, the revision that the events were
+--         checked against (empty: the app published them), the number of events; for each event
+--         its index entry, its headers and payload, and what it has besides: empty, or whether
+--         it has a deduplication key and how many runs it owes, followed by the key and its
+--         window, and by the id, the record and the delay of each run
+-- answer  1 where all are stored; otherwise for each event 1, 0 (fenced), or the id that it
+--         repeats
+--
+-- Everything is looked at before anything of a group is written, and nothing that could fail
+-- stands between two writes.
+
+local call = redis.call
+local ARGV, KEYS = ARGV, KEYS
+local sub = string.sub
+
+local SLICE = 4000 -- unpack has a bound of about 8,000
+
+local function write(command, key, values)
+    local count = #values
+    for from = 1, count, SLICE do
+        call(command, key, unpack(values, from, math.min(from + SLICE - 1, count)))
+    end
+end
+
+local now
+local function millis()
+    if not now then
+        local time = call('TIME')
+        now = time[1] * 1000 + math.floor(time[2] / 1000)
+    end
+    return now
+end
+
+local verdicts, all_stored, owes = {}, true, false
+local at = 4
+for _ = 1, tonumber(ARGV[3]) do
+    local tag, owner, workspace, revision = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    local events = tonumber(ARGV[at + 4])
+    at = at + 5
+
+    local is_open = true
+    if revision ~= '' then
+        local endpoint = call('HMGET', tag .. 'endpoint:' .. owner, 'revision', 'workspace')
+        is_open = endpoint[1] == revision and endpoint[2] == workspace
+    end
+
+    local index, payloads, runs, due, seen, first_of = {}, {}, {}, {}, {}, {}
+    for _ = 1, events do
+        local entry, payload, more = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+        at = at + 3
+        local id = sub(entry, 1, 16)
+        local seen_key, window, run_count, runs_at
+        if more ~= '' then
+            local has_key, count = string.match(more, '^(%d):(%d+)$')
+            if has_key == '1' then
+                seen_key, window = tag .. 'seen:' .. owner .. ':' .. ARGV[at], ARGV[at + 1]
+                at = at + 2
+            end
+            run_count, runs_at = tonumber(count), at
+            at = at + 3 * run_count
+        end
+
+        local verdict = 1
+        if not is_open then
+            verdict = 0
+        elseif seen_key then
+            local first = first_of[seen_key]
+            if not first then
+                first = call('GET', seen_key)
+                if first and ARGV[2] == '1' then
+                    -- What waits for a disk or a replica waits for the writes of its own
+                    -- connection: with this, for the one that is repeated too.
+                    call('SET', seen_key, first, 'KEEPTTL')
+                end
+            end
+            if first then
+                verdict = first
+            else
+                first_of[seen_key] = id
+                seen[#seen + 1] = { seen_key, id, window }
+            end
+        end
+        verdicts[#verdicts + 1] = verdict
+        all_stored = all_stored and verdict == 1
+
+        if verdict == 1 then
+            index[#index + 1] = '0'
+            index[#index + 1] = entry
+            payloads[#payloads + 1] = id
+            payloads[#payloads + 1] = payload
+            if run_count and run_count > 0 then
+                owes = true
+                local ids = {}
+                for run = 0, run_count - 1 do
+                    local run_id = ARGV[runs_at + 3 * run]
+                    ids[#ids + 1] = run_id
+                    runs[#runs + 1] = run_id .. 's'
+                    runs[#runs + 1] = id .. string.format('%.0f:', millis()) .. ARGV[runs_at + 3 * run + 1]
+                    runs[#runs + 1] = run_id .. 'm'
+                    runs[#runs + 1] = 'q0'
+                    due[#due + 1] = string.format('%.0f', millis() + tonumber(ARGV[runs_at + 3 * run + 2]))
+                    due[#due + 1] = owner .. run_id
+                end
+                runs[#runs + 1] = 'o' .. id
+                runs[#runs + 1] = table.concat(ids)
+            end
+        end
+    end
+
+    write('HSET', tag .. 'payloads:' .. owner, payloads)
+    write('ZADD', tag .. 'index:' .. owner, index)
+    write('HSET', tag .. 'runs:' .. owner, runs)
+    write('ZADD', tag .. 'due', due)
+    for _, first in ipairs(seen) do
+        call('SET', first[1], first[2], 'PX', first[3])
+    end
+end
+
+if owes then
+    call('PUBLISH', ARGV[1], '')
+end
+return all_stored and 1 or verdicts

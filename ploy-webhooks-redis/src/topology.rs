@@ -1,0 +1,133 @@
+//! What a server says of itself and of its Cluster.
+
+use redis::{ConnectionAddr, Value};
+
+use crate::engine::Node;
+use crate::error::Failure;
+use crate::value;
+
+/// Who has a stretch of slots.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Master {
+    pub(crate) address: ConnectionAddr,
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+}
+
+/// What a server says in one section of its `INFO`.
+#[derive(Debug)]
+pub(crate) struct Info(String);
+
+impl Info {
+    pub(crate) async fn of(node: &Node, section: &str) -> Result<Self, Failure> {
+        let mut info = redis::cmd("INFO");
+        info.arg(section);
+        Ok(Self(match node.ask(info).await? {
+            Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Value::VerbatimString { text, .. } => text,
+            _ => String::new(),
+        }))
+    }
+
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    }
+}
+
+/// Whether the server is part of a Cluster.
+pub(crate) async fn is_cluster(node: &Node) -> Result<bool, Failure> {
+    Ok(Info::of(node, "cluster").await?.field("cluster_enabled") == Some("1"))
+}
+
+/// The masters of the Cluster that the node belongs to.
+pub(crate) async fn masters(node: &Node) -> Result<Vec<Master>, Failure> {
+    let mut slots = redis::cmd("CLUSTER");
+    slots.arg("SLOTS");
+    let answer = node.ask(slots).await?;
+    let masters = parse_slots(answer, node.server.addr());
+    masters.ok_or_else(|| Failure::Unsent("CLUSTER SLOTS is not understood".to_owned()))
+}
+
+/// `CLUSTER SLOTS`: stretches of slots, each with its nodes, of which the first is the master.
+fn parse_slots(answer: Value, asked: &ConnectionAddr) -> Option<Vec<Master>> {
+    value::array(answer)?
+        .into_iter()
+        .map(|stretch| {
+            let mut parts = value::array(stretch)?.into_iter();
+            let first = u16::try_from(value::int(&parts.next()?)?).ok()?;
+            let last = u16::try_from(value::int(&parts.next()?)?).ok()?;
+            let mut master = value::array(parts.next()?)?.into_iter();
+            // A node that does not know its own name is reached as the one that was asked.
+            let host = value::bytes(master.next()?).unwrap_or_default();
+            let host = String::from_utf8(host).ok()?;
+            let port = u16::try_from(value::int(&master.next()?)?).ok()?;
+            (first <= last && last < crate::layout::SLOTS).then(|| Master {
+                address: address(asked, &host, port),
+                first,
+                last,
+            })
+        })
+        .collect()
+}
+
+/// The address of another node, reached in the same way as one that is known.
+pub(crate) fn address(known: &ConnectionAddr, host: &str, port: u16) -> ConnectionAddr {
+    let of_known = match known {
+        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
+        // Whatever else there may be names no host.
+        _ => "localhost".to_owned(),
+    };
+    let host = if host.is_empty() || host == "?" { of_known } else { host.to_owned() };
+    match known {
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
+        _ => ConnectionAddr::Tcp(host, port),
+    }
+}
+
+/// TLS needs somebody to say which cryptography is used, once in a process. Where the app has
+/// said, that stands.
+pub(crate) fn provide_cryptography() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Fails only where another thread was first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn slots_and_their_masters() {
+        let node = |host: Value, port| Value::Array(vec![host, Value::Int(port), text("id")]);
+        let stretch = |first, last, nodes: Vec<Value>| {
+            let bounds = [Value::Int(first), Value::Int(last)];
+            Value::Array(bounds.into_iter().chain(nodes).collect())
+        };
+        let asked = ConnectionAddr::Tcp("asked".to_owned(), 1);
+        let answer = Value::Array(vec![
+            stretch(0, 9, vec![node(text("a"), 7000), node(text("replica"), 7001)]),
+            stretch(10, 16_383, vec![node(Value::Nil, 7002)]),
+        ]);
+        let masters = parse_slots(answer, &asked).unwrap();
+        let expected = [("a", 7000, 0, 9), ("asked", 7002, 10, 16_383)];
+        let expected = expected.map(|(host, port, first, last)| Master {
+            address: ConnectionAddr::Tcp(host.to_owned(), port),
+            first,
+            last,
+        });
+        assert_eq!(masters, expected);
+        let too_far = Value::Array(vec![stretch(0, 16_384, vec![node(text("a"), 1)])]);
+        assert_eq!(parse_slots(too_far, &asked), None);
+        assert_eq!(parse_slots(Value::Nil, &asked), None);
+    }
+}

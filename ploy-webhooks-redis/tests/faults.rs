@@ -1,0 +1,447 @@
+//! What the engine and the network between can do wrong: nothing that was said to be stored is
+//! lost, nothing that was refused is there, and the store goes on by itself.
+
+mod scene;
+
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ploy_webhooks::store::{Appended, EndpointStore, EventStore, RunStore, StoreErrorKind};
+use ploy_webhooks::{Endpoint, EventId, Status};
+use ploy_webhooks_engines::{Proxy, Redis, RedisCluster};
+use ploy_webhooks_redis::{Durability, RedisSettings, RedisStore, UnseenSettings};
+use scene::{
+    PATIENCE, append, ask, endpoint, event, is_kept, keyed, kind, open, run, set_status, settings,
+};
+use tokio::task::JoinSet;
+
+/// Long enough that an answer is there, short enough to be waited for when none comes.
+const SOON: Duration = Duration::from_millis(1_500);
+
+/// Until something is stored again.
+async fn append_when_it_works(store: &RedisStore, endpoint: &Endpoint) -> EventId {
+    let working = async {
+        loop {
+            match append(store, event(endpoint, "{}")).await {
+                Ok(id) => return id,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, working).await.expect("the store goes on without a restart")
+}
+
+/// Appends without a pause; what was said to be stored, and what was said otherwise.
+struct Load {
+    is_over: Arc<AtomicBool>,
+    appends: JoinSet<(Vec<EventId>, Vec<StoreErrorKind>)>,
+}
+
+impl Load {
+    fn begin(store: &Arc<RedisStore>, endpoints: &[Endpoint]) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let mut appends = JoinSet::new();
+        for number in 0..16 {
+            let (store, is_over) = (store.clone(), is_over.clone());
+            let endpoint = endpoints[number % endpoints.len()].clone();
+            appends.spawn(async move {
+                let (mut stored, mut failed) = (Vec::new(), Vec::new());
+                while !is_over.load(Ordering::Acquire) {
+                    match append(&store, event(&endpoint, "{}")).await {
+                        Ok(id) => stored.push(id),
+                        Err(error) => failed.push(error.kind()),
+                    }
+                    tokio::task::yield_now().await;
+                }
+                (stored, failed)
+            });
+        }
+        Self { is_over, appends }
+    }
+
+    async fn end(self) -> (Vec<EventId>, Vec<StoreErrorKind>) {
+        self.is_over.store(true, Ordering::Release);
+        let (stored, failed): (Vec<_>, Vec<_>) = self.appends.join_all().await.into_iter().unzip();
+        (stored.concat(), failed.concat())
+    }
+}
+
+async fn assert_all_are_kept(store: &RedisStore, endpoints: &[Endpoint], ids: &[EventId]) {
+    for id in ids {
+        let mut is_found = false;
+        for endpoint in endpoints {
+            is_found |= is_kept(store, endpoint, *id).await;
+        }
+        assert!(is_found, "{id} was said to be stored and is not there");
+    }
+}
+
+#[tokio::test]
+async fn a_full_memory_refuses_whole_events_and_goes_on_when_there_is_space() {
+    let redis = Redis::start();
+    let store = open(&settings([redis.url()])).await;
+    let endpoint = endpoint(&store).await;
+    let other = scene::endpoint(&store).await;
+    let used: String = ask(redis.url(), &["INFO", "memory"]);
+    let used = used.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+    let limit = used.trim().parse::<u64>().unwrap() + (4 << 20);
+    ask::<()>(redis.url(), &["CONFIG", "SET", "maxmemory", &limit.to_string()]);
+
+    let mut kept = Vec::new();
+    let refused = loop {
+        match append(&store, event(&endpoint, vec![b'x'; 100_000])).await {
+            Ok(id) => kept.push(id),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.kind(), StoreErrorKind::Refused, "{refused}");
+    assert!(!kept.is_empty());
+    // Smaller ones still had space, which is taken too.
+    ask::<()>(redis.url(), &["CONFIG", "SET", "maxmemory", "1"]);
+    let mut whole = keyed(event(&endpoint, "{}"), 1);
+    whole.owes = vec![run()];
+    assert_eq!(kind(store.append(whole.clone()).await), Some(StoreErrorKind::Refused));
+    assert!(!is_kept(&store, &endpoint, whole.id).await);
+    assert_eq!(store.runs(&endpoint.workspace, &whole.id).await.unwrap(), []);
+    // What an operator does about it works.
+    let other = set_status(&store, &other, Status::Paused).await;
+    assert!(store.delete(&other.workspace, &other.id).await.unwrap());
+
+    ask::<()>(redis.url(), &["CONFIG", "SET", "maxmemory", "0"]);
+    // Its key was not used up when it was refused.
+    let id = append(&store, whole).await.expect("there is space");
+    assert_eq!(store.runs(&endpoint.workspace, &id).await.unwrap().len(), 1);
+    kept.push(id);
+    assert_all_are_kept(&store, &[endpoint], &kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_acknowledged_survives_a_killed_server() {
+    let redis = Redis::start();
+    let mut settings = settings([redis.url()]);
+    settings.response_timeout = SOON;
+    settings.connection_timeout = SOON;
+    let store = Arc::new(open(&settings).await);
+    let endpoints = [endpoint(&store).await, endpoint(&store).await];
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let load = Load::begin(&store, &endpoints);
+        all.push(append_when_it_works(&store, &endpoints[0]).await);
+        tokio::task::block_in_place(|| redis.kill());
+        tokio::task::block_in_place(|| redis.restart());
+        all.push(append_when_it_works(&store, &endpoints[0]).await);
+        let (stored, failed) = load.end().await;
+        all.extend(stored);
+        let expected = [StoreErrorKind::Unavailable, StoreErrorKind::Indeterminate];
+        assert!(failed.iter().all(|kind| expected.contains(kind)), "{failed:?}");
+    }
+    assert_all_are_kept(&store, &endpoints, &all).await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_indeterminate_and_the_repeat_is_told_so() {
+    let proxy = Proxy::start(Redis::shared().address());
+    let mut settings = settings([proxy.url(Redis::shared().url())]);
+    settings.response_timeout = SOON;
+    let store = open(&settings).await;
+    let endpoint = endpoint(&store).await;
+    append(&store, event(&endpoint, "{}")).await.unwrap();
+
+    proxy.swallow_answers();
+    let lost = keyed(event(&endpoint, "{}"), 1);
+    let before = proxy.swallowed();
+    let (outcome, _) = tokio::join!(
+        tokio::time::timeout(PATIENCE, store.append(lost.clone())),
+        proxy.swallowed_beyond(before),
+    );
+    assert_eq!(kind(outcome.expect("it is bounded")), Some(StoreErrorKind::Indeterminate));
+    proxy.restore();
+    append_when_it_works(&store, &endpoint).await;
+    assert!(is_kept(&store, &endpoint, lost.id).await, "here it was stored");
+    let repeat = keyed(event(&endpoint, "{}"), 1);
+    match store.append(repeat).await.unwrap() {
+        Appended::Duplicate(first) => assert_eq!(first, lost.id),
+        other => panic!("a repeat is {other:?}"),
+    }
+}
+
+/// How many scripts the server has been sent.
+fn scripts(redis: &Redis) -> u64 {
+    let stats: String = ask(redis.url(), &["INFO", "commandstats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test]
+async fn what_may_have_been_stored_is_not_sent_again() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.address());
+    let mut settings = settings([proxy.url(redis.url())]);
+    settings.response_timeout = SOON;
+    let store = open(&settings).await;
+    let endpoint = endpoint(&store).await;
+    append(&store, event(&endpoint, "{}")).await.unwrap();
+    let before = scripts(&redis);
+
+    proxy.swallow_answers();
+    let outcome = append(&store, event(&endpoint, "{}")).await;
+    assert_eq!(kind(outcome), Some(StoreErrorKind::Indeterminate));
+    proxy.restore();
+    append_when_it_works(&store, &endpoint).await;
+    assert_eq!(scripts(&redis) - before, 2, "left: how often an append was sent");
+}
+
+#[tokio::test]
+async fn a_network_that_is_cut_is_unavailable_and_nothing_is_stored() {
+    let proxy = Proxy::start(Redis::shared().address());
+    let mut settings = settings([proxy.url(Redis::shared().url())]);
+    settings.connection_timeout = SOON;
+    let store = open(&settings).await;
+    let endpoint = endpoint(&store).await;
+    append(&store, event(&endpoint, "{}")).await.unwrap();
+
+    proxy.cut();
+    // Until the end of the connections has been noticed, it may be that something was sent.
+    let not_stored = loop {
+        let event = event(&endpoint, "{}");
+        let id = event.id;
+        match append(&store, event).await.unwrap_err().kind() {
+            StoreErrorKind::Unavailable => break id,
+            kind => assert_eq!(kind, StoreErrorKind::Indeterminate),
+        }
+    };
+    let read = store.event(&endpoint.workspace, &not_stored).await;
+    assert_eq!(kind(read), Some(StoreErrorKind::Unavailable));
+    proxy.restore();
+    append_when_it_works(&store, &endpoint).await;
+    assert!(!is_kept(&store, &endpoint, not_stored).await);
+}
+
+#[tokio::test]
+async fn a_frozen_server_is_given_up_on_and_found_again() {
+    let redis = Redis::start();
+    let mut settings = settings([redis.url()]);
+    settings.response_timeout = SOON;
+    settings.connection_timeout = SOON;
+    let store = open(&settings).await;
+    let endpoint = endpoint(&store).await;
+    append(&store, event(&endpoint, "{}")).await.unwrap();
+    redis.freeze();
+    for expected in [StoreErrorKind::Indeterminate, StoreErrorKind::Unavailable] {
+        let outcome = tokio::time::timeout(PATIENCE, append(&store, event(&endpoint, "{}"))).await;
+        assert_eq!(kind(outcome.expect("it is bounded")), Some(expected));
+    }
+    redis.thaw();
+    let id = append_when_it_works(&store, &endpoint).await;
+    assert!(is_kept(&store, &endpoint, id).await);
+}
+
+#[tokio::test]
+async fn a_server_that_has_forgotten_the_scripts_is_given_them_again() {
+    let redis = Redis::start();
+    let store = open(&settings([redis.url()])).await;
+    let endpoint = endpoint(&store).await;
+    for _ in 0..3 {
+        ask::<()>(redis.url(), &["SCRIPT", "FLUSH"]);
+        let id = append(&store, event(&endpoint, "{}")).await.unwrap();
+        assert!(is_kept(&store, &endpoint, id).await);
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_a_closed_store_says_so() {
+    let redis = Redis::start();
+    let mut settings = settings([redis.url()]);
+    settings.waiting_max = 4;
+    let store = Arc::new(open(&settings).await);
+    let endpoint = endpoint(&store).await;
+    redis.freeze();
+    let mut appends = JoinSet::new();
+    for _ in 0..1_200 {
+        let (store, event) = (store.clone(), event(&endpoint, "{}"));
+        appends.spawn(async move { append(&store, event).await });
+    }
+    let refused = appends.join_next().await.unwrap().unwrap();
+    assert_eq!(kind(refused), Some(StoreErrorKind::Busy));
+    redis.thaw();
+    let outcomes = appends.join_all().await;
+    assert!(outcomes.iter().filter(|outcome| outcome.is_ok()).count() >= 4);
+
+    // What waits is written before the store ends.
+    let (last, ()) = tokio::join!(append(&store, event(&endpoint, "{}")), async {
+        tokio::task::yield_now().await;
+        store.close().await;
+    });
+    assert!(is_kept(&store, &endpoint, last.unwrap()).await);
+    let late = append(&store, event(&endpoint, "{}")).await;
+    assert_eq!(kind(late), Some(StoreErrorKind::Unavailable));
+}
+
+fn with(settings: &RedisSettings, change: impl FnOnce(&mut RedisSettings)) -> RedisSettings {
+    let mut settings = settings.clone();
+    change(&mut settings);
+    settings
+}
+
+/// Why a store with these settings does not open.
+async fn refusal(settings: &RedisSettings) -> String {
+    let refused = RedisStore::open(settings.clone()).await.expect_err("it should be refused");
+    assert_eq!(refused.kind(), StoreErrorKind::Refused, "{refused}");
+    refused.to_string()
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_give_what_is_promised_is_refused() {
+    let redis = Redis::start();
+    let settings = settings([redis.url()]);
+    let set = |name: &str, value: &str| ask::<()>(redis.url(), &["CONFIG", "SET", name, value]);
+    drop(open(&settings).await);
+
+    for (name, bad, good, said) in [
+        ("maxmemory-policy", "volatile-lru", "noeviction", "maxmemory-policy volatile-lru"),
+        ("appendfsync", "everysec", "always", "appendfsync everysec"),
+        ("no-appendfsync-on-rewrite", "yes", "no", "no-appendfsync-on-rewrite"),
+        ("appendonly", "no", "yes", "appendonly no"),
+    ] {
+        set(name, bad);
+        let refused = refusal(&settings).await;
+        assert!(refused.contains(said), "{refused}");
+        let modest = with(&settings, |settings| settings.durability = Durability::Memory);
+        assert_eq!(RedisStore::open(modest).await.is_ok(), name != "maxmemory-policy");
+        set(name, good);
+    }
+    let durability = Durability::Replicated(NonZeroU8::MIN);
+    let refused = refusal(&with(&settings, |settings| settings.durability = durability)).await;
+    assert!(refused.contains("0 replicas"), "{refused}");
+    let buckets = 7.try_into().unwrap();
+    let refused = refusal(&with(&settings, |settings| settings.buckets = buckets)).await;
+    assert!(refused.contains("64 buckets"), "{refused}");
+    drop(open(&settings).await);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_show_its_settings_is_trusted_only_on_demand() {
+    let redis = Redis::start();
+    let user = ["ACL", "SETUSER", "app", "on", ">hunter2", "~*", "&*", "+@all", "-config"];
+    ask::<()>(redis.url(), &user);
+    let url = redis.url().replace("redis://", "redis://app:hunter2@");
+    let settings = settings([url]);
+    let refused = refusal(&settings).await;
+    assert!(refused.contains("CONFIG is forbidden") && !refused.contains("hunter2"), "{refused}");
+    let settings = with(&settings, |settings| settings.unseen_settings = UnseenSettings::Trusted);
+    let store = open(&settings).await;
+    let endpoint = endpoint(&store).await;
+    append(&store, event(&endpoint, "{}")).await.unwrap();
+    assert!(!format!("{store:?}").contains("hunter2"));
+    // What it does show is looked at all the same.
+    ask::<()>(redis.url(), &["CONFIG", "SET", "appendonly", "no"]);
+    let refused = refusal(&settings).await;
+    assert!(refused.contains("appendonly no"), "{refused}");
+}
+
+#[tokio::test]
+async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
+    let master = Redis::start();
+    let replica = Redis::start();
+    let (ip, port) = (master.address().ip().to_string(), master.address().port().to_string());
+    ask::<()>(replica.url(), &["REPLICAOF", &ip, &port]);
+    let refused = refusal(&settings([replica.url()])).await;
+    assert!(refused.contains("is a replica"), "{refused}");
+
+    let mut settings = settings([master.url()]);
+    settings.durability = Durability::Replicated(NonZeroU8::MIN);
+    let attached =
+        || ask::<String>(master.url(), &["INFO", "replication"]).contains("state=online");
+    while !attached() {
+        tokio::task::yield_now().await;
+    }
+    settings.response_timeout = Duration::from_secs(20);
+    let store = open(&settings).await;
+    let endpoint = endpoint(&store).await;
+    append(&store, event(&endpoint, "{}")).await.unwrap();
+
+    // Without the replica nobody knows, and no repeat is told otherwise.
+    settings.response_timeout = SOON;
+    let store = open(&settings).await;
+    replica.freeze();
+    for _ in 0..2 {
+        let outcome = store.append(keyed(event(&endpoint, "{}"), 1)).await;
+        assert_eq!(kind(outcome), Some(StoreErrorKind::Indeterminate));
+    }
+    replica.thaw();
+    append_when_it_works(&store, &endpoint).await;
+    let outcome = store.append(keyed(event(&endpoint, "{}"), 1)).await;
+    assert!(matches!(outcome, Ok(Appended::Duplicate(_))), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cluster_that_loses_a_master_keeps_what_a_replica_has() {
+    let cluster = tokio::task::block_in_place(|| RedisCluster::start(3, 1));
+    let mut settings = settings(cluster.urls());
+    settings.durability = Durability::Replicated(NonZeroU8::MIN);
+    settings.response_timeout = SOON;
+    settings.connection_timeout = SOON;
+    let store = Arc::new(open(&settings).await);
+    let mut endpoints = Vec::new();
+    for _ in 0..12 {
+        endpoints.push(endpoint(&store).await);
+    }
+    let load = Load::begin(&store, &endpoints);
+    for endpoint in &endpoints {
+        append_when_it_works(&store, endpoint).await;
+    }
+    tokio::task::block_in_place(|| {
+        cluster.kill_master(0);
+        cluster.await_failover(0);
+    });
+    // The masters that are left have replicas, and the new one has none: it is back when it has.
+    tokio::task::block_in_place(|| cluster.restart(0));
+    for endpoint in &endpoints {
+        append_when_it_works(&store, endpoint).await;
+    }
+    let (stored, _) = load.end().await;
+    assert_all_are_kept(&store, &endpoints, &stored).await;
+}
+
+/// While a slot is on its way from one node to another, its bucket is refused as a whole; then
+/// it is found where it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slot_that_moves_is_refused_until_it_has_moved() {
+    let cluster = tokio::task::block_in_place(|| RedisCluster::start(3, 0));
+    let store = open(&settings(cluster.urls())).await;
+    let endpoint = endpoint(&store).await;
+    let before = append(&store, event(&endpoint, "{}")).await.unwrap();
+
+    // The slot that has the endpoint, and who has it.
+    let keys = |node: &Redis| ask::<Vec<String>>(node.url(), &["KEYS", "*endpoint:*"]);
+    let from = cluster.nodes().iter().find(|node| !keys(node).is_empty()).unwrap();
+    let to = cluster.nodes().iter().find(|node| keys(node).is_empty()).unwrap();
+    let slot = ask::<u32>(from.url(), &["CLUSTER", "KEYSLOT", &keys(from)[0]]).to_string();
+    let id = |node: &Redis| ask::<String>(node.url(), &["CLUSTER", "MYID"]);
+    ask::<()>(to.url(), &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]);
+    ask::<()>(from.url(), &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]);
+    let in_slot: Vec<Vec<u8>> = ask(from.url(), &["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
+    assert!(in_slot.len() > 2, "the endpoint and its event are there");
+    for (number, key) in in_slot.iter().enumerate() {
+        let outcome = append(&store, event(&endpoint, "{}")).await;
+        assert_eq!(kind(outcome), Some(StoreErrorKind::Unavailable), "{number} keys have moved");
+        let mut connection = redis::Client::open(from.url()).unwrap().get_connection().unwrap();
+        let mut migrate = redis::cmd("MIGRATE");
+        migrate
+            .arg(to.address().ip().to_string())
+            .arg(to.address().port())
+            .arg(key)
+            .arg(0)
+            .arg(5_000);
+        migrate.query::<()>(&mut connection).unwrap();
+    }
+    for node in [to, from] {
+        ask::<()>(node.url(), &["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]);
+    }
+    let after = append_when_it_works(&store, &endpoint).await;
+    for id in [before, after] {
+        assert!(is_kept(&store, &endpoint, id).await);
+    }
+}
