@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long until the nodes are asked again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A cluster, gone as its [`Redis`] nodes are.
+/// A cluster, gone as its [`Redis`] nodes are. One that is frozen counts as not running.
 #[derive(Debug)]
 pub struct RedisCluster {
     masters: usize,
@@ -109,7 +109,7 @@ impl RedisCluster {
     ///
     /// When that takes too long.
     pub fn await_ok(&self) {
-        let all_run = self.nodes.iter().all(Redis::is_alive);
+        let all_run = self.nodes.iter().all(Redis::is_running);
         let replicas = self.nodes.len() - self.masters;
         self.await_all("the cluster is whole", |asked| {
             if !is_ok(asked)? {
@@ -161,7 +161,7 @@ impl RedisCluster {
     /// Returns when this is so for all running nodes.
     fn await_all(&self, what: &str, is_so: impl Fn(&Redis) -> RedisResult<bool>) {
         let deadline = Instant::now() + PATIENCE;
-        for node in self.nodes.iter().filter(|node| node.is_alive()) {
+        for node in self.nodes.iter().filter(|node| node.is_running()) {
             loop {
                 match is_so(node) {
                     Ok(true) => break,

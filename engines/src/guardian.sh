@@ -70,6 +70,11 @@ alive() {
     [ "$parent" = $$ ]
 }
 
+# Whether it runs, and is not frozen.
+running() {
+    alive && [ "$state" != T ]
+}
+
 # As if the machine had lost them all at once.
 crash() {
     alive || return 0

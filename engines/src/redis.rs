@@ -157,8 +157,8 @@ impl Redis {
         self.own().thaw();
     }
 
-    pub(crate) fn is_alive(&self) -> bool {
-        self.own().is_alive()
+    pub(crate) fn is_running(&self) -> bool {
+        self.own().is_running()
     }
 
     /// A connection that does not wait for ever, as for a frozen server.

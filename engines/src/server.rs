@@ -93,7 +93,12 @@ impl Server {
         }
     }
 
-    pub(crate) fn is_alive(&self) -> bool {
+    /// Whether it can answer: not killed, not stopped, not frozen.
+    pub(crate) fn is_running(&self) -> bool {
+        self.guardian.tell(&["running"])
+    }
+
+    fn is_alive(&self) -> bool {
         self.guardian.tell(&["alive"])
     }
 

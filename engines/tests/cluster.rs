@@ -60,7 +60,7 @@ fn a_cluster_goes_on_when_a_killed_master_is_back() {
 }
 
 #[test]
-fn a_replica_takes_the_place_of_a_killed_master() {
+fn a_replica_takes_the_place_of_a_killed_or_frozen_master() {
     let cluster = RedisCluster::start(3, 1);
     let mut connection = connect(&cluster);
     for key in 0..100 {
@@ -78,6 +78,11 @@ fn a_replica_takes_the_place_of_a_killed_master() {
         assert_eq!(connection.get::<_, String>(key).unwrap(), "kept");
     }
     cluster.restart(0);
+
+    cluster.nodes()[1].freeze();
+    cluster.await_failover(1);
+    cluster.nodes()[1].thaw();
+    cluster.await_ok();
 }
 
 fn client(node: &ploy_webhooks_engines::Redis) -> redis::Connection {

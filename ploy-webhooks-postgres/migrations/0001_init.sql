@@ -122,68 +122,106 @@ CREATE TABLE tokens (
     created_at bigint NOT NULL
 );
 
--- Stores a batch: one call is one transaction, one round trip and one flush.
+-- Locks the endpoints that events were checked against, and says which of those states still hold:
+-- the numbers of the endpoints, NULL where it does not.
 --
 -- The statements of a function that is VOLATILE each see what was committed before them. So the
 -- revisions are read after the locks are held, and a change that has returned is seen.
+CREATE FUNCTION hold(
+    _stripes    int[],     -- of the endpoints, each once, ascending
+    _endpoints  uuid[],
+    _workspaces uuid[],
+    _revisions  bigint[]
+) RETURNS bigint[] LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    _numbers bigint[];
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(1886154617, stripe) FROM unnest(_stripes) AS stripe;
+    FOR i IN 1 .. coalesce(cardinality(_endpoints), 0) LOOP
+        _numbers[i] := (SELECT number FROM endpoints WHERE id = _endpoints[i]
+            AND workspace = _workspaces[i] AND revision = _revisions[i]);
+    END LOOP;
+    RETURN _numbers;
+END
+$$;
+
+-- Stores a batch: one call is one transaction, one round trip and one flush. Returns the numbers of
+-- the fences' endpoints, NULL where one does not hold; its events are not stored.
+--
+-- An array that would have nothing but NULLs is NULL itself, and costs nothing.
 CREATE FUNCTION append(
-    _stream            int,
-    _tail_from         uuid,      -- NULL: as it is
-    _stripes           int[],     -- of the endpoints, each once, ascending
-    _endpoints         uuid[],    -- the fences of the batch, each once
-    _workspaces        uuid[],
-    _revisions         bigint[],
-    _ids               uuid[],
-    _fences            smallint[], -- which fence an event has; NULL: none
-    _event_workspaces  uuid[],    -- only of events without a fence
-    _types             text[],
-    _sources           bytea[],
-    _headers           bytea[],
-    _payloads          bytea[],
-    _dedup_events      int[],     -- which events have a key
-    _dedup_keys        bytea[],
-    _dedup_windows_ms  bigint[],
-    _run_events        int[],     -- which events owe a run
-    _run_ids           uuid[],
-    _run_triggers      text[],
-    _run_retries       text[],
-    _run_delays_ms     bigint[],
-    OUT numbers        bigint[],  -- of the fences' endpoints; NULL: it does not hold
-    OUT repeats        int[],     -- which events repeat one that is stored,
-    OUT firsts         uuid[]     -- and that one
+    _stream           int,
+    _tail_from        uuid,       -- NULL: as it is
+    _stripes          int[],
+    _endpoints        uuid[],     -- the fences of the batch, each once
+    _workspaces       uuid[],
+    _revisions        bigint[],
+    _ids              uuid[],
+    _fences           smallint[], -- which fence an event has; NULL: none
+    _event_workspaces uuid[],     -- only of events without a fence
+    _types            text[],
+    _sources          bytea[],
+    _headers          bytea[],
+    _payloads         bytea[]
+) RETURNS bigint[] LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    _numbers bigint[] := hold(_stripes, _endpoints, _workspaces, _revisions);
+BEGIN
+    IF _tail_from IS NOT NULL THEN
+        UPDATE streams SET tail_from = _tail_from WHERE number = _stream;
+    END IF;
+    INSERT INTO events (stream, id, endpoint, workspace, type, source, headers, payload)
+    SELECT _stream, _ids[i], _numbers[_fences[i]], _event_workspaces[i], _types[i], _sources[i],
+        _headers[i], _payloads[i]
+    FROM generate_series(1, cardinality(_ids)) AS i
+    WHERE _fences[i] IS NULL OR _numbers[_fences[i]] IS NOT NULL;
+    RETURN _numbers;
+END
+$$;
+
+-- Stores a batch of which some events have a deduplication key or owe runs.
+CREATE FUNCTION append_owing(
+    _stream           int,
+    _tail_from        uuid,
+    _stripes          int[],
+    _endpoints        uuid[],
+    _workspaces       uuid[],
+    _revisions        bigint[],
+    _ids              uuid[],
+    _fences           smallint[],
+    _event_workspaces uuid[],
+    _types            text[],
+    _sources          bytea[],
+    _headers          bytea[],
+    _payloads         bytea[],
+    _keyed            int[],      -- which events have a key
+    _keys             bytea[],
+    _windows_ms       bigint[],
+    _owing            int[],      -- which events owe a run
+    _run_ids          uuid[],
+    _triggers         text[],
+    _retries          text[],
+    _delays_ms        bigint[],
+    OUT numbers       bigint[],   -- as of append
+    OUT repeats       int[],      -- which events repeat one that is stored,
+    OUT firsts        uuid[]      -- and that one
 ) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     _now timestamptz;
     _won int[];
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(1886154617, stripe) FROM unnest(_stripes) AS stripe;
-
-    SELECT array_agg(e.number ORDER BY f.place) INTO numbers
-    FROM unnest(_endpoints, _workspaces, _revisions)
-        WITH ORDINALITY AS f (endpoint, workspace, revision, place)
-    LEFT JOIN endpoints e
-        ON e.id = f.endpoint AND e.workspace = f.workspace AND e.revision = f.revision;
-
+    numbers := hold(_stripes, _endpoints, _workspaces, _revisions);
+    _now := clock_timestamp();
     IF _tail_from IS NOT NULL THEN
         UPDATE streams SET tail_from = _tail_from WHERE number = _stream;
     END IF;
 
-    IF cardinality(_dedup_events) = 0 AND cardinality(_run_events) = 0 THEN
-        INSERT INTO events (stream, id, endpoint, workspace, type, source, headers, payload)
-        SELECT _stream, e.id, numbers[e.fence], e.workspace, e.type, e.source, e.headers, e.payload
-        FROM unnest(_ids, _fences, _event_workspaces, _types, _sources, _headers, _payloads)
-            AS e (id, fence, workspace, type, source, headers, payload)
-        WHERE e.fence IS NULL OR numbers[e.fence] IS NOT NULL;
-        RETURN;
-    END IF;
-
-    _now := clock_timestamp();
     -- Keys are taken in one order, so that two batches never wait for each other. The first of a
     -- batch's own repeats takes its key.
     WITH keyed AS (
         SELECT DISTINCT ON (endpoint, key) d.event, d.key, d.window_ms,
             coalesce(numbers[_fences[d.event]], 0) AS endpoint
-        FROM unnest(_dedup_events, _dedup_keys, _dedup_windows_ms) AS d (event, key, window_ms)
+        FROM unnest(_keyed, _keys, _windows_ms) AS d (event, key, window_ms)
         WHERE _fences[d.event] IS NULL OR numbers[_fences[d.event]] IS NOT NULL
         ORDER BY endpoint, key, d.event
     ), taken AS (
@@ -199,29 +237,67 @@ BEGIN
     FROM keyed JOIN taken USING (endpoint, key);
 
     -- Who did not take its key repeats who has it: now, after any wait for another batch.
-    SELECT array_agg(d.event), array_agg(standing.event) INTO repeats, firsts
-    FROM unnest(_dedup_events, _dedup_keys) AS d (event, key)
+    SELECT coalesce(array_agg(d.event), '{}'), coalesce(array_agg(standing.event), '{}')
+    INTO repeats, firsts
+    FROM unnest(_keyed, _keys) AS d (event, key)
     JOIN dedup standing
         ON standing.endpoint = coalesce(numbers[_fences[d.event]], 0) AND standing.key = d.key
     WHERE (_fences[d.event] IS NULL OR numbers[_fences[d.event]] IS NOT NULL)
         AND NOT EXISTS (SELECT FROM unnest(_won) AS won WHERE won = d.event);
 
     INSERT INTO events (stream, id, endpoint, workspace, type, source, headers, payload)
-    SELECT _stream, e.id, numbers[e.fence], e.workspace, e.type, e.source, e.headers, e.payload
-    FROM unnest(_ids, _fences, _event_workspaces, _types, _sources, _headers, _payloads)
-        WITH ORDINALITY AS e (id, fence, workspace, type, source, headers, payload, place)
-    WHERE (e.fence IS NULL OR numbers[e.fence] IS NOT NULL)
-        AND NOT EXISTS (SELECT FROM unnest(repeats) AS repeat WHERE repeat = e.place);
+    SELECT _stream, _ids[i], numbers[_fences[i]], _event_workspaces[i], _types[i], _sources[i],
+        _headers[i], _payloads[i]
+    FROM generate_series(1, cardinality(_ids)) AS i
+    WHERE (_fences[i] IS NULL OR numbers[_fences[i]] IS NOT NULL)
+        AND NOT EXISTS (SELECT FROM unnest(repeats) AS repeat WHERE repeat = i);
 
     INSERT INTO runs (id, stream, event, endpoint, trigger, retry, state, created_at, due_at)
     SELECT r.id, _stream, _ids[r.event], numbers[_fences[r.event]], r.trigger, r.retry, 'queued',
         _now, _now + r.delay_ms * interval '1 millisecond'
-    FROM unnest(_run_events, _run_ids, _run_triggers, _run_retries, _run_delays_ms)
+    FROM unnest(_owing, _run_ids, _triggers, _retries, _delays_ms)
         AS r (event, id, trigger, retry, delay_ms)
     WHERE (_fences[r.event] IS NULL OR numbers[_fences[r.event]] IS NOT NULL)
         AND NOT EXISTS (SELECT FROM unnest(repeats) AS repeat WHERE repeat = r.event);
     IF FOUND THEN
         PERFORM pg_notify('ploy_runs', current_schema());
     END IF;
+END
+$$;
+
+-- When the next event of an endpoint would be exactly on time (GCRA's theoretical arrival time),
+-- in nanoseconds since 1970. Not logged: a crash costs no more than a burst.
+CREATE UNLOGGED TABLE rates (
+    endpoint uuid   PRIMARY KEY,
+    due_ns   bigint NOT NULL
+);
+
+-- Admits events of endpoints as far as their rates allow: all that wait on one node, by one call.
+CREATE FUNCTION admit(
+    _endpoints     uuid[],   -- ascending, so that two nodes never wait for each other
+    _asked         bigint[], -- how many events of each wait
+    _intervals_ns  bigint[], -- from one event to the next in the long run
+    _bursts        bigint[], -- how many may come at once
+    OUT admitted   bigint[],
+    OUT retry_ns   bigint[]  -- after this time, one more would be
+) LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    _now bigint;
+    _due bigint;
+    _let bigint;
+BEGIN
+    FOR i IN 1 .. cardinality(_endpoints) LOOP
+        INSERT INTO rates (endpoint, due_ns) VALUES (_endpoints[i], 0) ON CONFLICT DO NOTHING;
+        SELECT due_ns INTO _due FROM rates WHERE endpoint = _endpoints[i] FOR UPDATE;
+        -- The clock is read by whoever has the row.
+        _now := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000;
+        _due := greatest(_due, _now);
+        _let := greatest(0, least(_asked[i],
+            (_now + _bursts[i] * _intervals_ns[i] - _due) / _intervals_ns[i]));
+        _due := _due + _let * _intervals_ns[i];
+        UPDATE rates SET due_ns = _due WHERE endpoint = _endpoints[i];
+        admitted[i] := _let;
+        retry_ns[i] := greatest(0, _due + _intervals_ns[i] - _now - _bursts[i] * _intervals_ns[i]);
+    END LOOP;
 END
 $$;

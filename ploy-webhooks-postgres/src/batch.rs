@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
-use ploy_webhooks::{EndpointId, EventId, Fence, NewEvent, Revision, WorkspaceId};
+use ploy_webhooks::{Dedup, EndpointId, EventId, Fence, NewEvent, Revision, WorkspaceId};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{Postgres, Row};
@@ -15,8 +15,11 @@ use crate::error::write_error;
 use crate::queue::Waiting;
 use crate::wire::Uuid;
 
-const APPEND: &str = "SELECT numbers, repeats, firsts FROM append($1, $2, $3, $4, $5, $6, $7, $8, \
-    $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
+const APPEND: &str = "SELECT append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+
+/// For batches of which some events have a deduplication key or owe runs.
+const APPEND_OWING: &str = "SELECT numbers, repeats, firsts FROM append_owing($1, $2, $3, $4, $5, \
+    $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
 
 /// What becomes of one event of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +42,22 @@ pub(crate) async fn append(
 ) -> Result<Vec<Verdict>, StoreError> {
     let failed = |error| write_error("cannot store events", error);
     let fences = Fences::of(batch);
-    let row = arguments(stream, tail_from, batch, &fences)?
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-    verdicts(&row, batch, &fences).map_err(failed)
+    let is_plain =
+        batch.iter().all(|waiting| waiting.event.dedup.is_none() && waiting.event.owes.is_empty());
+    if is_plain {
+        let append = bind_events(sqlx::query(APPEND), stream, tail_from, batch, &fences);
+        let row = append.fetch_one(connection).await.map_err(failed)?;
+        return fences.verdicts(&row).map_err(failed);
+    }
+    let append = bind_events(sqlx::query(APPEND_OWING), stream, tail_from, batch, &fences);
+    let row = bind_owed(append, batch)?.fetch_one(connection).await.map_err(failed)?;
+    let mut verdicts = fences.verdicts(&row).map_err(failed)?;
+    for (place, first) in repeats(&row).map_err(failed)? {
+        if let Some(verdict) = verdicts.get_mut(place) {
+            *verdict = Verdict::Duplicate(first);
+        }
+    }
+    Ok(verdicts)
 }
 
 /// The states that the events of a batch were checked against, each once.
@@ -78,46 +92,70 @@ impl Fences {
         stripes.dedup();
         stripes
     }
+
+    /// What becomes of the events, as far as their fences tell.
+    fn verdicts(&self, row: &PgRow) -> sqlx::Result<Vec<Verdict>> {
+        let numbers: Option<Vec<Option<i64>>> = row.try_get(0)?;
+        let numbers = numbers.unwrap_or_default();
+        let verdict = |fence: &Option<i16>| match fence {
+            None => Verdict::Stored(None),
+            Some(place) => match numbers.get(usize::try_from(place - 1).unwrap_or(usize::MAX)) {
+                Some(Some(number)) => Verdict::Stored(Some(*number)),
+                _ => Verdict::Fenced,
+            },
+        };
+        Ok(self.of_event.iter().map(verdict).collect())
+    }
 }
 
-fn arguments<'q>(
+type Append<'q> = Query<'q, Postgres, PgArguments>;
+
+fn bind_events<'q>(
+    append: Append<'q>,
     stream: i32,
     tail_from: Option<EventId>,
     batch: &'q [Waiting],
     fences: &Fences,
-) -> Result<Query<'q, Postgres, PgArguments>, StoreError> {
+) -> Append<'q> {
     let events = || batch.iter().map(|waiting| &waiting.event);
-    let places = || (1_i32..).zip(events());
-    let deduped = || places().filter_map(|(place, event)| Some((place, event, event.dedup?)));
-    let runs =
-        || places().flat_map(|(place, event)| event.owes.iter().map(move |run| (place, run)));
-
     let checked = || fences.checked.iter();
-    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let triggers: Vec<_> = runs().map(|(_, run)| json(&run.trigger)).collect::<Result<_, _>>()?;
-    let retries: Vec<_> = runs().map(|(_, run)| json(&run.retry)).collect::<Result<_, _>>()?;
-    Ok(sqlx::query(APPEND)
+    append
         .bind(stream)
         .bind(tail_from.map(Uuid::from))
         .bind(fences.stripes())
         .bind(checked().map(|(id, ..)| Uuid::from(*id)).collect::<Vec<_>>())
         .bind(checked().map(|(_, workspace, _)| Uuid::from(*workspace)).collect::<Vec<_>>())
-        .bind(checked().map(|(.., revision)| number(revision.get())).collect::<Vec<_>>())
+        .bind(checked().map(|(.., revision)| revision.get().cast_signed()).collect::<Vec<_>>())
         .bind(events().map(|event| Uuid::from(event.id)).collect::<Vec<_>>())
-        .bind(&fences.of_event[..])
-        .bind(events().map(workspace_of_published).collect::<Vec<_>>())
-        .bind(events().map(|event| Some(event.event_type.as_ref()?.as_str())).collect::<Vec<_>>())
-        .bind(events().map(|event| event.source.map(source_bytes)).collect::<Vec<_>>())
-        .bind(events().map(kept_lines).collect::<Vec<_>>())
+        .bind(unless_all_none(fences.of_event.iter().copied()))
+        .bind(unless_all_none(events().map(workspace_of_published)))
+        .bind(unless_all_none(events().map(|event| Some(event.event_type.as_ref()?.as_str()))))
+        .bind(unless_all_none(events().map(|event| event.source.map(source_bytes))))
+        .bind(unless_all_none(events().map(kept_lines)))
         .bind(events().map(|event| &event.payload[..]).collect::<Vec<_>>())
-        .bind(deduped().map(|(place, ..)| place).collect::<Vec<_>>())
-        .bind(deduped().map(|(_, event, _)| dedup_key(event)).collect::<Vec<_>>())
-        .bind(deduped().map(|(.., dedup)| millis(dedup.window)).collect::<Vec<_>>())
-        .bind(runs().map(|(place, _)| place).collect::<Vec<_>>())
-        .bind(runs().map(|(_, run)| Uuid::from(run.id)).collect::<Vec<_>>())
+}
+
+fn bind_owed<'q>(append: Append<'q>, batch: &'q [Waiting]) -> Result<Append<'q>, StoreError> {
+    let events = || (1_i32..).zip(batch.iter().map(|waiting| &waiting.event));
+    let keyed = || events().filter_map(|(place, event)| Some((place, event, event.dedup?)));
+    let owed =
+        || events().flat_map(|(place, event)| event.owes.iter().map(move |run| (place, run)));
+    let triggers: Vec<_> = owed().map(|(_, run)| json(&run.trigger)).collect::<Result<_, _>>()?;
+    let retries: Vec<_> = owed().map(|(_, run)| json(&run.retry)).collect::<Result<_, _>>()?;
+    Ok(append
+        .bind(keyed().map(|(place, ..)| place).collect::<Vec<_>>())
+        .bind(keyed().map(|(_, event, dedup)| dedup_key(event, dedup)).collect::<Vec<_>>())
+        .bind(keyed().map(|(.., dedup)| millis(dedup.window)).collect::<Vec<_>>())
+        .bind(owed().map(|(place, _)| place).collect::<Vec<_>>())
+        .bind(owed().map(|(_, run)| Uuid::from(run.id)).collect::<Vec<_>>())
         .bind(triggers)
         .bind(retries)
-        .bind(runs().map(|(_, run)| millis(run.delay)).collect::<Vec<_>>()))
+        .bind(owed().map(|(_, run)| millis(run.delay)).collect::<Vec<_>>()))
+}
+
+/// NULL for an array that would have nothing else: the server spends nothing on it.
+fn unless_all_none<T>(values: impl Iterator<Item = Option<T>> + Clone) -> Option<Vec<Option<T>>> {
+    values.clone().any(|value| value.is_some()).then(|| values.collect())
 }
 
 /// A duration as Postgres adds it to a date: at most a thousand years.
@@ -143,8 +181,8 @@ fn source_bytes(address: IpAddr) -> Vec<u8> {
 }
 
 /// A key belongs to the endpoint that took the event, or to the workspace that published it.
-fn dedup_key(event: &NewEvent) -> Vec<u8> {
-    let mut key = event.dedup.map_or(Vec::new(), |dedup| dedup.key.as_bytes().to_vec());
+fn dedup_key(event: &NewEvent, dedup: Dedup) -> Vec<u8> {
+    let mut key = dedup.key.as_bytes().to_vec();
     if event.fence.is_none() {
         key.extend_from_slice(event.workspace.as_bytes());
     }
@@ -158,28 +196,9 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, StoreError> 
     })
 }
 
-fn verdicts(row: &PgRow, batch: &[Waiting], fences: &Fences) -> sqlx::Result<Vec<Verdict>> {
-    let numbers: Option<Vec<Option<i64>>> = row.try_get(0)?;
-    let numbers = numbers.unwrap_or_default();
-    let repeats: Option<Vec<i32>> = row.try_get(1)?;
-    let firsts: Option<Vec<Uuid>> = row.try_get(2)?;
-    let mut verdicts: Vec<_> = fences
-        .of_event
-        .iter()
-        .map(|fence| match fence {
-            None => Verdict::Stored(None),
-            Some(place) => match numbers.get(usize::try_from(place - 1).unwrap_or(usize::MAX)) {
-                Some(Some(number)) => Verdict::Stored(Some(*number)),
-                _ => Verdict::Fenced,
-            },
-        })
-        .collect();
-    debug_assert_eq!(verdicts.len(), batch.len());
-    for (place, first) in repeats.unwrap_or_default().into_iter().zip(firsts.unwrap_or_default()) {
-        let place = usize::try_from(place - 1).unwrap_or(usize::MAX);
-        if let Some(verdict) = verdicts.get_mut(place) {
-            *verdict = Verdict::Duplicate(first.into());
-        }
-    }
-    Ok(verdicts)
+/// The events that repeat one which is stored, by their places, and that one.
+fn repeats(row: &PgRow) -> sqlx::Result<Vec<(usize, EventId)>> {
+    let (places, firsts): (Vec<i32>, Vec<Uuid>) = (row.try_get(1)?, row.try_get(2)?);
+    let places = places.into_iter().map(|place| usize::try_from(place - 1).unwrap_or(usize::MAX));
+    Ok(places.zip(firsts.into_iter().map(EventId::from)).collect())
 }

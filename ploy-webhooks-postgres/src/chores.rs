@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use ploy_webhooks::EventId;
 use ploy_webhooks::store::grams::Probe;
-use ploy_webhooks::store::{Order, StoreError};
+use ploy_webhooks::store::{Order, StoreError, StoreErrorKind};
 use sqlx::postgres::PgConnection;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::block::{Span, endpoint_term};
 use crate::database::{self, locks};
-use crate::error::store_error;
+use crate::error::{store_error, timed_out};
 use crate::partitions::{self, ROWS_AT_ONCE};
 use crate::search::Unread;
 use crate::wire::Uuid;
@@ -21,19 +21,32 @@ use crate::writer::Shared;
 
 /// How often there is something to do, without a reason known.
 const EVERY: Duration = Duration::from_secs(10);
+/// How long after a failure it is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Longer than it takes to purge whatever there is; a connection may be deaf.
+const AT_MOST: Duration = Duration::from_secs(3_600);
 /// Who has this lock does the chores.
 const ALL: i32 = 2;
 
 /// Does the chores for good, at their time or when called.
 pub(crate) async fn run(shared: Shared, called: Arc<Notify>) {
     loop {
-        if let Err(error) = do_all(&shared).await {
-            // It is tried again. What is lost by it is space, and in the long run speed.
-            tracing::warn!(%error, "upkeep of the Postgres store failed");
-        }
+        let done = timeout(AT_MOST, do_all(&shared)).await;
+        let pause = match done.unwrap_or_else(|_| Err(too_long())) {
+            Ok(()) => EVERY,
+            Err(error) => {
+                // What is lost meanwhile is space, and in the long run speed.
+                tracing::warn!(%error, "upkeep of the Postgres store failed");
+                AGAIN_AFTER
+            }
+        };
         // Either end is an end.
-        let _ = timeout(EVERY, called.notified()).await;
+        let _ = timeout(pause, called.notified()).await;
     }
+}
+
+fn too_long() -> StoreError {
+    timed_out(StoreErrorKind::Unavailable, "cannot end upkeep", AT_MOST)
 }
 
 async fn do_all(shared: &Shared) -> Result<(), StoreError> {

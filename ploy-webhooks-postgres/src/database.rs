@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, Row};
-use sqlx_core::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{ConnectOptions, Connection, Executor, Postgres, Row};
+use sqlx_core::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use tokio::time::timeout;
 
 use crate::error::{store_error, timed_out};
@@ -42,6 +43,10 @@ fn options(settings: &PostgresSettings, statement_timeout: Duration) -> PgConnec
             ("statement_timeout", millis(statement_timeout)),
             ("lock_timeout", millis(statement_timeout)),
             ("idle_in_transaction_session_timeout", millis(statement_timeout)),
+            // In any other, a batch would read revisions as they were before it held its locks.
+            ("default_transaction_isolation", "read committed".to_owned()),
+            // A writer may have nothing to write for days.
+            ("idle_session_timeout", "0".to_owned()),
             ("jit", "off".to_owned()),
             ("work_mem", WRITER_WORK_MEM.to_owned()),
         ])
@@ -54,7 +59,11 @@ fn options(settings: &PostgresSettings, statement_timeout: Duration) -> PgConnec
 pub(crate) async fn connect_writer(
     settings: &PostgresSettings,
 ) -> Result<PgConnection, StoreError> {
-    connect(settings, settings.append_timeout.mul_f32(0.9)).await
+    let options = options(settings, settings.append_timeout.mul_f32(0.9))
+        // What a writer runs has one good plan, and making another each time costs more than to
+        // run it.
+        .options([("plan_cache_mode", "force_generic_plan")]);
+    connect_with(settings, &options).await
 }
 
 /// A connection of its own.
@@ -62,9 +71,15 @@ pub(crate) async fn connect(
     settings: &PostgresSettings,
     statement_timeout: Duration,
 ) -> Result<PgConnection, StoreError> {
+    connect_with(settings, &options(settings, statement_timeout)).await
+}
+
+async fn connect_with(
+    settings: &PostgresSettings,
+    options: &PgConnectOptions,
+) -> Result<PgConnection, StoreError> {
     let what = "cannot connect to Postgres";
-    let options = options(settings, statement_timeout);
-    match timeout(settings.connect_timeout, PgConnection::connect_with(&options)).await {
+    match timeout(settings.connect_timeout, PgConnection::connect_with(options)).await {
         Ok(connected) => connected.map_err(|error| store_error(what, error)),
         Err(_) => Err(timed_out(StoreErrorKind::Unavailable, what, settings.connect_timeout)),
     }
@@ -78,16 +93,55 @@ pub(crate) fn pool(settings: &PostgresSettings, connections_max: u32) -> PgPool 
         .connect_lazy_with(options(settings, settings.call_timeout))
 }
 
+/// Does something over a connection of the pool, in time.
+pub(crate) async fn within<T>(
+    pool: &PgPool,
+    limit: Duration,
+    what: &'static str,
+    when_late: StoreErrorKind,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let connection = pool.acquire().await.map_err(|error| store_error(what, error))?;
+    let mut lent = Lent(Some(connection));
+    let connection = lent.0.as_mut().expect("it is lent");
+    let done = timeout(limit, work(connection))
+        .await
+        .unwrap_or_else(|_| Err(timed_out(when_late, what, limit)))?;
+    drop(lent.0.take());
+    Ok(done)
+}
+
+/// A connection that goes back to its pool when it is taken out, and else is closed: when what was
+/// done over it failed, or was given up. It may be deaf, and the pool would wait for its answer
+/// for good; or its session may be set to read only, which the server is no more.
+struct Lent(Option<PoolConnection<Postgres>>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.0 {
+            connection.close_on_drop();
+        }
+    }
+}
+
 /// Makes what is missing of the schema. Any number of nodes may do so at once: one does, and the
 /// others wait for it.
 pub(crate) async fn migrate(settings: &PostgresSettings) -> Result<(), StoreError> {
-    let what = "cannot make the tables of the store";
     let schema = settings.checked_schema()?;
     let mut connection = connect(settings, MIGRATION_TIMEOUT).await?;
-    let failed = |error| store_error(what, error);
+    timeout(MIGRATION_TIMEOUT, migrate_over(&mut connection, schema)).await.unwrap_or_else(
+        |_| Err(timed_out(StoreErrorKind::Unavailable, MIGRATE, MIGRATION_TIMEOUT)),
+    )?;
+    // Nothing waits for a connection that is not used any more.
+    let _ = connection.close().await;
+    Ok(())
+}
+
+async fn migrate_over(connection: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    let failed = |error| store_error(MIGRATE, error);
     let exists: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
         .bind(schema)
-        .fetch_one(&mut connection)
+        .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
     let migration = |version, description: &'static str, sql: &'static str| {
@@ -105,14 +159,14 @@ pub(crate) async fn migrate(settings: &PostgresSettings) -> Result<(), StoreErro
         // Asked for only where it is needed: it takes a right that the table's owner may lack.
         migrator.create_schema(schema.to_owned());
     }
-    migrator.run(&mut connection).await.map_err(|error| {
-        StoreError::new(StoreErrorKind::Refused, format!("{what}: {error}")).because(error)
-    })?;
-    // Nothing waits for a connection that is not used any more.
-    let _ = connection.close().await;
-    Ok(())
+    // Not `run`, whose future is not `Send`.
+    migrator.run_direct(None, connection, false).await.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
+        error => refused(format!("{MIGRATE}: {error}")).because(error),
+    })
 }
 
+const MIGRATE: &str = "cannot make the tables of the store";
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Whether the server is one that keeps the promise, now: it may be set anew, or become a

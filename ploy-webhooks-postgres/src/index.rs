@@ -9,12 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ploy_webhooks::store::StoreError;
+use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use ploy_webhooks::{EventId, EventType};
 use sqlx::Row;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
 
 use crate::block::{BlockBuilder, Indexable, SEGMENT_BLOCKS};
+use crate::database::within;
 use crate::error::store_error;
 use crate::segment::SegmentRows;
 use crate::tail::{Due, Stored, Tail, least};
@@ -26,23 +27,24 @@ const EVENTS_AT_ONCE: usize = 256;
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Builds the index of one stream, until its tail ends.
-pub(crate) async fn run(tail: Arc<Tail>, pool: PgPool) {
+pub(crate) async fn run(tail: Arc<Tail>, pool: PgPool, call_timeout: Duration) {
+    let tables = Tables { pool, call_timeout };
     let mut builder = BlockBuilder::new();
     loop {
         match tail.next().await {
             Due::Index(events) => builder = index(&tail, builder, events).await,
-            Due::CatchUp(from) => builder = catch_up(&tail, &pool, builder, from).await,
+            Due::CatchUp(from) => builder = catch_up(&tail, &tables, builder, from).await,
             Due::Seal => {
                 builder.close();
                 tail.indexed(builder.take_closed(), None);
                 // What cannot be sealed now is read by who takes the stream over.
-                while seal(&tail, &pool, 1).await.unwrap_or(false) {}
+                while seal(&tail, &tables, 1).await.unwrap_or(false) {}
                 return;
             }
             Due::End => return,
         }
         loop {
-            match seal(&tail, &pool, SEGMENT_BLOCKS).await {
+            match seal(&tail, &tables, SEGMENT_BLOCKS).await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
@@ -76,13 +78,13 @@ async fn index(tail: &Tail, builder: BlockBuilder, events: Vec<Stored>) -> Block
 /// Reads and indexes what is in the tables, from an id on.
 async fn catch_up(
     tail: &Tail,
-    pool: &PgPool,
+    tables: &Tables,
     mut builder: BlockBuilder,
     from: EventId,
 ) -> BlockBuilder {
     let mut beyond = None;
     loop {
-        let rows = match read_some(pool, tail.stream, from, beyond).await {
+        let rows = match tables.read_some(tail.stream, from, beyond).await {
             Ok(rows) => rows,
             Err(error) => {
                 tracing::debug!(%error, "the search index waits");
@@ -142,41 +144,61 @@ impl IndexedRow {
     }
 }
 
-async fn read_some(
-    pool: &PgPool,
-    stream: i32,
-    from: EventId,
-    beyond: Option<EventId>,
-) -> Result<Vec<IndexedRow>, StoreError> {
-    let failed = |error| store_error("cannot read events for the search index", error);
-    let rows = sqlx::query(
-        "SELECT e.id, e.endpoint, coalesce(n.workspace, e.workspace), e.type, e.payload
-         FROM events e LEFT JOIN endpoints n ON n.number = e.endpoint
-         WHERE e.stream = $1 AND e.id >= $2 AND ($3 IS NULL OR e.id > $3)
-         ORDER BY e.id LIMIT $4",
-    )
-    .bind(stream)
-    .bind(Uuid::from(beyond.unwrap_or(from)))
-    .bind(beyond.map(Uuid::from))
-    .bind(EVENTS_AT_ONCE as i64)
-    .fetch_all(pool)
-    .await
-    .map_err(failed)?;
-    let row = |row: &PgRow| {
-        Ok(IndexedRow {
-            id: row.try_get::<Uuid, _>(0)?.into(),
-            endpoint: row.try_get(1)?,
-            workspace: row.try_get(2)?,
-            event_type: row.try_get(3)?,
-            payload: row.try_get(4)?,
+/// The way to the tables.
+struct Tables {
+    pool: PgPool,
+    call_timeout: Duration,
+}
+
+impl Tables {
+    async fn within<T>(
+        &self,
+        what: &'static str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        within(&self.pool, self.call_timeout, what, StoreErrorKind::Unavailable, work).await
+    }
+
+    async fn read_some(
+        &self,
+        stream: i32,
+        from: EventId,
+        beyond: Option<EventId>,
+    ) -> Result<Vec<IndexedRow>, StoreError> {
+        let what = "cannot read events for the search index";
+        let failed = |error| store_error(what, error);
+        self.within(what, async |connection| {
+            let rows = sqlx::query(
+                "SELECT e.id, e.endpoint, coalesce(n.workspace, e.workspace), e.type, e.payload
+                 FROM events e LEFT JOIN endpoints n ON n.number = e.endpoint
+                 WHERE e.stream = $1 AND e.id >= $2 AND ($3 IS NULL OR e.id > $3)
+                 ORDER BY e.id LIMIT $4",
+            )
+            .bind(stream)
+            .bind(Uuid::from(beyond.unwrap_or(from)))
+            .bind(beyond.map(Uuid::from))
+            .bind(EVENTS_AT_ONCE as i64)
+            .fetch_all(connection)
+            .await
+            .map_err(failed)?;
+            let row = |row: &PgRow| {
+                Ok(IndexedRow {
+                    id: row.try_get::<Uuid, _>(0)?.into(),
+                    endpoint: row.try_get(1)?,
+                    workspace: row.try_get(2)?,
+                    event_type: row.try_get(3)?,
+                    payload: row.try_get(4)?,
+                })
+            };
+            rows.iter().map(row).collect::<sqlx::Result<_>>().map_err(failed)
         })
-    };
-    rows.iter().map(row).collect::<sqlx::Result<_>>().map_err(failed)
+        .await
+    }
 }
 
 /// Moves the oldest blocks into a segment, where there are so many; says whether it did. Searches
 /// find them in memory until they find them in the tables.
-async fn seal(tail: &Tail, pool: &PgPool, blocks_min: usize) -> Result<bool, StoreError> {
+async fn seal(tail: &Tail, tables: &Tables, blocks_min: usize) -> Result<bool, StoreError> {
     let rows = tail.with_closed(|closed| {
         let rows = SegmentRows::of(tail.stream, closed);
         rows.filter(|_| closed.len() >= blocks_min)
@@ -184,9 +206,8 @@ async fn seal(tail: &Tail, pool: &PgPool, blocks_min: usize) -> Result<bool, Sto
     let Some((rows, blocks)) = rows else {
         return Ok(false);
     };
-    let failed = |error| store_error("cannot write a segment of the search index", error);
-    let mut connection = pool.acquire().await.map_err(failed)?;
-    rows.insert(&mut connection).await?;
+    let what = "cannot write a segment of the search index";
+    tables.within(what, async |connection| rows.insert(connection).await).await?;
     tail.sealed(blocks);
     Ok(true)
 }

@@ -8,6 +8,7 @@ mod endpoints;
 mod error;
 mod events;
 mod index;
+mod limiter;
 mod partitions;
 mod queue;
 mod runs;
@@ -21,6 +22,7 @@ mod wire;
 mod writer;
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use sqlx::postgres::PgConnection;
@@ -28,10 +30,11 @@ use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::error::{store_error, timed_out};
+use crate::error::timed_out;
 use crate::queue::Queue;
 use crate::writer::{Shared, Tails, Writer};
 
+pub use limiter::PostgresLimiter;
 pub use settings::{Durability, PostgresSettings, SearchIndex};
 pub use wake::{EndpointChange, EndpointChanges};
 
@@ -45,7 +48,8 @@ pub struct PostgresStore {
     searches: Semaphore,
     /// Calls for the chores before their time.
     chores: Arc<Notify>,
-    changes: broadcast::Sender<EndpointChange>,
+    /// Weak, so that the changes end when nobody listens any more.
+    changes: broadcast::WeakSender<EndpointChange>,
     tasks: Mutex<Tasks>,
 }
 
@@ -72,16 +76,16 @@ impl PostgresStore {
     ///   standby.
     /// - [`Misuse`](StoreErrorKind::Misuse): the schema's name is none.
     pub async fn open(settings: PostgresSettings) -> Result<Self, StoreError> {
-        let mut connection = database::connect(&settings, settings.call_timeout).await?;
-        database::check(&mut connection, settings.durability).await?;
+        let limit = settings.call_timeout;
+        let mut connection = database::connect(&settings, limit).await?;
+        in_time(limit, database::check(&mut connection, settings.durability)).await?;
         database::migrate(&settings).await?;
-        partitions::make_ahead(&mut connection, &settings).await?;
+        in_time(limit, partitions::make_ahead(&mut connection, &settings)).await?;
         drop(connection);
 
         let shared = Shared {
             queue: Arc::new(Queue::new(&settings)),
             pool: database::pool(&settings, settings.readers_max),
-            listening: database::pool(&settings, 1),
             tails: Tails::default(),
             runs_due: Arc::default(),
             settings: Arc::new(settings),
@@ -92,16 +96,17 @@ impl PostgresStore {
         }
         let chores = Arc::new(Notify::new());
         let (changes, _) = broadcast::channel(CHANGES_MAX);
+        let weak_changes = changes.downgrade();
         let tasks = Tasks {
             writers: writers.into_iter().map(|writer| tokio::spawn(writer.run())).collect(),
             others: vec![
                 tokio::spawn(chores::run(shared.clone(), chores.clone())),
-                tokio::spawn(wake::listen(shared.clone(), changes.clone())),
+                tokio::spawn(wake::listen(shared.clone(), changes)),
             ],
         };
         // A search takes no place from look-ups, changes and claims.
         let searches = Semaphore::new(shared.settings.readers_max.div_ceil(2) as usize);
-        Ok(Self { shared, searches, chores, changes, tasks: Mutex::new(tasks) })
+        Ok(Self { shared, searches, chores, changes: weak_changes, tasks: Mutex::new(tasks) })
     }
 
     /// The changes of endpoints from now on, by whichever node: for who caches endpoints, to let
@@ -109,7 +114,17 @@ impl PostgresStore {
     /// depends on it.
     #[must_use]
     pub fn endpoint_changes(&self) -> EndpointChanges {
-        EndpointChanges(self.changes.subscribe())
+        EndpointChanges(match self.changes.upgrade() {
+            Some(changes) => changes.subscribe(),
+            // The store is closed: there are none.
+            None => broadcast::channel(1).1,
+        })
+    }
+
+    /// A limiter whose rates hold for all nodes of the database together.
+    #[must_use]
+    pub fn limiter(&self) -> PostgresLimiter {
+        PostgresLimiter::begin(self.shared.pool.clone(), self.shared.settings.call_timeout)
     }
 
     /// Writes what waits, seals the search index, and gives the connections back. Calls that come
@@ -123,8 +138,8 @@ impl PostgresStore {
         }
         tasks.others.iter().for_each(JoinHandle::abort);
         self.searches.close();
-        self.shared.listening.close().await;
-        self.shared.pool.close().await;
+        // It waits for those that have something under way, and a deaf one has for good.
+        let _ = timeout(self.shared.settings.call_timeout, self.shared.pool.close()).await;
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
@@ -155,13 +170,20 @@ impl PostgresStore {
         when_late: StoreErrorKind,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut connection =
-            self.shared.pool.acquire().await.map_err(|error| store_error(what, error))?;
-        let limit = self.shared.settings.call_timeout;
-        timeout(limit, work(&mut connection))
-            .await
-            .unwrap_or_else(|_| Err(timed_out(when_late, what, limit)))
+        let Shared { pool, settings, .. } = &self.shared;
+        database::within(pool, settings.call_timeout, what, when_late, work).await
     }
+}
+
+/// A step of opening the store.
+async fn in_time<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let what = "cannot open the store";
+    timeout(limit, step)
+        .await
+        .unwrap_or_else(|_| Err(timed_out(StoreErrorKind::Unavailable, what, limit)))
 }
 
 impl Drop for PostgresStore {

@@ -65,9 +65,14 @@ async fn make(transaction: &mut Transaction<'_, Postgres>, from: i64, to: i64) -
     let name = format!("events_{from}");
     let (low, high) = (bound(from), bound(to));
     sqlx::query(LOCK_TIMEOUT).execute(&mut **transaction).await?;
-    // To attach a table locks less than to make it as a partition.
+    // To attach a table locks less than to make it as a partition. What clocks that are ahead have
+    // left elsewhere is taken along: beside it the partition could never be attached.
     let made = format!(
         "CREATE TABLE {name} (LIKE events INCLUDING ALL);
+         LOCK TABLE events_elsewhen IN ACCESS EXCLUSIVE MODE;
+         WITH early AS (
+             DELETE FROM events_elsewhen WHERE id >= '{low}' AND id < '{high}' RETURNING *
+         ) INSERT INTO {name} SELECT * FROM early;
          ALTER TABLE events ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}');"
     );
     sqlx::raw_sql(AssertSqlSafe(made)).execute(&mut **transaction).await?;

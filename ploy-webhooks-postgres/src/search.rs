@@ -290,7 +290,7 @@ fn read_pieces<'c>(
     query: &EventQuery,
     endpoint: Option<i64>,
 ) -> BoxStream<'c, sqlx::Result<PgRow>> {
-    let ids = |id: fn(&Piece) -> EventId| pieces.iter().map(move |piece| id(piece));
+    let ids = |id: fn(&Piece) -> EventId| pieces.iter().map(id);
     sqlx::query(statement(query))
         .bind(pieces.iter().map(|piece| piece.stream).collect::<Vec<_>>())
         .bind(ids(|piece| piece.min).map(|id| Uuid::from(id.max(low))).collect::<Vec<_>>())

@@ -28,7 +28,7 @@ pub struct PostgresSettings {
     pub waiting_bytes_max: u64,
     /// How many connections look-ups, searches, changes and claims share. Default: 8.
     pub readers_max: u32,
-    /// How long a connection may take to be made. Default: 2 s.
+    /// How long a connection may take to be made. Default: 5 s.
     pub connect_timeout: Duration,
     /// How long a batch may take, its commit included. Past it nobody can say whether it was
     /// stored, and that is what its events are answered. Default: 5 s.
@@ -114,7 +114,7 @@ impl PostgresSettings {
             waiting_max: 8_192,
             waiting_bytes_max: 256 << 20,
             readers_max: 8,
-            connect_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(5),
             append_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(30),
             partition_span: DAY,

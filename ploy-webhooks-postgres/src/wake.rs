@@ -11,6 +11,7 @@ use sqlx::Executor;
 use sqlx::postgres::PgListener;
 use tokio::sync::broadcast;
 
+use crate::database;
 use crate::writer::Shared;
 
 /// How long after a failure the connection is made again.
@@ -62,9 +63,16 @@ async fn listen_until_lost(
     shared: &Shared,
     changes: &broadcast::Sender<EndpointChange>,
 ) -> sqlx::Result<()> {
-    let mut listener = PgListener::connect_with(&shared.listening).await?;
+    let limit = shared.settings.connect_timeout;
+    // A pool each time: a listener that is dropped waits for an answer before it gives its
+    // connection back, and a deaf one gives none.
+    let pool = database::pool(&shared.settings, 1);
+    let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
-    listener.listen_all(["ploy_endpoints", "ploy_runs"]).await?;
+    match tokio::time::timeout(limit, listener.listen_all(["ploy_endpoints", "ploy_runs"])).await {
+        Ok(listening) => listening?,
+        Err(_) => return Ok(()),
+    }
     // What came before this connection was not heard.
     missed(shared, changes);
     loop {
@@ -74,13 +82,11 @@ async fn listen_until_lost(
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => return Err(error),
             // Silence, or a connection that is dead and does not know it.
-            Err(_) => {
-                let limit = shared.settings.connect_timeout;
-                match tokio::time::timeout(limit, listener.execute("SELECT 1")).await {
-                    Ok(asked) => drop(asked?),
-                    Err(_) => return Ok(()),
-                }
-            }
+            Err(_) => match tokio::time::timeout(limit, listener.execute("SELECT 1")).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Ok(()),
+            },
         }
     }
 }

@@ -38,8 +38,6 @@ pub(crate) struct Shared {
     pub(crate) settings: Arc<PostgresSettings>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) pool: PgPool,
-    /// The connection that listens.
-    pub(crate) listening: PgPool,
     pub(crate) tails: Tails,
     /// Wakes who waits for runs.
     pub(crate) runs_due: Arc<Notify>,
@@ -167,7 +165,10 @@ impl Session {
         let tail = Tail::new(number, left_from);
         tails.lock().push(tail.clone());
         let indexer = match settings.search_index {
-            SearchIndex::Kept => Some(tokio::spawn(index::run(tail.clone(), pool.clone()))),
+            SearchIndex::Kept => {
+                let run = index::run(tail.clone(), pool.clone(), settings.call_timeout);
+                Some(tokio::spawn(run))
+            }
             SearchIndex::Absent => None,
         };
         let (tails, runs_due) = (tails.clone(), shared.runs_due.clone());

@@ -1,5 +1,6 @@
 //! Settings of `serve`: defaults, then the file, then the environment, then flags.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::url::{HttpUrlError, http_url};
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     listen: String,
-    store: String,
+    store: StoreText,
     public_url: Option<String>,
     pub(crate) log: String,
     body_bytes_max: u64,
@@ -44,14 +45,32 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
-    /// Where events are kept: sqlite:PATH or memory: [default: sqlite:ploy-data/ploy.db].
+    /// Where events are kept: sqlite:PATH, postgres://… or memory:
+    /// [default: sqlite:ploy-data/ploy.db].
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    store: Option<String>,
+    store: Option<StoreText>,
     /// The URL that senders know the server by [default: the address listened on].
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     public_url: Option<String>,
+}
+
+/// The URL of a store, which may hold a password: `Debug` shows none of it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct StoreText(String);
+
+impl From<String> for StoreText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for StoreText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreText(…)")
+    }
 }
 
 /// Settings that cannot be used.
@@ -86,7 +105,7 @@ impl Default for Config {
         let bounds = Settings::default();
         Self {
             listen: "127.0.0.1:8080".to_owned(),
-            store: "sqlite:ploy-data/ploy.db".to_owned(),
+            store: StoreText("sqlite:ploy-data/ploy.db".to_owned()),
             public_url: None,
             log: "info".to_owned(),
             body_bytes_max: bounds.body_bytes_max,
@@ -144,7 +163,7 @@ impl Config {
     }
 
     pub(crate) fn store(&self) -> Result<StoreUrl, ConfigError> {
-        Ok(self.store.parse()?)
+        Ok(self.store.0.parse()?)
     }
 
     /// The URL that senders know the server by, if it is another than the one listened on.

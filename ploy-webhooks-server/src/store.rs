@@ -4,47 +4,54 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ploy_webhooks::SystemClock;
+use ploy_webhooks::limit::{LocalLimiter, RateLimiter};
 use ploy_webhooks::store::{
-    EndpointStore, EventStore, MemoryStore, RunStore, StoreError, TokenStore,
+    EndpointStore, EventStore, MemoryStore, RunQueue, StoreError, TokenStore,
 };
+use ploy_webhooks_postgres::{EndpointChanges, PostgresSettings, PostgresStore};
 use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
 use thiserror::Error;
 
 /// All that the server asks of a store. Implemented for whatever implements the parts.
-pub trait Store: EventStore + EndpointStore + RunStore + TokenStore {}
+pub trait Store: EventStore + EndpointStore + RunQueue + TokenStore {}
 
-impl<S: EventStore + EndpointStore + RunStore + TokenStore> Store for S {}
+impl<S: EventStore + EndpointStore + RunQueue + TokenStore> Store for S {}
 
 /// Where a store is, as `--store` says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum StoreUrl {
     /// `sqlite:PATH`
     Sqlite(PathBuf),
     /// `memory:`, `memory:?payload_bytes_max=N`
     Memory { payload_bytes_max: u64 },
+    /// `postgres://…`
+    Postgres(Box<PostgresSettings>),
 }
 
-/// A text that names no store of this build.
-#[derive(Debug, Error, PartialEq, Eq)]
+/// A text that names no store of this build. What follows a scheme may hold a password, and is
+/// not repeated.
+#[derive(Debug, Error)]
 pub(crate) enum ParseStoreUrlError {
-    #[error("the store `{0}` has no scheme: expected `sqlite:PATH` or `memory:`")]
-    NoScheme(String),
-    #[error(
-        "stores of the scheme `{0}` are not in this build: expected `sqlite:PATH` or `memory:`"
-    )]
+    #[error("the store has no scheme: expected {EXPECTED}")]
+    NoScheme,
+    #[error("stores of the scheme `{0}` are not in this build: expected {EXPECTED}")]
     Unknown(String),
     #[error("`sqlite:` needs the path of a file after it")]
     NoPath,
     #[error("`memory:` takes `?payload_bytes_max=N` (a whole number of bytes) and nothing else")]
     Memory,
+    #[error(transparent)]
+    Engine(#[from] StoreError),
 }
+
+const EXPECTED: &str = "`sqlite:PATH`, `memory:` or `postgres://…`";
 
 impl std::str::FromStr for StoreUrl {
     type Err = ParseStoreUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let Some((scheme, rest)) = text.split_once(':') else {
-            return Err(ParseStoreUrlError::NoScheme(text.to_owned()));
+            return Err(ParseStoreUrlError::NoScheme);
         };
         match (scheme, rest) {
             ("sqlite", "") => Err(ParseStoreUrlError::NoPath),
@@ -57,7 +64,9 @@ impl std::str::FromStr for StoreUrl {
                 .and_then(|number| number.parse().ok())
                 .map(|payload_bytes_max| Self::Memory { payload_bytes_max })
                 .ok_or(ParseStoreUrlError::Memory),
-            // What follows an unknown scheme may hold a password: it is not repeated.
+            ("postgres" | "postgresql", _) => {
+                Ok(Self::Postgres(Box::new(PostgresSettings::from_url(text)?)))
+            }
             (scheme, _) => Err(ParseStoreUrlError::Unknown(scheme.to_owned())),
         }
     }
@@ -72,33 +81,61 @@ pub(crate) enum OpenError {
     Store(#[from] StoreError),
 }
 
-/// An open store.
+/// An open store, and what comes with it.
 #[derive(Debug)]
 pub(crate) struct OpenStore {
     pub(crate) store: Arc<dyn Store>,
-    /// The same store, where closing it is more than dropping it.
-    sqlite: Option<Arc<SqliteStore>>,
+    /// Holds rates for all nodes together, where nodes share a store.
+    pub(crate) limiter: Arc<dyn RateLimiter>,
+    /// What other nodes change, where there are others.
+    pub(crate) changes: Option<EndpointChanges>,
+    engine: Engine,
+}
+
+/// The same store, to be closed.
+#[derive(Debug)]
+enum Engine {
+    /// Closing it is no more than dropping it.
+    Memory,
+    Sqlite(Arc<SqliteStore>),
+    Postgres(Arc<PostgresStore>),
 }
 
 impl OpenStore {
     /// Opens the store, and makes it where there is none.
     pub(crate) async fn open(url: &StoreUrl) -> Result<Self, OpenError> {
         match url {
-            StoreUrl::Memory { payload_bytes_max } => Ok(Self {
-                store: Arc::new(MemoryStore::with_parts(*payload_bytes_max, Arc::new(SystemClock))),
-                sqlite: None,
-            }),
+            StoreUrl::Memory { payload_bytes_max } => {
+                let clock = Arc::new(SystemClock);
+                let store = Arc::new(MemoryStore::with_parts(*payload_bytes_max, clock));
+                Ok(Self::of_one_node(store, Engine::Memory))
+            }
             StoreUrl::Sqlite(path) => {
                 let store = Arc::new(open_sqlite(path).await?);
-                Ok(Self { store: store.clone(), sqlite: Some(store) })
+                Ok(Self::of_one_node(store.clone(), Engine::Sqlite(store)))
+            }
+            StoreUrl::Postgres(settings) => {
+                let store = Arc::new(PostgresStore::open((**settings).clone()).await?);
+                Ok(Self {
+                    limiter: Arc::new(store.limiter()),
+                    changes: Some(store.endpoint_changes()),
+                    store: store.clone(),
+                    engine: Engine::Postgres(store),
+                })
             }
         }
     }
 
+    fn of_one_node(store: Arc<dyn Store>, engine: Engine) -> Self {
+        Self { store, limiter: Arc::new(LocalLimiter::new()), changes: None, engine }
+    }
+
     /// Flushes what waits.
     pub(crate) async fn close(self) {
-        if let Some(sqlite) = self.sqlite {
-            sqlite.close().await;
+        match self.engine {
+            Engine::Memory => {}
+            Engine::Sqlite(store) => store.close().await,
+            Engine::Postgres(store) => store.close().await,
         }
     }
 }
@@ -118,16 +155,22 @@ mod tests {
     #[test]
     fn urls() {
         let parse = str::parse::<StoreUrl>;
-        assert_eq!(parse("sqlite:a/b.db"), Ok(StoreUrl::Sqlite("a/b.db".into())));
-        assert_eq!(
+        assert!(
+            matches!(parse("sqlite:a/b.db"), Ok(StoreUrl::Sqlite(path)) if path == Path::new("a/b.db"))
+        );
+        assert!(matches!(
             parse("memory:?payload_bytes_max=7"),
             Ok(StoreUrl::Memory { payload_bytes_max: 7 })
-        );
-        assert_eq!(parse("sqlite:"), Err(ParseStoreUrlError::NoPath));
-        assert_eq!(parse("memory:?x=1"), Err(ParseStoreUrlError::Memory));
-        assert!(matches!(parse("ploy.db"), Err(ParseStoreUrlError::NoScheme(_))));
-        let error = parse("postgres://user:hunter2@host/db").unwrap_err();
-        assert!(error.to_string().contains("`postgres` are not in this build"));
-        assert!(!error.to_string().contains("hunter2"));
+        ));
+        assert!(matches!(parse("sqlite:"), Err(ParseStoreUrlError::NoPath)));
+        assert!(matches!(parse("memory:?x=1"), Err(ParseStoreUrlError::Memory)));
+        assert!(matches!(parse("ploy.db"), Err(ParseStoreUrlError::NoScheme)));
+        let postgres = parse("postgres://user:hunter2@host/db?schema=hooks").unwrap();
+        assert!(matches!(&postgres, StoreUrl::Postgres(settings) if settings.schema == "hooks"));
+        assert!(!format!("{postgres:?}").contains("hunter2"));
+        for unusable in ["mysql://user:hunter2@host/db", "postgres://user:hunter2@host:x/db"] {
+            let error = parse(unusable).unwrap_err();
+            assert!(!format!("{error:?} {error}").contains("hunter2"), "{error:?}");
+        }
     }
 }

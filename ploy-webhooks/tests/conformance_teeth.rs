@@ -28,6 +28,10 @@ impl Fixture for Sabotaged {
     async fn reopen(&self, store: Arc<Saboteur>) -> Arc<Saboteur> {
         match self.fault {
             Fault::LosesEverything => Fixture::open(self).await,
+            Fault::ForgetsLeases => {
+                store.forget_leases().await;
+                store
+            }
             _ => store,
         }
     }
@@ -91,6 +95,19 @@ teeth! {
     stored_events_survive_a_restart bites LosesEverything;
     deduplication_keys_survive_a_restart bites LosesEverything;
     owed_runs_are_stored_with_their_event bites ForgetsRuns;
+    runs_are_added_to_stored_events
+        bites EnqueuesForAnybody | SaysAddedToAll | IgnoresDelays;
+    claimed_runs_come_whole
+        bites ForgetsRetryPolicies | ClaimsWithoutPayloads | ForgetsHeaders | LosesOneOfAFullClaim;
+    of_simultaneous_claims_each_run_goes_to_one bites ClaimsWithoutALock | LosesOneOfAFullClaim;
+    runs_wait_for_their_delay bites IgnoresDelays | IgnoresTheGapsOfRetries | NeverTriesAgain;
+    a_lease_that_ends_is_claimed_again
+        bites LeasesNeverEnd | IgnoresTheAttempt | SaysHeldToAll | ForgetsEarlierAttempts;
+    extended_leases_hold bites ForgetsToExtend | ExtendsOnlyForward;
+    waiting_ends_when_a_run_is_owed bites WaitsOutItsTime;
+    what_came_of_an_attempt_is_on_record
+        bites DropsOutputs | CutsErrorsAtNul | ForgetsEarlierAttempts | SaysHeldToAll;
+    of_simultaneous_ends_one_is_recorded bites RecordsInTwoSteps | SaysHeldToAll;
     a_change_fences_the_state_before bites IgnoresTheFence;
     changes_wait_for_appends_under_way bites IgnoresTheFence | ChecksTheFenceBeforeTheCommit;
     changes_are_not_starved_by_appends bites ChangesNeverReturn;
@@ -102,11 +119,14 @@ teeth! {
     lists_of_endpoints_join_without_gap_or_repeat bites SortsByArrival;
     deletion_takes_the_history_along bites KeepsTheHistoryOfDeleted;
     deletion_waits_for_appends_under_way bites DeletesOnlyWhatItSees;
+    runs_of_a_deleted_endpoint_are_not_claimed bites KeepsTheRunsOfDeleted | SaysHeldToAll;
     endpoints_stay_in_their_workspace bites ChangesEndpointsOfAnybody;
     changes_survive_a_restart bites LosesEverything;
+    leases_survive_a_restart bites LosesEverything | ForgetsLeases;
     one_root_token_is_set_for_good bites TheLastRootTokenWins;
     any_sequence_of_calls_does_as_the_model
-        bites IgnoresTheFence | StoresRepeats | SkipsOneBetweenPages | ForgetsRuns;
+        bites IgnoresTheFence | StoresRepeats | SkipsOneBetweenPages | ForgetsRuns
+        | IgnoresTheAttempt | LosesOneOfAFullClaim | KeepsTheRunsOfDeleted | DropsOutputs;
 }
 
 /// A store of events that has runs, or drops them.

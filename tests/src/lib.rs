@@ -6,7 +6,9 @@
 mod http;
 mod payload;
 mod server;
+mod stores;
 
 pub use http::{Answer, Connection, Request};
 pub use payload::object_of;
 pub use server::{Endpoint, Server, Store};
+pub use stores::{on_each_shared_store, on_each_store};

@@ -20,6 +20,8 @@ pub enum Store<'a> {
     Memory,
     /// In a file of this folder.
     Sqlite(&'a Path),
+    /// On the engine with this URL.
+    At(&'a str),
 }
 
 /// A running server; killed when dropped.
@@ -69,6 +71,7 @@ impl Server {
         let store = match store {
             Store::Memory => "memory:".to_owned(),
             Store::Sqlite(folder) => format!("sqlite:{}", folder.join("ploy.db").display()),
+            Store::At(url) => url.to_owned(),
         };
         command.args(["serve", "--listen", "127.0.0.1:0", "--store", &store]);
         // Nothing of this process's environment, where a developer may have a PLOY_… set. The

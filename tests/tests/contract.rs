@@ -1,19 +1,16 @@
-//! Every row of the contract's ingest table, over raw sockets, on memory and on SQLite.
+//! Every row of the contract's ingest table, over raw sockets, on every store.
 
 use std::collections::HashSet;
 
-use ploy_webhooks_tests::{Answer, Connection, Endpoint, Request, Server, Store, object_of};
+use ploy_webhooks_tests::{Answer, Connection, Endpoint, Request, Server, object_of};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ploy-webhooks-under-test");
 const LIMIT: usize = 1_048_576;
 
-/// Runs a test on each store.
+/// Runs a test against the program on each store.
 fn on_each_store(flags: &[(&str, &str)], test: impl Fn(&Server)) {
-    test(&Server::start(PROGRAM, Store::Memory, flags));
-    let folder = TempDir::new().expect("a folder is made");
-    test(&Server::start(PROGRAM, Store::Sqlite(folder.path()), flags));
+    ploy_webhooks_tests::on_each_store(|store| test(&Server::start(PROGRAM, store, flags)));
 }
 
 fn send(server: &Server, request: &Request) -> Answer {

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use ploy_webhooks_tests::{Answer, Endpoint, Server, Store};
 use serde_json::json;
-use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ploy-webhooks-under-test");
 const SENDERS: usize = 12;
@@ -25,16 +24,16 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// Makes the change under load, some times; after it has returned, every request that is begun
-/// must be answered as `refused` says.
-fn under_load(store: Store<'_>, change: impl Fn(&Server, &Endpoint) -> Answer, refused: &[u16]) {
-    let server = Server::start(PROGRAM, store, &[]);
+/// Makes the change at one node while all nodes are under load, some times; after it has returned,
+/// every request that is begun at any of them must be answered as `refused` says.
+fn under_load(nodes: &[Server], change: impl Fn(&Server, &Endpoint) -> Answer, refused: &[u16]) {
+    let server = &nodes[0];
     let mut durations = Vec::new();
     for _ in 0..TRIES {
         let endpoint = server.endpoint(&json!({}));
         let (changed, done) = (AtomicBool::new(false), AtomicBool::new(false));
-        let send_until_done = || {
-            let mut connection = server.connect();
+        let send_until_done = |node: &Server| {
+            let mut connection = node.connect();
             let event = endpoint.event(r#"{"under":"load"}"#);
             while !done.load(Ordering::Acquire) {
                 let sent_after_the_change = changed.load(Ordering::Acquire);
@@ -48,19 +47,24 @@ fn under_load(store: Store<'_>, change: impl Fn(&Server, &Endpoint) -> Answer, r
         };
         std::thread::scope(|scope| {
             let _done = SetOnDrop(&done);
-            let senders: Vec<_> = (0..SENDERS).map(|_| scope.spawn(send_until_done)).collect();
+            let senders: Vec<_> = nodes
+                .iter()
+                .cycle()
+                .take(SENDERS)
+                .map(|node| scope.spawn(move || send_until_done(node)))
+                .collect();
             let first = format!("/events?endpoint={}&limit=1", endpoint.id);
             while server.manage("GET", &first, None).json()["data"] == json!([]) {
                 let has_ended = senders.iter().any(ScopedJoinHandle::is_finished);
                 assert!(!has_ended, "a sender ended before the change");
             }
             let begin = Instant::now();
-            let answer = change(&server, &endpoint);
+            let answer = change(server, &endpoint);
             durations.push(begin.elapsed());
             changed.store(true, Ordering::Release);
             assert!(answer.status < 300, "{}", answer.status);
             // A while of load after the change.
-            let mut connection = server.connect();
+            let mut connection = nodes[nodes.len() - 1].connect();
             for _ in 0..200 {
                 let status = connection.send(&endpoint.event("{}")).expect("an answer").status;
                 assert!(refused.contains(&status), "{status} after the change");
@@ -71,10 +75,13 @@ fn under_load(store: Store<'_>, change: impl Fn(&Server, &Endpoint) -> Answer, r
     assert!(durations[TRIES / 2] <= SOON, "changes took {durations:?}");
 }
 
+/// On each store, and with two nodes on each store that can be shared.
 fn on_each_store(change: impl Fn(&Server, &Endpoint) -> Answer, refused: &[u16]) {
-    under_load(Store::Memory, &change, refused);
-    let folder = TempDir::new().expect("a folder is made");
-    under_load(Store::Sqlite(folder.path()), &change, refused);
+    let start = |store: Store<'_>| Server::start(PROGRAM, store, &[]);
+    ploy_webhooks_tests::on_each_store(|store| under_load(&[start(store)], &change, refused));
+    ploy_webhooks_tests::on_each_shared_store(|store| {
+        under_load(&[start(store), start(store)], &change, refused);
+    });
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod json;
 mod page;
 mod problem;
 mod query;
+mod run;
 mod time;
 
 use std::sync::Arc;

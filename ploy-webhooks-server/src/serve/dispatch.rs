@@ -21,7 +21,8 @@ use tracing::Level;
 use crate::log::chain;
 use crate::store::Store;
 
-type Intake = Ingest<Arc<dyn Store>, Arc<dyn Store>>;
+/// The pipeline over a store that is chosen at the start.
+pub(super) type Intake = Ingest<Arc<dyn Store>, Arc<dyn Store>>;
 type Body = Either<ResponseBody, axum::body::Body>;
 
 /// What is behind every connection.

@@ -7,19 +7,19 @@ mod listener;
 mod signals;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
-use ploy_webhooks::{Ingest, SecretDigest};
+use ploy_webhooks::SecretDigest;
+use ploy_webhooks_postgres::{EndpointChange, EndpointChanges};
 use thiserror::Error;
 use tokio::net::TcpListener;
 
-use self::dispatch::Dispatch;
+use self::dispatch::{Dispatch, Intake};
 use self::first_start::FirstStart;
 use self::listener::{ConnectionSettings, Listener};
 use self::signals::Signals;
 use crate::api::{self, Api};
 use crate::config::{Config, ConfigError};
-use crate::store::{OpenError, OpenStore, Store};
+use crate::store::{OpenError, OpenStore};
 
 /// Why the server did not start.
 #[derive(Debug, Error)]
@@ -47,7 +47,7 @@ pub(crate) async fn serve(
     let (listen, url) = (config.listen()?, config.store()?);
     let (bounds, public_url) = (config.bounds()?, config.public_url()?);
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
-    let open = OpenStore::open(&url).await?;
+    let mut open = OpenStore::open(&url).await?;
     let outcome = async {
         let (socket, address) = bind(listen).await?;
         let listening_on = format!("http://{}", reachable(address));
@@ -59,10 +59,14 @@ pub(crate) async fn serve(
         first_start::print(&format!("listening on {listening_on}\n"))?;
 
         let store = open.store.clone();
-        let ingest = Ingest::<Arc<dyn Store>, _>::builder(store.clone(), store.clone())
+        let ingest = Intake::builder(store.clone(), store.clone())
             .settings(bounds)
+            .limiter(open.limiter.clone())
             .build()
             .map_err(ConfigError::Bounds)?;
+        if let Some(changes) = open.changes.take() {
+            tokio::spawn(forget_changed(ingest.clone(), changes));
+        }
         let dispatch = Dispatch::new(ingest, api::router(Api::new(store, root, public_url)));
         let listener = Listener::new(socket, dispatch, ConnectionSettings::of(config));
         let connections = listener.accept_until(signals.next()).await;
@@ -79,6 +83,16 @@ pub(crate) async fn serve(
     .await;
     open.close().await;
     outcome
+}
+
+/// Lets go of endpoints that other nodes have changed, until the store is closed.
+async fn forget_changed(ingest: Intake, mut changes: EndpointChanges) {
+    while let Some(change) = changes.next().await {
+        match change {
+            EndpointChange::Of(slug) => ingest.forget(&slug),
+            EndpointChange::Unknown => ingest.forget_all(),
+        }
+    }
 }
 
 async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), ServeError> {

@@ -124,8 +124,10 @@ async fn a_wrong_call_exits_with_2_and_says_why() {
     let weak = [("PLOY_ROOT_TOKEN", "short")];
     let spaced = [("PLOY_ROOT_TOKEN", "a token with spaces is no token at all")];
     let crowded = [("PLOY_IN_FLIGHT_BYTES_MAX", "5")];
-    let cases: [(&[&str], Environment<'_>, &str); 13] = [
-        (&["serve", "--store", "postgres://u:hunter2@h/d"], &[], "not in this build"),
+    let cases: [(&[&str], Environment<'_>, &str); 15] = [
+        (&["serve", "--store", "mysql://u:hunter2@h/d"], &[], "not in this build"),
+        (&["serve", "--store", "postgres://u:hunter2@h:x/d"], &[], "malformed"),
+        (&["serve", "--store", "postgres://h/d?durability=hunter2"], &[], "durability"),
         (&["serve", "--store", "ploy.db"], &[], "scheme"),
         (&["serve", "--listen", "nonsense"], &[], "`nonsense`"),
         (&["serve", "--listen", "127.0.0.1:80800"], &[], "listen"),

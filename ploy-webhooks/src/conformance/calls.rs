@@ -15,7 +15,19 @@ pub(super) enum Call {
     Publish { workspace: u8, with: With },
     Search(Wanted),
     LookUp { event: u8 },
+    Claim { max: u16 },
+    Finish { run: u8, attempts_behind: usize, end: End },
+    Enqueue { workspace: u8, event: u8 },
     Reopen,
+}
+
+/// What comes of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    Succeed,
+    Fail,
+    RetryAtOnce,
+    RetryLater,
 }
 
 /// What an event has.
@@ -52,8 +64,19 @@ pub(super) fn call() -> impl Strategy<Value = Call> {
         4 => (0..2_u8, with()).prop_map(|(workspace, with)| Call::Publish { workspace, with }),
         8 => wanted().prop_map(Call::Search),
         4 => any::<u8>().prop_map(|event| Call::LookUp { event }),
+        6 => (1..6_u16).prop_map(|max| Call::Claim { max }),
+        6 => finish(),
+        2 => (0..2_u8, any::<u8>()).prop_map(|(workspace, event)| Call::Enqueue { workspace, event }),
         1 => Just(Call::Reopen),
     ]
+}
+
+fn finish() -> impl Strategy<Value = Call> {
+    const ENDS: [End; 5] =
+        [End::Succeed, End::Fail, End::RetryAtOnce, End::RetryAtOnce, End::RetryLater];
+    let behind = prop_oneof![4 => Just(0_usize), 1 => Just(1)];
+    (any::<u8>(), behind, prop::sample::select(&ENDS[..]))
+        .prop_map(|(run, attempts_behind, end)| Call::Finish { run, attempts_behind, end })
 }
 
 fn with() -> impl Strategy<Value = With> {

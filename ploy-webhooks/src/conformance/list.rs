@@ -115,6 +115,7 @@ promises! {
         extended_leases_hold,
         waiting_ends_when_a_run_is_owed,
         what_came_of_an_attempt_is_on_record,
+        of_simultaneous_ends_one_is_recorded,
 
         a_change_fences_the_state_before,
         changes_wait_for_appends_under_way,

@@ -1,6 +1,8 @@
 //! The promise of all promises: whatever sequence of calls, the store answers as a model does
 //! that fits on a page.
 
+mod runs;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::num::NonZeroU16;
@@ -12,11 +14,12 @@ use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
+use self::runs::Runs;
 use super::Fixture;
 use super::calls::{Call, Calls, Wanted, With, call};
 use super::scene::{
     LONG, append, create, endpoint_of, event, event_type, everything, find_ids, keyed, list,
-    look_up, look_up_id, look_up_slug, published, run, runs_of, workspace,
+    look_up, look_up_id, look_up_slug, published, run, workspace,
 };
 use super::search::matches;
 use crate::endpoint::{Endpoint, EndpointConfig, Revision};
@@ -24,7 +27,7 @@ use crate::event::NewEvent;
 use crate::id::{EndpointId, EventId, WorkspaceId};
 use crate::store::{
     Appended, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, Needle, Order,
-    PageSize, RunStore, Updated,
+    PageSize, RunQueue, RunStore, Updated,
 };
 
 /// How many sequences are tried.
@@ -33,8 +36,8 @@ const CASES: u32 = 64;
 const CALLS_MAX: usize = 60;
 
 /// Random sequences of calls on two workspaces: creations, changes, deletions, appends under
-/// current and stale revisions with and without keys and runs, publications, look-ups, searches
-/// and restarts. The store answers each as the model does, and in the end holds the same.
+/// current and stale revisions with and without keys and runs, publications, look-ups, searches,
+/// claims, ends of attempts under current and lost leases, runs added to events, and restarts. The store answers each as the model does, and in the end holds the same.
 ///
 /// The sequence that fails is shrunk and printed.
 pub async fn any_sequence_of_calls_does_as_the_model<F: Fixture>(fixture: &F) {
@@ -88,6 +91,7 @@ struct Model {
     events: Vec<NewEvent>,
     gone: Vec<NewEvent>,
     firsts: HashMap<(WorkspaceId, Option<EndpointId>, u8), EventId>,
+    runs: Runs,
 }
 
 impl Model {
@@ -98,12 +102,13 @@ impl Model {
             events: Vec::new(),
             gone: Vec::new(),
             firsts: HashMap::new(),
+            runs: Runs::default(),
         }
     }
 
     async fn play<S>(&mut self, store: &S, call: &Call) -> Result<(), TestCaseError>
     where
-        S: EndpointStore + RunStore + ?Sized,
+        S: EndpointStore + RunQueue + ?Sized,
     {
         match call {
             Call::Create { workspace } => {
@@ -131,6 +136,18 @@ impl Model {
                 let known = nth(&self.events, *event).into_iter().chain(nth(&self.gone, *event));
                 for event in known {
                     self.look_up(store, event).await?;
+                }
+            }
+            Call::Claim { max } => return self.runs.claim(store, *max).await,
+            Call::Finish { run, attempts_behind, end } => {
+                return self.runs.finish(store, *run, *attempts_behind, *end).await;
+            }
+            Call::Enqueue { workspace, event } => {
+                let workspace = self.workspaces[usize::from(*workspace)];
+                for (events, are_there) in [(&self.events, true), (&self.gone, false)] {
+                    if let Some(event) = nth(events, *event) {
+                        self.runs.enqueue(store, workspace, event, are_there).await?;
+                    }
                 }
             }
             Call::Reopen => unreachable!("the store is opened again by who holds it"),
@@ -192,6 +209,7 @@ impl Model {
         prop_assert_eq!(deleted.expect("delete gives no error"), *is_there);
         *is_there = false;
         let id = endpoint.id;
+        self.runs.forget(id);
         let is_of_it = |event: &mut NewEvent| event.fence.is_some_and(|fence| fence.endpoint == id);
         self.gone.extend(self.events.extract_if(.., is_of_it));
         self.firsts.retain(|(_, endpoint, _), _| *endpoint != Some(id));
@@ -231,6 +249,7 @@ impl Model {
             (Appended::Stored, None) => {
                 prop_assert!(!is_stale, "stored, and stale");
                 self.firsts.extend(key.map(|key| (key, event.id)));
+                self.runs.add(&event, &event.owes);
                 self.events.push(event);
             }
         }
@@ -282,10 +301,7 @@ impl Model {
             let shown = is_there && workspace == event.workspace;
             let expected = shown.then(|| event.clone().into());
             prop_assert_eq!(look_up(store, &workspace, &event.id).await, expected);
-            let runs = runs_of(store, &workspace, &event.id).await;
-            let runs: Vec<_> = runs.iter().map(|run| run.id).collect();
-            let owed: Vec<_> = event.owes.iter().map(|run| run.id).filter(|_| shown).collect();
-            prop_assert_eq!(runs, owed, "left: the runs on record; right: the runs owed");
+            self.runs.are_on_record(store, &workspace, event.id, shown).await?;
         }
         Ok(())
     }

@@ -1,7 +1,11 @@
 //! Promises about what is on record of a run.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
 
 use super::scene::{
     LONG, assert_is_lost, claim_all, claim_one, endpoint, event, finish, owing, runs_of, store_one,
@@ -48,6 +52,38 @@ pub async fn what_came_of_an_attempt_is_on_record<F: Fixture>(fixture: &F) {
         assert!(claimed.is_empty(), "a run that ended in {last:?} is claimed again");
         let after = run_on_record(&*store, &endpoint, event).await;
         assert_eq!(after, before, "left: what is on record after calls by a lost lease");
+    }
+}
+
+/// Of any number of ends of one attempt, said at the same time, one is recorded and the others
+/// are told that the lease is lost.
+pub async fn of_simultaneous_ends_one_is_recorded<F: Fixture>(fixture: &F) {
+    let endpoint = endpoint();
+    let store = fixture.open_with(vec![endpoint.clone()]).await;
+    for _ in 0..8 {
+        let owes = [scene::run("enrich")];
+        let event = store_one(&*store, owing(event(&endpoint, "{}"), owes)).await;
+        let lease = claim_one(&*store, LONG).await.lease;
+        let start = Arc::new(Barrier::new(16));
+        let mut ends = JoinSet::new();
+        for number in 0..16 {
+            let (store, start) = (Arc::clone(&store), Arc::clone(&start));
+            let outcome = match number % 2 {
+                0 => succeed(format!("said by {number}")),
+                _ => Outcome::Fail { error: format!("said by {number}") },
+            };
+            ends.spawn(async move {
+                start.wait().await;
+                (finish(&*store, &lease, outcome.clone()).await, outcome)
+            });
+        }
+        let mut held = ends.join_all().await;
+        held.retain(|(tenure, _)| *tenure == Tenure::Held);
+        let held: Vec<_> = held.into_iter().map(|(_, outcome)| outcome).collect();
+        assert_eq!(held.len(), 1, "one end is recorded, and these were said to be: {held:?}");
+        let run = run_on_record(&*store, &endpoint, event).await;
+        assert_eq!(run.state, held[0].state(), "left: the state on record");
+        assert_is_on_record(&run, &held, false);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! What is cached may be old, and that does no harm: an event that was checked against an old
 //! state is refused by the store's fence, and no key, address, pause or declared length is refused
-//! on the word of the cache alone. Readers take no lock. Absence is not cached: an endpoint exists from the moment it is made.
+//! on the word of the cache alone. Readers take no lock. Absence is not cached: an endpoint exists
+//! from the moment it is made.
 
 use std::sync::Arc;
 
@@ -43,6 +44,10 @@ impl<K: KeyStore> EndpointCache<K> {
 
     pub(super) fn forget(&self, slug: &str) {
         self.endpoints.pin().remove(slug);
+    }
+
+    pub(super) fn forget_all(&self) {
+        self.endpoints.pin().clear();
     }
 
     fn remember(&self, slug: Slug, endpoint: &Arc<Endpoint>) {

@@ -122,6 +122,12 @@ impl<E: EventStore, K: KeyStore> Ingest<E, K> {
     pub fn forget(&self, slug: &Slug) {
         self.parts.endpoints.forget(slug.as_str());
     }
+
+    /// Drops every endpoint from the cache: for a store that may have missed what it would have
+    /// heard.
+    pub fn forget_all(&self) {
+        self.parts.endpoints.forget_all();
+    }
 }
 
 impl<E, K, B> Service<Request<B>> for Ingest<E, K>

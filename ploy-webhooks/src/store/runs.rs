@@ -65,7 +65,8 @@ pub trait RunQueue: RunStore {
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<Tenure, StoreError>;
 
     /// Puts on record what came of the attempt, to the letter, and ends its lease
-    /// (`what_came_of_an_attempt_is_on_record`). Outputs and errors may hold whatever bytes and
+    /// (`what_came_of_an_attempt_is_on_record`); of several at the same time one is recorded
+    /// (`of_simultaneous_ends_one_is_recorded`). Outputs and errors may hold whatever bytes and
     /// characters there are, NUL too; the time of a retry may be rounded to milliseconds.
     ///
     /// # Errors

@@ -73,6 +73,7 @@ impl EventStore for Saboteur {
 
 impl Saboteur {
     fn spoil(&self, event: &mut NewEvent) {
+        self.delay_wrongly(&mut event.owes);
         let text = || String::from_utf8_lossy(&event.payload).into_owned();
         match self.fault {
             Fault::ParsesPayloads => {

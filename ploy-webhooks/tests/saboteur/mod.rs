@@ -14,8 +14,8 @@ use ploy_webhooks::store::{
     TokenStore, Updated,
 };
 use ploy_webhooks::{
-    Clock, DedupKey, Endpoint, EndpointId, Event, EventId, ManualClock, Revision, SecretDigest,
-    Slug, Timestamp, WorkspaceId,
+    Clock, DedupKey, Endpoint, EndpointId, Event, EventId, Lease, LeasedRun, ManualClock, Revision,
+    RunId, SecretDigest, Slug, Timestamp, WorkspaceId,
 };
 
 /// What the store does wrong.
@@ -29,29 +29,49 @@ pub(crate) enum Fault {
     ChangesEndpointsOfAnybody,
     ChangesNeverReturn,
     ChecksTheFenceBeforeTheCommit,
+    ClaimsWithoutALock,
+    ClaimsWithoutPayloads,
     ComparesTheFenceByOrder,
+    CutsErrorsAtNul,
     CutsPayloadsAtEscapedNul,
     DeletesOnlyWhatItSees,
+    DropsOutputs,
+    EnqueuesForAnybody,
     EveryChangeWins,
+    ExtendsOnlyForward,
     FencesAcrossWorkspaces,
     FindsLate,
+    ForgetsEarlierAttempts,
     ForgetsHeaders,
+    ForgetsLeases,
     ForgetsNewKeys,
+    ForgetsRetryPolicies,
     ForgetsRuns,
     ForgetsSources,
+    ForgetsToExtend,
+    IgnoresDelays,
+    IgnoresTheAttempt,
     IgnoresTheFence,
+    IgnoresTheGapsOfRetries,
     IgnoresTheType,
     InventsEvents,
     KeepsTheHistoryOfDeleted,
+    KeepsTheRunsOfDeleted,
+    LeasesNeverEnd,
     LooksForRepeatsBeforeTheCommit,
     LosesEverything,
+    LosesOneOfAFullClaim,
     MindsCase,
     NeedsThreeCharacters,
+    NeverTriesAgain,
     OneKeyForAllEndpoints,
     ParsesPayloads,
+    RecordsInTwoSteps,
     RepeatsExtendTheWindow,
     RepeatsTheLastOfAPage,
+    SaysAddedToAll,
     SaysCreatedToAll,
+    SaysHeldToAll,
     SearchesTheBeginOfPayloads,
     ShowsEventsToAnybody,
     SkipsOneBetweenPages,
@@ -61,6 +81,7 @@ pub(crate) enum Fault {
     TheLastRootTokenWins,
     TimesHaveTheirEnd,
     TrimsPayloads,
+    WaitsOutItsTime,
     WindowsNeverEnd,
 }
 
@@ -83,6 +104,10 @@ struct Aside {
     cache: HashMap<Slug, Option<Arc<Endpoint>>>,
     root_token: Option<SecretDigest>,
     a_batch_failed: bool,
+    /// The last lease of every run that was claimed.
+    leases: HashMap<RunId, Lease>,
+    /// Runs of deleted endpoints.
+    left_over: Vec<LeasedRun>,
 }
 
 impl Saboteur {
@@ -178,6 +203,9 @@ impl EndpointStore for Saboteur {
     }
 
     async fn delete(&self, workspace: &WorkspaceId, id: &EndpointId) -> Result<bool, StoreError> {
+        if self.fault == Fault::KeepsTheRunsOfDeleted {
+            self.keep_runs_of(id).await?;
+        }
         let deleted = self.store.delete(workspace, id).await?;
         if deleted && self.fault == Fault::DeletesOnlyWhatItSees {
             // An append that was under way comes after the rows were deleted.

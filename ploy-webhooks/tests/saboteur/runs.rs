@@ -5,41 +5,187 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ploy_webhooks::store::{RunQueue, RunStore, StoreError, Tenure};
-use ploy_webhooks::{EventId, Lease, LeasedRun, NewRun, Outcome, Run, WorkspaceId};
+use ploy_webhooks::{
+    EndpointId, EventId, Lease, LeasedRun, NewRun, Outcome, RetryPolicy, Run, WorkspaceId,
+};
 
-use super::Saboteur;
+use super::{Fault, Saboteur, dawdle};
+
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 
 #[async_trait]
 impl RunStore for Saboteur {
     async fn runs(&self, workspace: &WorkspaceId, event: &EventId) -> Result<Vec<Run>, StoreError> {
-        self.store.runs(workspace, event).await
+        let mut runs = self.store.runs(workspace, event).await?;
+        for run in &mut runs {
+            if self.fault == Fault::ForgetsEarlierAttempts {
+                let earlier = run.attempts.len().saturating_sub(1);
+                run.attempts.drain(..earlier);
+            }
+            let ends = run.attempts.iter_mut().filter_map(|attempt| attempt.end.as_mut());
+            for end in ends.filter(|_| self.fault == Fault::DropsOutputs) {
+                if let Outcome::Succeed { output } = &mut end.outcome {
+                    output.clear();
+                }
+            }
+        }
+        Ok(runs)
     }
 }
 
 #[async_trait]
 impl RunQueue for Saboteur {
     async fn claim(&self, max: NonZeroU16, lease: Duration) -> Result<Vec<LeasedRun>, StoreError> {
-        self.store.claim(max, lease).await
+        if let Some(left_over) = self.aside().left_over.pop() {
+            return Ok(vec![left_over]);
+        }
+        let mut claimed = match self.fault {
+            Fault::ClaimsWithoutALock => self.claim_in_two_steps(max, lease).await?,
+            Fault::LeasesNeverEnd => self.store.claim(max, FOR_EVER).await?,
+            _ => self.store.claim(max, lease).await?,
+        };
+        let leases = claimed.iter().map(|leased| (leased.lease.run, leased.lease));
+        self.aside().leases.extend(leases);
+        match self.fault {
+            Fault::LosesOneOfAFullClaim if claimed.len() == usize::from(max.get()) => {
+                claimed.pop();
+            }
+            Fault::ForgetsRetryPolicies => {
+                for leased in &mut claimed {
+                    leased.retry = RetryPolicy::default();
+                }
+            }
+            Fault::ClaimsWithoutPayloads => {
+                for leased in &mut claimed {
+                    leased.event.payload.clear();
+                }
+            }
+            _ => {}
+        }
+        Ok(claimed)
     }
 
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<Tenure, StoreError> {
-        self.store.extend(lease, by).await
+        let tenure = match self.fault {
+            Fault::ForgetsToExtend => Tenure::Held,
+            Fault::ExtendsOnlyForward if by < Duration::from_secs(3_600) => Tenure::Held,
+            _ => self.store.extend(&self.lease_taken_for(lease), by).await?,
+        };
+        Ok(self.tenure_told(tenure))
     }
 
-    async fn finish(&self, lease: &Lease, outcome: Outcome) -> Result<Tenure, StoreError> {
-        self.store.finish(lease, outcome).await
+    async fn finish(&self, lease: &Lease, mut outcome: Outcome) -> Result<Tenure, StoreError> {
+        match (self.fault, &mut outcome) {
+            (Fault::IgnoresTheGapsOfRetries, Outcome::Retry { after, .. }) => {
+                *after = Duration::ZERO;
+            }
+            (Fault::NeverTriesAgain, Outcome::Retry { after, .. }) => *after = FOR_EVER,
+            (
+                Fault::CutsErrorsAtNul,
+                Outcome::Retry { error, .. } | Outcome::Fail { error, .. },
+            ) => error.truncate(error.find('\0').unwrap_or(error.len())),
+            _ => {}
+        }
+        if self.fault == Fault::RecordsInTwoSteps {
+            return self.finish_in_two_steps(lease, outcome).await;
+        }
+        let tenure = self.store.finish(&self.lease_taken_for(lease), outcome).await?;
+        Ok(self.tenure_told(tenure))
     }
 
     async fn wait(&self, at_most: Duration) -> Result<(), StoreError> {
-        self.store.wait(at_most).await
+        match self.fault {
+            Fault::WaitsOutItsTime => tokio::time::sleep(at_most).await,
+            _ => self.store.wait(at_most).await?,
+        }
+        Ok(())
     }
 
     async fn enqueue(
         &self,
         workspace: &WorkspaceId,
         event: &EventId,
-        runs: Vec<NewRun>,
+        mut runs: Vec<NewRun>,
     ) -> Result<bool, StoreError> {
-        self.store.enqueue(workspace, event, runs).await
+        let mut workspace = *workspace;
+        if self.fault == Fault::EnqueuesForAnybody
+            && let Some(known) = self.aside().appended.iter().find(|known| known.id == *event)
+        {
+            workspace = known.workspace;
+        }
+        self.delay_wrongly(&mut runs);
+        let added = self.store.enqueue(&workspace, event, runs).await?;
+        Ok(added || self.fault == Fault::SaysAddedToAll)
+    }
+}
+
+impl Saboteur {
+    /// Looks for runs that are due, and takes them afterwards.
+    async fn claim_in_two_steps(
+        &self,
+        max: NonZeroU16,
+        lease: Duration,
+    ) -> Result<Vec<LeasedRun>, StoreError> {
+        let seen = self.store.claim(max, Duration::ZERO).await?;
+        dawdle().await;
+        for leased in &seen {
+            let _whatever = self.store.extend(&leased.lease, lease).await?;
+        }
+        Ok(seen)
+    }
+
+    /// Looks whether the lease holds, and records afterwards.
+    async fn finish_in_two_steps(
+        &self,
+        lease: &Lease,
+        outcome: Outcome,
+    ) -> Result<Tenure, StoreError> {
+        if self.aside().leases.get(&lease.run) != Some(lease) {
+            return Ok(Tenure::Lost);
+        }
+        dawdle().await;
+        let _whatever = self.store.finish(lease, outcome).await?;
+        self.aside().leases.remove(&lease.run);
+        Ok(Tenure::Held)
+    }
+
+    /// The lease by which it is judged.
+    fn lease_taken_for(&self, lease: &Lease) -> Lease {
+        let aside = self.aside();
+        let last = aside.leases.get(&lease.run).filter(|_| self.fault == Fault::IgnoresTheAttempt);
+        *last.unwrap_or(lease)
+    }
+
+    fn tenure_told(&self, tenure: Tenure) -> Tenure {
+        match self.fault {
+            Fault::SaysHeldToAll => Tenure::Held,
+            _ => tenure,
+        }
+    }
+
+    pub(super) fn delay_wrongly(&self, runs: &mut [NewRun]) {
+        if self.fault == Fault::IgnoresDelays {
+            for run in runs {
+                run.delay = Duration::ZERO;
+            }
+        }
+    }
+
+    /// Keeps what is due of an endpoint that is about to be deleted.
+    pub(super) async fn keep_runs_of(&self, endpoint: &EndpointId) -> Result<(), StoreError> {
+        let mut due = self.store.claim(NonZeroU16::MAX, Duration::ZERO).await?;
+        due.retain(|leased| leased.event.endpoint == Some(*endpoint));
+        self.aside().left_over = due;
+        Ok(())
+    }
+
+    /// Frees every run that is under a lease, as a store would that keeps leases in its memory.
+    pub(crate) async fn forget_leases(&self) {
+        let leases: Vec<_> = self.aside().leases.values().copied().collect();
+        for lease in leases {
+            let freed = self.store.extend(&lease, Duration::ZERO).await;
+            let _whatever = freed.expect("the memory store works");
+        }
     }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ploy_webhooks::{
-    EndpointId, Event, EventId, EventSummary, EventType, KeptHeaders, Run, RunId, RunState,
-    Trigger, WorkspaceId,
+    EndpointId, Event, EventId, EventSummary, EventType, KeptHeaders, Run, WorkspaceId,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::api::run::RunView;
 use crate::api::time::Rfc3339;
 
 /// An event in a list.
@@ -35,16 +35,6 @@ pub(super) struct EventView<'a> {
     runs: Vec<RunView<'a>>,
 }
 
-#[derive(Debug, Serialize)]
-struct RunView<'a> {
-    id: RunId,
-    event_id: EventId,
-    state: RunState,
-    trigger: &'a Trigger,
-    created_at: Rfc3339,
-    attempts: [(); 0],
-}
-
 impl SummaryView {
     pub(super) fn of(event: EventSummary, workspace: WorkspaceId) -> Self {
         Self {
@@ -68,19 +58,6 @@ impl<'a> EventView<'a> {
             // at `/payload`.
             payload: serde_json::from_slice(&event.payload).ok(),
             runs: runs.iter().map(RunView::of).collect(),
-        }
-    }
-}
-
-impl<'a> RunView<'a> {
-    fn of(run: &'a Run) -> Self {
-        Self {
-            id: run.id,
-            event_id: run.event,
-            state: run.state,
-            trigger: &run.trigger,
-            created_at: Rfc3339(run.created_at),
-            attempts: [],
         }
     }
 }

@@ -1,0 +1,138 @@
+//! A run as callers see it, with what was tried.
+
+use std::borrow::Cow;
+
+use ploy_webhooks::{Attempt, EventId, Outcome, Run, RunId, RunState, Trigger};
+use serde::Serialize;
+
+use super::time::Rfc3339;
+
+/// A run with its attempts, in order.
+#[derive(Debug, Serialize)]
+pub(super) struct RunView<'a> {
+    id: RunId,
+    event_id: EventId,
+    state: RunState,
+    trigger: &'a Trigger,
+    created_at: Rfc3339,
+    attempts: Vec<AttemptView<'a>>,
+}
+
+/// All that tells of its end is `null` while it is under way, and for good where its worker was
+/// lost.
+#[derive(Debug, Serialize)]
+struct AttemptView<'a> {
+    number: u32,
+    started_at: Rfc3339,
+    ended_at: Option<Rfc3339>,
+    /// `succeeded`, `retry` (it failed and was to be tried again) or `failed` (and was given up).
+    outcome: Option<&'static str>,
+    output: Option<Cow<'a, str>>,
+    error: Option<&'a str>,
+}
+
+impl<'a> RunView<'a> {
+    pub(super) fn of(run: &'a Run) -> Self {
+        Self {
+            id: run.id,
+            event_id: run.event,
+            state: run.state,
+            trigger: &run.trigger,
+            created_at: Rfc3339(run.created_at),
+            attempts: run.attempts.iter().map(AttemptView::of).collect(),
+        }
+    }
+}
+
+impl<'a> AttemptView<'a> {
+    fn of(attempt: &'a Attempt) -> Self {
+        let (outcome, output, error) = match attempt.end.as_ref().map(|end| &end.outcome) {
+            // Whatever bytes it is, JSON has text.
+            Some(Outcome::Succeed { output }) => {
+                (Some("succeeded"), Some(String::from_utf8_lossy(output)), None)
+            }
+            Some(Outcome::Retry { error, .. }) => (Some("retry"), None, Some(error.as_str())),
+            Some(Outcome::Fail { error }) => (Some("failed"), None, Some(error.as_str())),
+            None => (None, None, None),
+        };
+        Self {
+            number: attempt.number.get(),
+            started_at: Rfc3339(attempt.started_at),
+            ended_at: attempt.end.as_ref().map(|end| Rfc3339(end.at)),
+            outcome,
+            output,
+            error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ploy_webhooks::{AttemptEnd, Timestamp};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn attempts_are_shown_with_what_came_of_them() {
+        let at = |seconds| Timestamp::from_millis(1_700_000_000_000 + seconds * 1_000);
+        let attempt = |number: u32, outcome: Option<Outcome>| Attempt {
+            number: number.try_into().unwrap(),
+            started_at: at(u64::from(number)),
+            end: outcome.map(|outcome| AttemptEnd { at: at(u64::from(number) + 1), outcome }),
+        };
+        let trigger = Trigger { ploybook: "enrich".to_owned() };
+        let id = RunId::from_bytes([0; 16]);
+        let mut run = Run::queued(id, EventId::from_bytes([0; 16]), trigger, at(0));
+        let retry = Outcome::Retry { error: "502 \u{0}".to_owned(), after: Duration::ZERO };
+        run.state = RunState::Retrying;
+        run.attempts = vec![
+            attempt(1, Some(retry)),
+            attempt(2, None),
+            attempt(3, Some(Outcome::Fail { error: String::new() })),
+            attempt(4, Some(Outcome::Succeed { output: vec![b'a', 0xff].into() })),
+        ];
+
+        let shown = serde_json::to_value(RunView::of(&run)).unwrap();
+        assert_eq!(shown["state"], "retrying");
+        assert_eq!(
+            shown["attempts"],
+            json!([
+                {
+                    "number": 1,
+                    "started_at": "2023-11-14T22:13:21.000Z",
+                    "ended_at": "2023-11-14T22:13:22.000Z",
+                    "outcome": "retry",
+                    "output": null,
+                    "error": "502 \u{0}",
+                },
+                {
+                    "number": 2,
+                    "started_at": "2023-11-14T22:13:22.000Z",
+                    "ended_at": null,
+                    "outcome": null,
+                    "output": null,
+                    "error": null,
+                },
+                {
+                    "number": 3,
+                    "started_at": "2023-11-14T22:13:23.000Z",
+                    "ended_at": "2023-11-14T22:13:24.000Z",
+                    "outcome": "failed",
+                    "output": null,
+                    "error": "",
+                },
+                {
+                    "number": 4,
+                    "started_at": "2023-11-14T22:13:24.000Z",
+                    "ended_at": "2023-11-14T22:13:25.000Z",
+                    "outcome": "succeeded",
+                    "output": "a\u{fffd}",
+                    "error": null,
+                },
+            ])
+        );
+    }
+}
