@@ -15,10 +15,14 @@ use tokio::task::JoinError;
 
 mod callers;
 pub mod postgres;
+mod redis;
 mod report;
+mod source;
 
 pub use self::report::{CallersReport, Figures, LimitReport, Report, SubjectReport, Tried};
 
+use self::postgres::PostgresBench;
+use self::redis::RedisBench;
 use self::report::Round;
 
 /// What is run.
@@ -55,6 +59,8 @@ pub struct Options {
 pub enum Engine {
     /// Postgres, with its default settings.
     Postgres,
+    /// Redis, with its log flushed before each answer.
+    Redis,
 }
 
 /// What is measured.
@@ -87,11 +93,40 @@ pub struct Limit {
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "benches go through all of them")]
 pub enum Way {
-    /// `INSERT … SELECT FROM unnest(…)`, in one round trip.
-    Unnest,
-    /// `COPY … FROM STDIN`, binary, in two.
+    /// In one round trip: for Postgres `INSERT … SELECT FROM unnest(…)`, for Redis a pipeline of
+    /// `XADD`s.
+    Batch,
+    /// For Postgres alone: `COPY … FROM STDIN`, binary, in two round trips.
     Copy,
 }
+
+impl Limit {
+    /// The same with as many events under way as there are callers.
+    fn for_callers(self, callers: usize) -> Self {
+        let connections = self.connections.min(callers);
+        Self { connections, batch: self.batch.min(callers / connections), ..self }
+    }
+}
+
+/// A database that a store is measured on.
+pub(crate) trait Bench {
+    /// What it is.
+    fn version(&self) -> String;
+
+    /// The ways to store that the fastest is looked for among.
+    fn limits(&self) -> Vec<Limit>;
+
+    /// What is measured for so many callers. What is written by hand with a command an event comes
+    /// first.
+    fn subjects(&self, fastest: Limit, callers: usize) -> Vec<(&'static str, Subject)>;
+
+    /// Measures one subject once, on a database that holds nothing else.
+    async fn measure(&self, subject: Subject, load: Load) -> Result<Figures, EnginesError>;
+}
+
+/// The names of the subjects that the search index is measured by.
+pub(crate) const STORE: &str = "store";
+pub(crate) const STORE_WITHOUT_INDEX: &str = "store, no search index";
 
 /// Who calls, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +149,9 @@ pub enum EnginesError {
     /// Postgres refused what is done by hand.
     #[error("Postgres failed")]
     Postgres(#[from] sqlx::Error),
+    /// Redis refused what is done by hand.
+    #[error("Redis failed")]
+    Redis(#[from] ::redis::RedisError),
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
@@ -134,30 +172,35 @@ pub async fn run(options: &Options) -> Result<Report, EnginesError> {
     if options.rounds == 0 || options.callers.is_empty() || options.callers.contains(&0) {
         return Err(EnginesError::Empty);
     }
-    let Engine::Postgres = options.engine;
-    let bench = postgres::Bench::start(options.payload).await?;
+    match options.engine {
+        Engine::Postgres => measure(options, &PostgresBench::start(options.payload).await?).await,
+        Engine::Redis => measure(options, &RedisBench::start(options.payload).await?).await,
+    }
+}
+
+async fn measure(options: &Options, bench: &impl Bench) -> Result<Report, EnginesError> {
     let load = |callers| Load {
         callers,
         warm_up: Duration::from_secs_f64(options.warm_up_seconds),
         measured: Duration::from_secs_f64(options.seconds),
     };
     let mut tried = Vec::new();
-    for limit in postgres::Bench::limits() {
+    for limit in bench.limits() {
         show(&format!("{limit:?}"));
         let shorter = Load { measured: load(0).measured / 2, ..load(0) };
         let figures = bench.measure(Subject::Limit(limit), shorter).await?;
         tried.push(Tried { limit, events_per_second: figures.events_per_second });
     }
-    let fastest =
-        tried.iter().max_by(|one, other| one.events_per_second.total_cmp(&other.events_per_second));
-    let fastest = fastest.expect("some were tried").limit;
+    let by_rate =
+        |one: &&Tried, other: &&Tried| one.events_per_second.total_cmp(&other.events_per_second);
+    let fastest = tried.iter().max_by(by_rate).expect("some were tried").limit;
     let mut rounds = Vec::new();
     for number in 1..=options.rounds {
         let limit = bench.measure(Subject::Limit(fastest), load(0)).await?;
         let mut round = Round { limit, callers: Vec::new() };
         for &callers in &options.callers {
             let mut measured = Vec::new();
-            for (name, subject) in subjects(fastest, callers) {
+            for (name, subject) in bench.subjects(fastest, callers) {
                 show(&format!("round {number}: {callers} callers: {name}"));
                 measured.push((name, bench.measure(subject, load(callers)).await?));
             }
@@ -169,17 +212,6 @@ pub async fn run(options: &Options) -> Result<Report, EnginesError> {
     Ok(Report::new(options, bench.version(), tried, fastest, &rounds))
 }
 
-/// What is measured for so many callers.
-fn subjects(fastest: Limit, callers: usize) -> Vec<(&'static str, Subject)> {
-    let limit = postgres::Bench::limit_at(fastest, callers);
-    vec![
-        ("insert", Subject::Single),
-        ("batches", Subject::Limit(limit)),
-        (report::STORE, Subject::Store),
-        (report::STORE_WITHOUT_INDEX, Subject::StoreWithoutIndex),
-    ]
-}
-
 /// To the terminal, so that who waits sees that something happens.
 fn show(what: &str) {
     let _shown = write!(io::stderr(), "\r{what:<72}\r");
@@ -189,10 +221,9 @@ fn show(what: &str) {
 mod tests {
     use super::*;
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn everything_is_measured_once() {
+    async fn is_measured(engine: Engine) {
         let options = Options {
-            engine: Engine::Postgres,
+            engine,
             callers: vec![1, 3],
             payload: 1024,
             rounds: 1,
@@ -204,5 +235,15 @@ mod tests {
         for callers in &report.callers {
             assert!(callers.subjects.iter().all(|subject| subject.median.events_per_second > 0.0));
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn postgres_is_measured() {
+        is_measured(Engine::Postgres).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn redis_is_measured() {
+        is_measured(Engine::Redis).await;
     }
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
-use super::EnginesError;
+use super::report::Figures;
+use super::{EnginesError, Load};
+use crate::cpu::{self, Family};
 
 /// Somebody who does one thing after the other.
 pub(crate) trait Caller: Send + 'static {
@@ -24,8 +26,22 @@ pub(crate) struct Measured {
     pub(crate) latency: Histogram<u64>,
 }
 
+/// Lets them warm up, and then measures them and what the server has used for them.
+pub(crate) async fn measure<C: Caller>(
+    callers: Vec<C>,
+    load: Load,
+    server: Family,
+) -> Result<(Vec<C>, Figures), EnginesError> {
+    let (callers, _) = run(callers, load.warm_up).await?;
+    let (client_before, server_before) = (cpu::used(), server.used()?);
+    let (callers, measured) = run(callers, load.measured).await?;
+    let client = cpu::used() - client_before;
+    let server = server.used()?.saturating_sub(server_before);
+    Ok((callers, Figures::new(&measured, client, server)))
+}
+
 /// Lets them all go on for so long, each as a task, and hands them back.
-pub(crate) async fn run<C: Caller>(
+async fn run<C: Caller>(
     callers: Vec<C>,
     how_long: Duration,
 ) -> Result<(Vec<C>, Measured), EnginesError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::callers::Measured;
-use super::{Engine, Limit, Options};
+use super::{Engine, Limit, Options, STORE, STORE_WITHOUT_INDEX};
 use crate::report::median;
 
 /// What a whole run measured. Serialises to what `--json` prints.
@@ -16,7 +16,7 @@ use crate::report::median;
 pub struct Report {
     /// The database.
     pub engine: Engine,
-    /// Its version.
+    /// Its name and version.
     pub version: String,
     /// The size of each payload in bytes.
     pub payload_bytes: usize,
@@ -148,7 +148,7 @@ impl Figures {
 impl Report {
     pub(crate) fn new(
         options: &Options,
-        version: &str,
+        version: String,
         tried: Vec<Tried>,
         fastest: Limit,
         rounds: &[Round],
@@ -166,7 +166,7 @@ impl Report {
         });
         Self {
             engine: options.engine,
-            version: version.to_owned(),
+            version,
             payload_bytes: options.payload,
             limit,
             callers: callers.collect(),
@@ -201,14 +201,10 @@ impl CallersReport {
     }
 }
 
-/// The names of the subjects that the index is measured by.
-pub(crate) const STORE: &str = "store";
-pub(crate) const STORE_WITHOUT_INDEX: &str = "store, no search index";
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { engine, version, payload_bytes, limit, callers } = self;
-        writeln!(f, "{engine:?} {version}, {payload_bytes} B; medians of rounds")?;
+        let Self { version, payload_bytes, limit, callers, .. } = self;
+        writeln!(f, "{version}, {payload_bytes} B; medians of rounds")?;
         let Limit { way, batch, connections } = limit.fastest;
         writeln!(
             f,

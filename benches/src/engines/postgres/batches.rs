@@ -8,9 +8,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::types::Uuid;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
-use super::{EnginesError, Source};
 use crate::engines::callers::Caller;
-use crate::engines::{Limit, Way};
+use crate::engines::source::Source;
+use crate::engines::{EnginesError, Limit, Way};
 
 /// Makes the table, in a schema of its own.
 pub(crate) async fn make_table(options: &PgConnectOptions, schema: &str) -> sqlx::Result<()> {
@@ -94,7 +94,7 @@ impl Batches {
 impl Caller for Batches {
     async fn step(&mut self) -> Result<u64, EnginesError> {
         match self.limit.way {
-            Way::Unnest => self.unnest().await?,
+            Way::Batch => self.unnest().await?,
             Way::Copy => self.copy().await?,
         }
         Ok(self.limit.batch as u64)
