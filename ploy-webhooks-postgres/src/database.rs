@@ -42,7 +42,8 @@ fn options(settings: &PostgresSettings, statement_timeout: Duration) -> PgConnec
             ("search_path", settings.schema.clone()),
             ("statement_timeout", millis(statement_timeout)),
             ("lock_timeout", millis(statement_timeout)),
-            ("idle_in_transaction_session_timeout", millis(statement_timeout)),
+            // A node that is cut off amid a change keeps the appends of all others waiting.
+            ("idle_in_transaction_session_timeout", millis(settings.append_timeout)),
             // In any other, a batch would read revisions as they were before it held its locks.
             ("default_transaction_isolation", "read committed".to_owned()),
             // A writer may have nothing to write for days.

@@ -111,16 +111,20 @@ async fn catch_up(
     }
 }
 
-/// Lets a blocking thread build: it computes for longer than a task should.
+/// Adds to blocks on a blocking thread: it computes for longer than a task should.
 async fn build(
     mut builder: BlockBuilder,
     add: impl FnOnce(&mut BlockBuilder) + Send + 'static,
 ) -> BlockBuilder {
-    let building = tokio::task::spawn_blocking(move || {
+    compute(move || {
         add(&mut builder);
         builder
-    });
-    building.await.expect("building a block does not panic")
+    })
+    .await
+}
+
+async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("building the index does not panic")
 }
 
 /// An event as the tables have it.
@@ -199,13 +203,12 @@ impl Tables {
 /// Moves the oldest blocks into a segment, where there are so many; says whether it did. Searches
 /// find them in memory until they find them in the tables.
 async fn seal(tail: &Tail, tables: &Tables, blocks_min: usize) -> Result<bool, StoreError> {
-    let rows = tail.with_closed(|closed| {
-        let rows = SegmentRows::of(tail.stream, closed);
-        rows.filter(|_| closed.len() >= blocks_min)
-    });
-    let Some((rows, blocks)) = rows else {
+    let oldest = tail.oldest(blocks_min);
+    if oldest.is_empty() {
         return Ok(false);
-    };
+    }
+    let stream = tail.stream;
+    let (rows, blocks) = compute(move || SegmentRows::of(stream, &oldest)).await;
     let what = "cannot write a segment of the search index";
     tables.within(what, async |connection| rows.insert(connection).await).await?;
     tail.sealed(blocks);

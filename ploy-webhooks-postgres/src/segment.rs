@@ -1,6 +1,7 @@
 //! Segments: blocks whose bits are in the tables, side by side, so that one word tells of all.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use ploy_webhooks::EventId;
 use ploy_webhooks::store::StoreError;
@@ -42,20 +43,27 @@ pub(crate) struct SegmentRows {
 impl SegmentRows {
     /// The rows of the segment that these blocks make, and how many of them it takes: those that
     /// share the first one's salt.
-    pub(crate) fn of(stream: i32, closed: &[ClosedBlock]) -> Option<(Self, usize)> {
-        let salt = closed.first()?.salt;
-        let blocks: Vec<_> =
-            closed.iter().take(SEGMENT_BLOCKS).take_while(|block| block.salt == salt).collect();
-        let filters: Vec<_> = blocks.iter().map(|block| &block.filter).collect();
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub(crate) fn of(stream: i32, blocks: &[Arc<ClosedBlock>]) -> (Self, usize) {
+        let salt = blocks[0].salt;
+        let blocks = blocks.iter().take_while(|block| block.salt == salt);
+        let filters: Vec<_> = blocks.clone().map(|block| &block.filter).collect();
         let slice = |number: usize| {
             let first = number * SLICE_FILTER_WORDS;
             let words = first..FILTER_WORDS.min(first + SLICE_FILTER_WORDS);
-            let words = grams::transpose(&filters, words);
-            words.into_iter().flat_map(low_bytes).collect()
+            let mut bytes = Vec::with_capacity(SLICE_WORDS * WORD_BYTES);
+            for word in grams::transpose(&filters, words) {
+                bytes.extend_from_slice(&word.to_le_bytes()[..WORD_BYTES]);
+            }
+            bytes
         };
-        let spans = blocks.iter().map(|block| block.span).collect();
         let slices = (0..SEGMENT_SLICES).map(slice).collect();
-        Some((Self { stream, salt, spans, slices }, blocks.len()))
+        let spans: Vec<_> = blocks.map(|block| block.span).collect();
+        let taken = spans.len();
+        (Self { stream, salt, spans, slices }, taken)
     }
 
     /// Writes them, in one transaction.
@@ -86,10 +94,6 @@ impl SegmentRows {
         .map_err(failed)?;
         transaction.commit().await.map_err(failed)
     }
-}
-
-fn low_bytes(word: u64) -> [u8; WORD_BYTES] {
-    *word.to_le_bytes().first_chunk().expect("eight bytes hold four")
 }
 
 /// The segments whose ids meet the range.

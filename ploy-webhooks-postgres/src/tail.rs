@@ -12,7 +12,7 @@ use ploy_webhooks::store::grams::Probe;
 use ploy_webhooks::{EventId, NewEvent};
 use tokio::sync::Notify;
 
-use crate::block::{ClosedBlock, Span};
+use crate::block::{ClosedBlock, SEGMENT_BLOCKS, Span};
 
 /// With fewer events than this the indexer is left asleep: they are as soon read as indexed.
 const EVENTS_UNNOTICED: usize = 128;
@@ -41,7 +41,7 @@ pub(crate) struct Tail {
 #[derive(Debug, Default)]
 struct State {
     /// Blocks that wait for a segment, the oldest first.
-    closed: Vec<ClosedBlock>,
+    closed: Vec<Arc<ClosedBlock>>,
     /// The least id of what is in the open block, or on its way there.
     open_from: Option<EventId>,
     fed: VecDeque<Stored>,
@@ -151,13 +151,17 @@ impl Tail {
     /// What was taken has been indexed: some of it in closed blocks, the rest in the open one.
     pub(crate) fn indexed(&self, closed: Vec<ClosedBlock>, open_from: Option<EventId>) {
         let mut state = self.state();
-        state.closed.extend(closed);
+        state.closed.extend(closed.into_iter().map(Arc::new));
         state.open_from = open_from;
     }
 
-    /// Lets the blocks that wait be looked at, the oldest first.
-    pub(crate) fn with_closed<T>(&self, look: impl FnOnce(&[ClosedBlock]) -> T) -> T {
-        look(&self.state().closed)
+    /// The oldest blocks, as many as a segment takes, where there are at least so many.
+    pub(crate) fn oldest(&self, blocks_min: usize) -> Vec<Arc<ClosedBlock>> {
+        let state = self.state();
+        match state.closed.len() >= blocks_min {
+            true => state.closed.iter().take(SEGMENT_BLOCKS).cloned().collect(),
+            false => Vec::new(),
+        }
     }
 
     /// The oldest blocks are in a segment now.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::durable::Wait;
-use crate::error::Failure;
+use crate::error::{Failure, refused};
 use crate::layout::SLOTS;
 use crate::link::{Backoff, Link, Timeouts};
 use crate::script::{Loadable, ScriptCall};
@@ -143,19 +143,26 @@ impl Engine {
         for seed in &seeds {
             let node = engine.node(seed.addr().clone());
             match topology::is_cluster(&node).await {
+                Ok(false) if seeds.len() > 1 => {
+                    // Nodes that took different ones would share nothing.
+                    return Err(refused(format!(
+                        "several URLs are given, and {} is no node of a Cluster",
+                        seed.addr()
+                    )));
+                }
                 Ok(false) => {
                     *engine.slots_mut() = Slots::Single(node);
                     return Ok(Arc::new(engine));
                 }
-                Ok(true) => {
-                    let slots = topology::masters(&node).await;
-                    let slots =
-                        slots.map_err(|failure| failure.of_read("cannot read the slots"))?;
-                    engine.set_slots(slots);
-                    let engine = Arc::new(engine);
-                    tokio::spawn(refresh(Arc::downgrade(&engine), engine.moved.clone()));
-                    return Ok(engine);
-                }
+                Ok(true) => match topology::masters(&node).await {
+                    Ok(slots) => {
+                        engine.set_slots(slots);
+                        let engine = Arc::new(engine);
+                        tokio::spawn(refresh(Arc::downgrade(&engine), engine.moved.clone()));
+                        return Ok(engine);
+                    }
+                    Err(error) => failure = Some(error),
+                },
                 Err(error) => failure = Some(error),
             }
         }
@@ -340,6 +347,10 @@ impl Engine {
             slots[range].fill(Some(node));
         }
         *self.slots_mut() = Slots::Spread(slots);
+        // Nodes that have gone are not asked for ever.
+        let masters = self.masters();
+        let mut nodes = self.nodes.lock().expect("no holder of the lock panics");
+        nodes.retain(|_, node| masters.iter().any(|master| Arc::ptr_eq(master, node)));
     }
 
     fn slots(&self) -> std::sync::RwLockReadGuard<'_, Slots> {

@@ -17,6 +17,7 @@ mod search;
 mod settings;
 mod startup;
 mod topology;
+mod url;
 mod value;
 mod wake;
 mod writer;

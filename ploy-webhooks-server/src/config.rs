@@ -45,7 +45,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
-    /// Where events are kept: sqlite:PATH, postgres://… or memory:
+    /// Where events are kept: sqlite:PATH, postgres://…, redis://… or memory:
     /// [default: sqlite:ploy-data/ploy.db].
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]

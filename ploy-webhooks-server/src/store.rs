@@ -9,6 +9,7 @@ use ploy_webhooks::store::{
     EndpointStore, EventStore, MemoryStore, RunQueue, StoreError, TokenStore,
 };
 use ploy_webhooks_postgres::{EndpointChanges, PostgresSettings, PostgresStore};
+use ploy_webhooks_redis::{RedisSettings, RedisStore};
 use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
 use thiserror::Error;
 
@@ -26,6 +27,8 @@ pub(crate) enum StoreUrl {
     Memory { payload_bytes_max: u64 },
     /// `postgres://…`
     Postgres(Box<PostgresSettings>),
+    /// `redis://…`, `rediss://…`
+    Redis(Box<RedisSettings>),
 }
 
 /// A text that names no store of this build. What follows a scheme may hold a password, and is
@@ -44,7 +47,7 @@ pub(crate) enum ParseStoreUrlError {
     Engine(#[from] StoreError),
 }
 
-const EXPECTED: &str = "`sqlite:PATH`, `memory:` or `postgres://…`";
+const EXPECTED: &str = "`sqlite:PATH`, `memory:`, `postgres://…` or `redis://…`";
 
 impl std::str::FromStr for StoreUrl {
     type Err = ParseStoreUrlError;
@@ -67,6 +70,7 @@ impl std::str::FromStr for StoreUrl {
             ("postgres" | "postgresql", _) => {
                 Ok(Self::Postgres(Box::new(PostgresSettings::from_url(text)?)))
             }
+            ("redis" | "rediss", _) => Ok(Self::Redis(Box::new(RedisSettings::from_url(text)?))),
             (scheme, _) => Err(ParseStoreUrlError::Unknown(scheme.to_owned())),
         }
     }
@@ -87,7 +91,7 @@ pub(crate) struct OpenStore {
     pub(crate) store: Arc<dyn Store>,
     /// Holds rates for all nodes together, where nodes share a store.
     pub(crate) limiter: Arc<dyn RateLimiter>,
-    /// What other nodes change, where there are others.
+    /// What other nodes change, where the store tells.
     pub(crate) changes: Option<EndpointChanges>,
     engine: Engine,
 }
@@ -99,6 +103,7 @@ enum Engine {
     Memory,
     Sqlite(Arc<SqliteStore>),
     Postgres(Arc<PostgresStore>),
+    Redis(Arc<RedisStore>),
 }
 
 impl OpenStore {
@@ -123,6 +128,15 @@ impl OpenStore {
                     engine: Engine::Postgres(store),
                 })
             }
+            StoreUrl::Redis(settings) => {
+                let store = Arc::new(RedisStore::open((**settings).clone()).await?);
+                Ok(Self {
+                    limiter: Arc::new(store.limiter()),
+                    changes: None,
+                    store: store.clone(),
+                    engine: Engine::Redis(store),
+                })
+            }
         }
     }
 
@@ -136,6 +150,7 @@ impl OpenStore {
             Engine::Memory => {}
             Engine::Sqlite(store) => store.close().await,
             Engine::Postgres(store) => store.close().await,
+            Engine::Redis(store) => store.close().await,
         }
     }
 }
@@ -168,6 +183,7 @@ mod tests {
         let postgres = parse("postgres://user:hunter2@host/db?schema=hooks").unwrap();
         assert!(matches!(&postgres, StoreUrl::Postgres(settings) if settings.schema == "hooks"));
         assert!(!format!("{postgres:?}").contains("hunter2"));
+        assert!(matches!(parse("rediss://h:6380"), Ok(StoreUrl::Redis(_))));
         for unusable in ["mysql://user:hunter2@host/db", "postgres://user:hunter2@host:x/db"] {
             let error = parse(unusable).unwrap_err();
             assert!(!format!("{error:?} {error}").contains("hunter2"), "{error:?}");

@@ -126,7 +126,7 @@ teeth! {
     one_root_token_is_set_for_good bites TheLastRootTokenWins;
     any_sequence_of_calls_does_as_the_model
         bites IgnoresTheFence | StoresRepeats | SkipsOneBetweenPages | ForgetsRuns
-        | IgnoresTheAttempt | LosesOneOfAFullClaim | KeepsTheRunsOfDeleted | DropsOutputs;
+        | LosesOneOfAFullClaim | KeepsTheRunsOfDeleted | DropsOutputs;
 }
 
 /// A store of events that has runs, or drops them.

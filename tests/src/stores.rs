@@ -1,12 +1,11 @@
 //! Every store that the program has, each empty.
 
-use ploy_webhooks_engines::Postgres;
+use ploy_webhooks_engines::{Postgres, Redis};
 use tempfile::TempDir;
 
 use crate::server::Store;
 
-/// Runs a test on each store: in memory, in a file, and in a database of a real server that this
-/// process starts.
+/// Runs a test on each store: in memory, in a file, and on real servers that this process starts.
 ///
 /// # Panics
 ///
@@ -25,4 +24,7 @@ pub fn on_each_store(test: impl Fn(Store<'_>)) {
 /// When a store cannot be made.
 pub fn on_each_shared_store(test: impl Fn(Store<'_>)) {
     test(Store::At(&Postgres::shared().database()));
+    // A store of its own on the same server, by a prefix that no other has.
+    let prefix = fastrand::u64(..);
+    test(Store::At(&format!("{}?prefix=test-{prefix:016x}", Redis::shared().url())));
 }

@@ -73,8 +73,9 @@ for _ = 1, tonumber(ARGV[3]) do
             if not first then
                 first = call('GET', seen_key)
                 if first and ARGV[2] == '1' then
-                    -- What waits for a disk or a replica waits for the writes of its own
-                    -- connection: with this, for the one that is repeated too.
+                    -- Who waits for a disk or a replica waits for the writes of its own
+                    -- connection: with this one, for that of the event that is repeated too.
+                    -- (Redis 7.0 counts those of others as well, and does not promise it.)
                     call('SET', seen_key, first, 'KEEPTTL')
                 end
             end

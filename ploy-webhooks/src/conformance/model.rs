@@ -33,7 +33,7 @@ use crate::store::{
 /// How many sequences are tried.
 const CASES: u32 = 64;
 /// How many calls a sequence has at most.
-const CALLS_MAX: usize = 60;
+const CALLS_MAX: usize = 90;
 
 /// Random sequences of calls on two workspaces: creations, changes, deletions, appends under
 /// current and stale revisions with and without keys and runs, publications, look-ups, searches,

@@ -41,7 +41,7 @@ pub async fn what_came_of_an_attempt_is_on_record<F: Fixture>(fixture: &F) {
             let tenure = finish(&*store, &claimed, outcome.clone()).await;
             assert_eq!(tenure, Tenure::Held, "left: a lease that holds, finished");
             let run = run_on_record(&*store, &endpoint, event).await;
-            assert_eq!(run.state, outcome.state(), "left: the state after {outcome:?}");
+            assert_eq!(run.state, outcome.state(), "left: the state after an attempt");
             assert_is_on_record(&run, &outcomes[..=earlier], false);
             lease = Some(claimed);
         }
@@ -49,7 +49,7 @@ pub async fn what_came_of_an_attempt_is_on_record<F: Fixture>(fixture: &F) {
         let lease = lease.expect("a course has an attempt");
         assert_is_lost(&*store, &lease, "it was finished").await;
         let claimed = claim_all(&*store, LONG).await;
-        assert!(claimed.is_empty(), "a run that ended in {last:?} is claimed again");
+        assert!(claimed.is_empty(), "a run in the state {:?} is claimed again", last.state());
         let after = run_on_record(&*store, &endpoint, event).await;
         assert_eq!(after, before, "left: what is on record after calls by a lost lease");
     }
@@ -129,7 +129,14 @@ fn assert_is_on_record(run: &Run, outcomes: &[Outcome], one_is_under_way: bool) 
     assert_eq!(ends.len(), outcomes.len(), "left: the ends on record; right: what was finished");
     for (attempt, outcome) in run.attempts.iter().zip(outcomes) {
         let end = attempt.end.as_ref().expect("as many have ended as were finished");
-        assert!(&end.outcome == outcome, "on record is {:?}, said was {outcome:?}", end.outcome);
+        let excerpt =
+            |outcome: &Outcome| format!("{outcome:?}").chars().take(200).collect::<String>();
+        assert!(
+            &end.outcome == outcome,
+            "on record is {}, said was {}",
+            excerpt(&end.outcome),
+            excerpt(outcome),
+        );
         assert!(
             attempt.started_at <= end.at,
             "an attempt began at {:?} and ended at {:?}",

@@ -256,3 +256,86 @@ impl State {
 pub(super) fn known_already() -> StoreError {
     StoreError::new(StoreErrorKind::Misuse, "a run with that id is stored already")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use crate::endpoint::{Endpoint, EndpointConfig};
+    use crate::event::{Fence, NewEvent};
+    use crate::run::Trigger;
+    use crate::store::{Appended, Created, EndpointStore, EventStore};
+
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    fn owing(delay: Duration) -> NewEvent {
+        let now = SystemClock.now();
+        let run = NewRun {
+            id: RunId::mint(now),
+            trigger: Trigger { ploybook: "enrich".to_owned() },
+            retry: RetryPolicy::default(),
+            delay,
+        };
+        let event =
+            NewEvent::published(EventId::mint(now), WorkspaceId::DEFAULT, vec![b'x'; 100].into());
+        NewEvent { owes: vec![run], ..event }
+    }
+
+    async fn claim(store: &MemoryStore) -> Option<Lease> {
+        let mut claimed = store.claim(NonZeroU16::MIN, LONG).await.unwrap();
+        claimed.pop().map(|leased| leased.lease)
+    }
+
+    #[tokio::test]
+    async fn outputs_are_taken_past_the_bound_and_keep_events_out_until_they_are_deleted() {
+        let store = MemoryStore::with_parts(1_000, std::sync::Arc::new(SystemClock));
+        let config = EndpointConfig::default();
+        let (endpoint, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+        let fence = Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision });
+        assert_eq!(store.create(endpoint.clone()).await.unwrap(), Created::Created);
+        let appended = store.append(NewEvent { fence, ..owing(Duration::ZERO) }).await.unwrap();
+        assert!(matches!(appended, Appended::Stored));
+
+        let lease = claim(&store).await.unwrap();
+        let output = vec![b'y'; 2_000].into();
+        let tenure = store.finish(&lease, Outcome::Succeed { output }).await.unwrap();
+        assert_eq!(tenure, Tenure::Held);
+        let refused = store.append(owing(Duration::ZERO)).await.unwrap_err();
+        assert_eq!(refused.kind(), StoreErrorKind::Refused);
+        assert!(store.delete(&endpoint.workspace, &endpoint.id).await.unwrap());
+        let appended = store.append(owing(Duration::ZERO)).await.unwrap();
+        assert!(matches!(appended, Appended::Stored));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_there_already_is_refused_with_its_event() {
+        let store = MemoryStore::new();
+        let event = owing(Duration::ZERO);
+        let runs = event.owes.clone();
+        let again = NewEvent { owes: runs.clone(), ..owing(Duration::ZERO) };
+        let (workspace, id, id_again) = (event.workspace, event.id, again.id);
+        assert!(matches!(store.append(event).await.unwrap(), Appended::Stored));
+        let refused = store.append(again).await.unwrap_err();
+        assert_eq!(refused.kind(), StoreErrorKind::Misuse);
+        assert!(store.event(&workspace, &id_again).await.unwrap().is_none());
+        let refused = store.enqueue(&workspace, &id, runs).await.unwrap_err();
+        assert_eq!(refused.kind(), StoreErrorKind::Misuse);
+        assert_eq!(store.runs(&workspace, &id).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_when_a_delay_is_over() {
+        let store = MemoryStore::new();
+        let appended = store.append(owing(Duration::from_millis(200))).await.unwrap();
+        assert!(matches!(appended, Appended::Stored));
+        let claimed = async {
+            loop {
+                store.wait(LONG).await.unwrap();
+                if let Some(lease) = claim(&store).await {
+                    return lease;
+                }
+            }
+        };
+        timeout(Duration::from_secs(60), claimed).await.expect("a delay is over");
+    }
+}

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ploy_webhooks::store::{
-    Appended, Created, EndpointPatch, EndpointStore, EventStore, StoreError, StoreErrorKind,
-    Updated,
+    Appended, Created, EndpointPatch, EndpointStore, EventStore, StoreError, Updated,
 };
 use ploy_webhooks::{
     Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun,
@@ -30,17 +29,29 @@ pub(crate) async fn open(settings: &RedisSettings) -> RedisStore {
     RedisStore::open(settings.clone()).await.expect("the store opens")
 }
 
-/// What the server says to a command.
-pub(crate) fn ask<T: redis::FromRedisValue>(url: &str, words: &[&str]) -> T {
-    let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
-    redis::cmd(words[0]).arg(&words[1..]).query(&mut connection).unwrap()
+pub(crate) fn connect(url: &str) -> redis::Connection {
+    let client = redis::Client::open(url).expect("it is a URL");
+    client.get_connection().expect("the server takes connections")
 }
 
-/// A new endpoint of a workspace of its own, stored.
-pub(crate) async fn endpoint(store: &RedisStore) -> Endpoint {
-    let workspace = WorkspaceId::mint(SystemClock.now());
+/// What the server says to a command.
+pub(crate) fn ask<T: redis::FromRedisValue>(url: &str, words: &[&str]) -> T {
+    let mut connection = connect(url);
+    redis::cmd(words[0])
+        .arg(&words[1..])
+        .query(&mut connection)
+        .expect("the server does as it is told")
+}
+
+pub(crate) fn workspace() -> WorkspaceId {
+    WorkspaceId::mint(SystemClock.now())
+}
+
+/// A new endpoint of that workspace, stored.
+pub(crate) async fn endpoint_of(store: &RedisStore, workspace: WorkspaceId) -> Endpoint {
     let (endpoint, _) = Endpoint::mint(workspace, EndpointConfig::default(), SystemClock.now());
-    assert_eq!(store.create(endpoint.clone()).await.unwrap(), Created::Created);
+    let created = store.create(endpoint.clone()).await.expect("creating works");
+    assert_eq!(created, Created::Created);
     endpoint
 }
 
@@ -52,7 +63,7 @@ pub(crate) async fn set_status(
     let config = Some(EndpointConfig { status, ..endpoint.config.clone() });
     let patch = EndpointPatch { config, auth: None };
     let updated = store.update(&endpoint.workspace, &endpoint.id, endpoint.revision, patch).await;
-    match updated.unwrap() {
+    match updated.expect("changing works") {
         Updated::Updated(endpoint) => (*endpoint).clone(),
         other => panic!("{other:?}"),
     }
@@ -87,12 +98,4 @@ pub(crate) async fn append(store: &RedisStore, event: NewEvent) -> Result<EventI
         Appended::Stored => Ok(id),
         other => panic!("the event should be stored and is {other:?}"),
     }
-}
-
-pub(crate) async fn is_kept(store: &RedisStore, endpoint: &Endpoint, id: EventId) -> bool {
-    store.event(&endpoint.workspace, &id).await.expect("reading works").is_some()
-}
-
-pub(crate) fn kind<T>(outcome: Result<T, StoreError>) -> Option<StoreErrorKind> {
-    outcome.err().map(|error| error.kind())
 }

@@ -1,24 +1,34 @@
 //! What the engine and the network between can do wrong: nothing that was said to be stored is
 //! lost, nothing that was refused is there, and the store goes on by itself.
 
-mod scene;
-
+use std::collections::HashSet;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ploy_webhooks::store::{Appended, EndpointStore, EventStore, RunStore, StoreErrorKind};
+use crate::scene::{
+    PATIENCE, append, ask, connect, endpoint_of, event, keyed, open, run, set_status, settings,
+    workspace,
+};
+use ploy_webhooks::store::{
+    Appended, EndpointStore, EventQuery, EventStore, PageSize, RunStore, StoreError, StoreErrorKind,
+};
 use ploy_webhooks::{Endpoint, EventId, Status};
 use ploy_webhooks_engines::{Proxy, Redis, RedisCluster};
 use ploy_webhooks_redis::{Durability, RedisSettings, RedisStore, UnseenSettings};
-use scene::{
-    PATIENCE, append, ask, endpoint, event, is_kept, keyed, kind, open, run, set_status, settings,
-};
 use tokio::task::JoinSet;
 
 /// Long enough that an answer is there, short enough to be waited for when none comes.
 const SOON: Duration = Duration::from_millis(1_500);
+
+async fn is_kept(store: &RedisStore, endpoint: &Endpoint, id: EventId) -> bool {
+    store.event(&endpoint.workspace, &id).await.expect("reading works").is_some()
+}
+
+fn kind<T>(outcome: Result<T, StoreError>) -> Option<StoreErrorKind> {
+    outcome.err().map(|error| error.kind())
+}
 
 /// Until something is stored again.
 async fn append_when_it_works(store: &RedisStore, endpoint: &Endpoint) -> EventId {
@@ -69,12 +79,19 @@ impl Load {
 }
 
 async fn assert_all_are_kept(store: &RedisStore, endpoints: &[Endpoint], ids: &[EventId]) {
-    for id in ids {
-        let mut is_found = false;
-        for endpoint in endpoints {
-            is_found |= is_kept(store, endpoint, *id).await;
+    let mut kept = HashSet::new();
+    for endpoint in endpoints {
+        let mut query = EventQuery::all(endpoint.workspace);
+        query.limit = PageSize::MAX;
+        let mut next = Some(query);
+        while let Some(query) = next {
+            let page = store.search(&query).await.expect("searching works");
+            kept.extend(page.items.iter().map(|summary| summary.id));
+            next = page.next;
         }
-        assert!(is_found, "{id} was said to be stored and is not there");
+    }
+    for id in ids {
+        assert!(kept.contains(id), "{id} was said to be stored and is not there");
     }
 }
 
@@ -82,8 +99,8 @@ async fn assert_all_are_kept(store: &RedisStore, endpoints: &[Endpoint], ids: &[
 async fn a_full_memory_refuses_whole_events_and_goes_on_when_there_is_space() {
     let redis = Redis::start();
     let store = open(&settings([redis.url()])).await;
-    let endpoint = endpoint(&store).await;
-    let other = scene::endpoint(&store).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
+    let other = endpoint_of(&store, workspace()).await;
     let used: String = ask(redis.url(), &["INFO", "memory"]);
     let used = used.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
     let limit = used.trim().parse::<u64>().unwrap() + (4 << 20);
@@ -95,6 +112,7 @@ async fn a_full_memory_refuses_whole_events_and_goes_on_when_there_is_space() {
             Ok(id) => kept.push(id),
             Err(error) => break error,
         }
+        assert!(kept.len() < 1_000, "100 MB do not fit into 4 MiB");
     };
     assert_eq!(refused.kind(), StoreErrorKind::Refused, "{refused}");
     assert!(!kept.is_empty());
@@ -124,7 +142,8 @@ async fn what_was_acknowledged_survives_a_killed_server() {
     settings.response_timeout = SOON;
     settings.connection_timeout = SOON;
     let store = Arc::new(open(&settings).await);
-    let endpoints = [endpoint(&store).await, endpoint(&store).await];
+    let endpoints =
+        [endpoint_of(&store, workspace()).await, endpoint_of(&store, workspace()).await];
     let mut all = Vec::new();
     for _ in 0..3 {
         let load = Load::begin(&store, &endpoints);
@@ -146,7 +165,7 @@ async fn a_lost_answer_is_indeterminate_and_the_repeat_is_told_so() {
     let mut settings = settings([proxy.url(Redis::shared().url())]);
     settings.response_timeout = SOON;
     let store = open(&settings).await;
-    let endpoint = endpoint(&store).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
     append(&store, event(&endpoint, "{}")).await.unwrap();
 
     proxy.swallow_answers();
@@ -181,7 +200,7 @@ async fn what_may_have_been_stored_is_not_sent_again() {
     let mut settings = settings([proxy.url(redis.url())]);
     settings.response_timeout = SOON;
     let store = open(&settings).await;
-    let endpoint = endpoint(&store).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
     append(&store, event(&endpoint, "{}")).await.unwrap();
     let before = scripts(&redis);
 
@@ -199,7 +218,7 @@ async fn a_network_that_is_cut_is_unavailable_and_nothing_is_stored() {
     let mut settings = settings([proxy.url(Redis::shared().url())]);
     settings.connection_timeout = SOON;
     let store = open(&settings).await;
-    let endpoint = endpoint(&store).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
     append(&store, event(&endpoint, "{}")).await.unwrap();
 
     proxy.cut();
@@ -226,7 +245,7 @@ async fn a_frozen_server_is_given_up_on_and_found_again() {
     settings.response_timeout = SOON;
     settings.connection_timeout = SOON;
     let store = open(&settings).await;
-    let endpoint = endpoint(&store).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
     append(&store, event(&endpoint, "{}")).await.unwrap();
     redis.freeze();
     for expected in [StoreErrorKind::Indeterminate, StoreErrorKind::Unavailable] {
@@ -242,7 +261,7 @@ async fn a_frozen_server_is_given_up_on_and_found_again() {
 async fn a_server_that_has_forgotten_the_scripts_is_given_them_again() {
     let redis = Redis::start();
     let store = open(&settings([redis.url()])).await;
-    let endpoint = endpoint(&store).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
     for _ in 0..3 {
         ask::<()>(redis.url(), &["SCRIPT", "FLUSH"]);
         let id = append(&store, event(&endpoint, "{}")).await.unwrap();
@@ -256,7 +275,7 @@ async fn a_full_queue_refuses_at_once_and_a_closed_store_says_so() {
     let mut settings = settings([redis.url()]);
     settings.waiting_max = 4;
     let store = Arc::new(open(&settings).await);
-    let endpoint = endpoint(&store).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
     redis.freeze();
     let mut appends = JoinSet::new();
     for _ in 0..1_200 {
@@ -332,7 +351,7 @@ async fn a_server_that_does_not_show_its_settings_is_trusted_only_on_demand() {
     assert!(refused.contains("CONFIG is forbidden") && !refused.contains("hunter2"), "{refused}");
     let settings = with(&settings, |settings| settings.unseen_settings = UnseenSettings::Trusted);
     let store = open(&settings).await;
-    let endpoint = endpoint(&store).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
     append(&store, event(&endpoint, "{}")).await.unwrap();
     assert!(!format!("{store:?}").contains("hunter2"));
     // What it does show is looked at all the same.
@@ -359,15 +378,15 @@ async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
     }
     settings.response_timeout = Duration::from_secs(20);
     let store = open(&settings).await;
-    let endpoint = endpoint(&store).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
     append(&store, event(&endpoint, "{}")).await.unwrap();
 
     // Without the replica nobody knows, and no repeat is told otherwise.
     settings.response_timeout = SOON;
-    let store = open(&settings).await;
+    let (store, other_node) = (open(&settings).await, open(&settings).await);
     replica.freeze();
-    for _ in 0..2 {
-        let outcome = store.append(keyed(event(&endpoint, "{}"), 1)).await;
+    for node in [&store, &other_node] {
+        let outcome = node.append(keyed(event(&endpoint, "{}"), 1)).await;
         assert_eq!(kind(outcome), Some(StoreErrorKind::Indeterminate));
     }
     replica.thaw();
@@ -386,7 +405,7 @@ async fn a_cluster_that_loses_a_master_keeps_what_a_replica_has() {
     let store = Arc::new(open(&settings).await);
     let mut endpoints = Vec::new();
     for _ in 0..12 {
-        endpoints.push(endpoint(&store).await);
+        endpoints.push(endpoint_of(&store, workspace()).await);
     }
     let load = Load::begin(&store, &endpoints);
     for endpoint in &endpoints {
@@ -410,8 +429,9 @@ async fn a_cluster_that_loses_a_master_keeps_what_a_replica_has() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_slot_that_moves_is_refused_until_it_has_moved() {
     let cluster = tokio::task::block_in_place(|| RedisCluster::start(3, 0));
-    let store = open(&settings(cluster.urls())).await;
-    let endpoint = endpoint(&store).await;
+    let settings = settings(cluster.urls());
+    let (store, other_node) = (open(&settings).await, open(&settings).await);
+    let endpoint = endpoint_of(&store, workspace()).await;
     let before = append(&store, event(&endpoint, "{}")).await.unwrap();
 
     // The slot that has the endpoint, and who has it.
@@ -427,7 +447,7 @@ async fn a_slot_that_moves_is_refused_until_it_has_moved() {
     for (number, key) in in_slot.iter().enumerate() {
         let outcome = append(&store, event(&endpoint, "{}")).await;
         assert_eq!(kind(outcome), Some(StoreErrorKind::Unavailable), "{number} keys have moved");
-        let mut connection = redis::Client::open(from.url()).unwrap().get_connection().unwrap();
+        let mut connection = connect(from.url());
         let mut migrate = redis::cmd("MIGRATE");
         migrate
             .arg(to.address().ip().to_string())
@@ -440,7 +460,9 @@ async fn a_slot_that_moves_is_refused_until_it_has_moved() {
     for node in [to, from] {
         ask::<()>(node.url(), &["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]);
     }
-    let after = append_when_it_works(&store, &endpoint).await;
+    // One that has not heard of it follows to where the slot is.
+    let after = append(&other_node, event(&endpoint, "{}")).await.expect("it is followed");
+    append_when_it_works(&store, &endpoint).await;
     for id in [before, after] {
         assert!(is_kept(&store, &endpoint, id).await);
     }

@@ -1,13 +1,14 @@
 //! Several nodes on one server: what holds on one holds across all.
 
-mod scene;
-
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::scene::{
+    PATIENCE, ask, endpoint_of, event, keyed, open, run, set_status, settings, workspace,
+};
 use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{
     Appended, Created, EndpointStore, EventQuery, EventStore, KeyStore, PageSize, RunQueue,
@@ -17,7 +18,6 @@ use ploy_webhooks::{
 };
 use ploy_webhooks_engines::Redis;
 use ploy_webhooks_redis::{RedisLimiter, RedisSettings, RedisStore};
-use scene::{PATIENCE, ask, endpoint, event, keyed, open, run, set_status, settings};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -34,7 +34,7 @@ async fn ids(store: &RedisStore, workspace: WorkspaceId) -> BTreeSet<EventId> {
     let mut ids = BTreeSet::new();
     let mut next = Some(query);
     while let Some(query) = next {
-        let page = store.search(&query).await.unwrap();
+        let page = store.search(&query).await.expect("searching works");
         ids.extend(page.items.iter().map(|summary| summary.id));
         next = page.next;
     }
@@ -45,7 +45,7 @@ async fn ids(store: &RedisStore, workspace: WorkspaceId) -> BTreeSet<EventId> {
 async fn a_change_on_one_node_fences_the_appends_of_the_other() {
     let (_, [one, other]) = two_nodes().await;
     for _ in 0..8 {
-        let endpoint = endpoint(&one).await;
+        let endpoint = endpoint_of(&one, workspace()).await;
         let is_over = Arc::new(AtomicBool::new(false));
         let (stored, mut first) = tokio::sync::mpsc::channel(1);
         let mut appends = JoinSet::new();
@@ -80,7 +80,7 @@ async fn a_change_on_one_node_fences_the_appends_of_the_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_repeats_on_two_nodes_one_is_stored() {
     let (_, nodes) = two_nodes().await;
-    let endpoint = endpoint(&nodes[0]).await;
+    let endpoint = endpoint_of(&nodes[0], workspace()).await;
     for key in 0..10 {
         let start = Arc::new(Barrier::new(64));
         let mut appends = JoinSet::new();
@@ -181,11 +181,11 @@ async fn two_nodes_admit_in_total_what_the_rate_says() {
 async fn no_attempt_is_handed_out_twice() {
     let (_, nodes) = two_nodes().await;
     for _ in 0..4 {
-        let endpoint = endpoint(&nodes[0]).await;
+        let endpoint = endpoint_of(&nodes[0], workspace()).await;
         for _ in 0..10 {
             let mut event = event(&endpoint, "{}");
             event.owes = vec![run(), run()];
-            scene::append(&nodes[0], event).await.unwrap();
+            crate::scene::append(&nodes[0], event).await.unwrap();
         }
     }
     let mut claims = JoinSet::new();
@@ -212,7 +212,7 @@ async fn no_attempt_is_handed_out_twice() {
 #[tokio::test]
 async fn a_node_that_waits_hears_of_runs_on_another() {
     let (settings, [one, other]) = two_nodes().await;
-    let endpoint = endpoint(&one).await;
+    let endpoint = endpoint_of(&one, workspace()).await;
     let waiting = tokio::spawn({
         let other = other.clone();
         async move {
@@ -234,7 +234,7 @@ async fn a_node_that_waits_hears_of_runs_on_another() {
     let mut event = event(&endpoint, "{}");
     event.owes = vec![run()];
     let owed = event.owes[0].id;
-    scene::append(&one, event).await.unwrap();
+    crate::scene::append(&one, event).await.unwrap();
     assert_eq!(tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap(), owed);
 }
 

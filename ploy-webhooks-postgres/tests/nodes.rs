@@ -1,0 +1,13 @@
+//! Several nodes on one database: each promise holds across them as it does on one.
+
+mod scene;
+
+mod nodes {
+    mod change;
+    mod dedup;
+    mod open;
+    mod runs;
+    mod search;
+    mod vanishing;
+    mod wake;
+}

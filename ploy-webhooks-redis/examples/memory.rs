@@ -1,0 +1,85 @@
+//! How much memory does an event take? Appends some to a throwaway Redis, and asks it.
+//!
+//! `cargo run --release -p ploy-webhooks-redis --example memory`
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ploy_webhooks::store::{Appended, EndpointStore, EventStore};
+use ploy_webhooks::{
+    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun,
+    RetryPolicy, RunId, SystemClock, Trigger, WorkspaceId,
+};
+use ploy_webhooks_engines::Redis;
+use ploy_webhooks_redis::{RedisSettings, RedisStore};
+use tokio::task::JoinSet;
+
+const EVENTS: u64 = 200_000;
+const CALLERS: u64 = 64;
+
+/// What events have besides their payload.
+#[derive(Clone, Copy, Debug)]
+enum With {
+    Nothing,
+    Key,
+    Run,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    println!("payload  with     bytes an event  beyond the payload");
+    for (payload, with) in
+        [(100, With::Nothing), (1_024, With::Nothing), (1_024, With::Key), (1_024, With::Run)]
+    {
+        let redis = Redis::start();
+        let store = Arc::new(RedisStore::open(RedisSettings::at(redis.url())).await?);
+        let config = EndpointConfig::default();
+        let (endpoint, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+        let _created = store.create(endpoint.clone()).await?;
+        let before = used_memory(&redis)?;
+        let mut callers = JoinSet::new();
+        for _ in 0..CALLERS {
+            let (store, endpoint) = (store.clone(), endpoint.clone());
+            callers.spawn(async move {
+                for _ in 0..EVENTS / CALLERS {
+                    let appended = store.append(event(&endpoint, payload, with)).await;
+                    assert!(matches!(appended, Ok(Appended::Stored)), "{appended:?}");
+                }
+            });
+        }
+        callers.join_all().await;
+        let each = (used_memory(&redis)? - before) / EVENTS;
+        println!("{payload:<8} {with:<8?} {each:<15} {}", each - payload as u64);
+    }
+    Ok(())
+}
+
+fn event(endpoint: &Endpoint, payload: usize, with: With) -> NewEvent {
+    let id = EventId::mint(SystemClock.now());
+    let mut event = NewEvent::published(id, endpoint.workspace, vec![b'x'; payload].into());
+    event.fence = Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision });
+    match with {
+        With::Nothing => {}
+        With::Key => {
+            let mut key = [0; 32];
+            key[..16].copy_from_slice(id.as_bytes());
+            let key = DedupKey::from_bytes(key);
+            event.dedup = Some(Dedup { key, window: Duration::from_secs(86_400) });
+        }
+        With::Run => event.owes.push(NewRun {
+            id: RunId::mint(SystemClock.now()),
+            trigger: Trigger { ploybook: "enrich".to_owned() },
+            retry: RetryPolicy::default(),
+            delay: Duration::from_secs(86_400),
+        }),
+    }
+    event
+}
+
+fn used_memory(redis: &Redis) -> Result<u64, Box<dyn Error>> {
+    let mut connection = redis::Client::open(redis.url())?.get_connection()?;
+    let info: String = redis::cmd("INFO").arg("memory").query(&mut connection)?;
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+    Ok(used.ok_or("INFO says nothing of used_memory")?.trim().parse()?)
+}

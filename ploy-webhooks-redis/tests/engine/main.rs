@@ -1,0 +1,7 @@
+//! What the conformance suite cannot know of: the engine's own faults and limits, several nodes
+//! on one, and Clusters.
+
+mod faults;
+mod nodes;
+mod scene;
+mod search;
