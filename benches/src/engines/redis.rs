@@ -3,13 +3,13 @@
 //! Each measurement has a server of its own: what another left would be rewritten with its log.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ploy_webhooks::{Clock, EndpointId, EventId, SystemClock};
 use ploy_webhooks_engines::Redis;
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Pipeline};
+use redis::{AsyncConnectionConfig, Client, Pipeline};
 
 use super::callers::{self, Caller};
 use super::report::Figures;
@@ -113,8 +113,14 @@ impl Bench for RedisBench {
     }
 }
 
+/// As long as the store waits.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 async fn connect(server: &Redis) -> Result<MultiplexedConnection, EnginesError> {
-    Ok(Client::open(server.url())?.get_multiplexed_async_connection().await?)
+    // The client's own half second is less than a disk takes to flush while others use it.
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
+    let client = Client::open(server.url())?;
+    Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
 }
 
 async fn info(connection: &mut MultiplexedConnection, name: &str) -> Result<String, EnginesError> {
