@@ -1,6 +1,7 @@
 //! Servers over loopback, each beside a bare handler in the same run.
 
 use std::io::{self, Write};
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,13 +10,14 @@ use thiserror::Error;
 use crate::cpu;
 use crate::load::{Load, LoadError};
 use crate::report::{CpuUsed, Figures, Report, ServerReport};
-use crate::server::{Kind, Serve, Server};
+use crate::server::{Kind, Server};
 
 /// What is run.
 #[derive(Clone, Debug, Args)]
 #[expect(clippy::exhaustive_structs, reason = "arguments of a program")]
 pub struct Options {
-    /// Which servers, in the order of a round.
+    /// Which servers, in the order of a round. Those that need a server of Postgres or Redis are
+    /// run only when they are named here.
     #[arg(long, value_delimiter = ',', default_value = "bare,memory,sqlite")]
     pub kinds: Vec<Kind>,
     /// How many keep-alive connections, each with one request under way.
@@ -76,9 +78,6 @@ pub fn run(options: &Options) -> Result<Report, RunError> {
     if options.kinds.is_empty() || options.rounds == 0 || options.connections == 0 {
         return Err(RunError::Empty);
     }
-    if !options.unpinned {
-        cpu::pin(options.load_core)?;
-    }
     let mut measured = vec![Vec::new(); options.kinds.len()];
     for round in 1..=options.rounds {
         for (kind, rounds) in options.kinds.iter().zip(&mut measured) {
@@ -88,23 +87,39 @@ pub fn run(options: &Options) -> Result<Report, RunError> {
         }
     }
     let _shown = write!(io::stderr(), "\r{:24}\r", "");
-    let bare = options.kinds.iter().position(|kind| *kind == Kind::Bare);
-    let bare = bare.map(|place| measured[place].clone());
+    let rounds_of = |kind: Kind| {
+        let place = options.kinds.iter().position(|other| *other == kind)?;
+        Some(measured[place].clone())
+    };
+    let (bare, insert) = (rounds_of(Kind::Bare), rounds_of(Kind::Insert));
     let servers = options.kinds.iter().zip(measured);
+    let servers = servers.map(|(kind, rounds)| {
+        let by_hand = insert.as_deref().filter(|_| *kind == Kind::Postgres);
+        ServerReport::new(*kind, rounds, bare.as_deref(), by_hand)
+    });
     Ok(Report {
         connections: options.connections,
         payload_bytes: options.payload,
-        servers: servers
-            .map(|(kind, rounds)| ServerReport::new(*kind, rounds, bare.as_deref()))
-            .collect(),
+        servers: servers.collect(),
     })
 }
 
 /// One round of one server: a process of its own, so that none inherits another's memory.
 fn measure(kind: Kind, options: &Options) -> Result<Figures, RunError> {
-    let failed = |source| RunError::Load { kind, source };
     let core = (!options.unpinned).then_some(options.server_core);
-    let mut server = Server::start(Serve { kind, core })?;
+    let server = Server::start(kind, core)?;
+    // A thread of its own, because the next server is not to keep to the load's core.
+    thread::scope(|scope| {
+        let load = scope.spawn(|| load(kind, server, options));
+        load.join().expect("the load does not panic")
+    })
+}
+
+fn load(kind: Kind, mut server: Server, options: &Options) -> Result<Figures, RunError> {
+    if !options.unpinned {
+        cpu::pin(options.load_core)?;
+    }
+    let failed = |source| RunError::Load { kind, source };
     let mut load =
         Load::connect(server.target(), options.connections, options.payload).map_err(failed)?;
     load.run(Duration::from_secs_f64(options.warm_up_seconds)).map_err(failed)?;

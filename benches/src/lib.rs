@@ -5,10 +5,12 @@
 //!   [`load`] (who sends), [`server`] (who is sent to), [`cpu`] (cores and what they cost) and
 //!   [`report`] (what came of it).
 //! - [`pipeline`]: the intake in process, beside the parts that it cannot do without.
+//! - [`engines`]: stores on servers of databases, in process, each beside what is written by hand.
 //! - [`search`]: looking for a rare text among many events, at rest and during ingest.
 //! - [`payload`]: the bodies that all of them send; [`folder`]: where their stores lie.
 
 pub mod cpu;
+pub mod engines;
 pub mod folder;
 pub mod http;
 pub mod load;

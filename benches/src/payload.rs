@@ -93,6 +93,39 @@ impl Payload {
     }
 }
 
+/// Payloads without end, each with a number of its own.
+#[derive(Debug)]
+pub struct Pool(Vec<Payload>);
+
+/// So many different texts: making one for each event would cost more than storing it.
+const POOL: u64 = 8 << 10;
+
+impl Pool {
+    /// The texts that all of them have.
+    #[must_use]
+    pub fn new(shape: Shape, bytes: usize) -> Self {
+        Self((0..POOL).map(|seed| Payload::new(shape, bytes, seed)).collect())
+    }
+
+    /// The payload with that number.
+    #[must_use]
+    pub fn numbered(&self, number: u64) -> Payload {
+        let mut payload = self.0[place(number)].clone();
+        payload.set_number(number);
+        payload
+    }
+
+    /// The payloads as they lie here, all with the same number, from this place on and round again:
+    /// for who would spend more on a copy than on storing it.
+    pub fn from(&self, number: u64) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().cycle().skip(place(number)).map(Payload::as_bytes)
+    }
+}
+
+fn place(number: u64) -> usize {
+    usize::try_from(number % POOL).expect("the pool fits into memory")
+}
+
 /// What is kept free behind the repeated part of a body: room for the longest needle.
 const FILLER_MIN: usize = 64;
 

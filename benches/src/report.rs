@@ -30,6 +30,8 @@ pub struct ServerReport {
     pub median: Figures,
     /// The median over the rounds of each figure by the bare handler's of the same round.
     pub ratio_to_bare: Option<Figures>,
+    /// The same by the figures of the app that inserts by hand into the same database.
+    pub ratio_to_insert: Option<Figures>,
     /// Every round, in order.
     pub rounds: Vec<Figures>,
 }
@@ -105,17 +107,25 @@ impl Figures {
 }
 
 impl ServerReport {
-    /// A server's rounds, beside the bare handler's in the same run, if there were any.
+    /// A server's rounds, beside the bare handler's in the same run, if there were any, and beside
+    /// those of what it replaces.
     #[must_use]
-    pub fn new(kind: Kind, rounds: Vec<Figures>, bare: Option<&[Figures]>) -> Self {
-        let ratios = |bare: &[Figures]| {
-            let pairs = rounds.iter().zip(bare);
-            pairs.map(|(round, bare)| round.by(*bare)).collect::<Vec<_>>()
+    pub fn new(
+        kind: Kind,
+        rounds: Vec<Figures>,
+        bare: Option<&[Figures]>,
+        insert: Option<&[Figures]>,
+    ) -> Self {
+        let ratios = |base: &[Figures]| {
+            let pairs = rounds.iter().zip(base);
+            let ratios: Vec<_> = pairs.map(|(round, base)| round.by(*base)).collect();
+            Figures::median_of(&ratios)
         };
         Self {
             kind,
             median: Figures::median_of(&rounds),
-            ratio_to_bare: bare.map(|bare| Figures::median_of(&ratios(bare))),
+            ratio_to_bare: bare.map(ratios),
+            ratio_to_insert: insert.map(ratios),
             rounds,
         }
     }
@@ -157,6 +167,16 @@ impl fmt::Display for Report {
                 median.load_busy,
             )?;
         }
+        for server in servers {
+            if let Some(ratio) = &server.ratio_to_insert {
+                writeln!(
+                    f,
+                    "{} by insert, in the same round: {:.2}× the requests/s, {:.2}× the p50, \
+                     {:.2}× the p99",
+                    server.kind, ratio.requests_per_second, ratio.p50_us, ratio.p99_us
+                )?;
+            }
+        }
         Ok(())
     }
 }
@@ -167,7 +187,18 @@ impl fmt::Display for Report {
 ///
 /// When there is none.
 #[must_use]
-pub fn median(mut figures: Vec<f64>) -> f64 {
+pub fn median(figures: Vec<f64>) -> f64 {
+    quantile(figures, 0.5)
+}
+
+/// The figure that such a share of them does not exceed, from 0 to 1.
+///
+/// # Panics
+///
+/// When there is none.
+#[must_use]
+pub fn quantile(mut figures: Vec<f64>, share: f64) -> f64 {
     figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+    let place = (figures.len() as f64 * share) as usize;
+    figures[place.min(figures.len() - 1)]
 }

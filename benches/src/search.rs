@@ -8,25 +8,29 @@ use std::time::Instant;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use ploy_webhooks::store::{
-    Appended, Created, EndpointStore, EventQuery, EventStore, Needle, NeedleError, StoreError,
+    Appended, Created, EventQuery, EventStore, Needle, NeedleError, StoreError,
 };
 use ploy_webhooks::{
     Clock, Endpoint, EndpointConfig, EventId, Fence, NewEvent, SystemClock, WorkspaceId,
 };
-use ploy_webhooks_sqlite::{SearchIndex, SqliteSettings, SqliteStore};
 use serde::Serialize;
-use tempfile::TempDir;
 use thiserror::Error;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::folder;
-use crate::payload::{Payload, Shape};
-use crate::report::median;
+use crate::payload::{Pool, Shape};
+use crate::report::{median, quantile};
+
+mod opened;
+
+use self::opened::{Indexed, Opened};
 
 /// What is run.
 #[derive(Clone, Debug, Args)]
 #[expect(clippy::exhaustive_structs, reason = "arguments of a program")]
 pub struct Options {
+    /// Where they are loaded into.
+    #[arg(long, value_enum, default_value_t = Kind::Sqlite)]
+    pub store: Kind,
     /// How many events are loaded.
     #[arg(long, default_value_t = 1_000_000)]
     pub events: u64,
@@ -37,7 +41,7 @@ pub struct Options {
     #[arg(long, default_value_t = 256)]
     pub callers: usize,
     /// How often each needle is looked for.
-    #[arg(long, default_value_t = 21)]
+    #[arg(long, default_value_t = 101)]
     pub searches: usize,
     /// What payloads are filled with.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "words,hex")]
@@ -48,6 +52,17 @@ pub struct Options {
     /// Print everything as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A store that has a search index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[expect(clippy::exhaustive_enums, reason = "benches go through all of them")]
+pub enum Kind {
+    /// SQLite.
+    Sqlite,
+    /// Postgres: a new server for each history, with its default settings.
+    Postgres,
 }
 
 /// What payloads are filled with.
@@ -65,6 +80,8 @@ pub enum Filler {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Report {
+    /// The store.
+    pub store: Kind,
     /// The filler.
     pub filler: Filler,
     /// How many events were loaded.
@@ -103,6 +120,8 @@ pub struct Latency {
     pub first: f64,
     /// The median.
     pub median: f64,
+    /// What one in a hundred exceeds.
+    pub p99: f64,
     /// The longest.
     pub max: f64,
 }
@@ -158,13 +177,13 @@ pub async fn run(options: &Options, filler: Filler) -> Result<Report, SearchErro
     let without_index = match options.indexed_only {
         true => None,
         false => {
-            let history = History::open(options, filler, SearchIndex::Absent).await?;
+            let history = History::open(options, filler, Indexed::No).await?;
             let rate = history.load().await?;
             history.store.close().await;
             Some(rate)
         }
     };
-    let history = History::open(options, filler, SearchIndex::Kept).await?;
+    let history = History::open(options, filler, Indexed::Yes).await?;
     let ingest_per_second = history.load().await?;
     let mut at_rest = Vec::new();
     for (_, text, expected) in NEEDLES {
@@ -180,6 +199,7 @@ pub async fn run(options: &Options, filler: Filler) -> Result<Report, SearchErro
     let latencies = at_rest.into_iter().zip(during_ingest);
     let needles = NEEDLES.into_iter().zip(latencies);
     Ok(Report {
+        store: options.store,
         filler,
         events: options.events,
         ingest_per_second,
@@ -199,17 +219,16 @@ pub async fn run(options: &Options, filler: Filler) -> Result<Report, SearchErro
 
 /// A store, and the events that go into it.
 struct History {
-    store: Arc<SqliteStore>,
+    store: Opened,
     source: Arc<Source>,
     events: u64,
     callers: usize,
-    _folder: TempDir,
 }
 
-/// Payloads without end, each with a number of its own.
+/// Events without end.
 struct Source {
     fence: Fence,
-    pool: Vec<Payload>,
+    pool: Pool,
     next: AtomicU64,
     events: u64,
 }
@@ -218,16 +237,13 @@ impl History {
     async fn open(
         options: &Options,
         filler: Filler,
-        search_index: SearchIndex,
+        indexed: Indexed,
     ) -> Result<Self, SearchError> {
-        let folder = folder::beside_program()?;
-        let mut settings = SqliteSettings::at(folder.path().join("bench.sqlite"));
-        settings.search_index = search_index;
-        let store = SqliteStore::open(settings).await?;
+        let store = Opened::open(options.store, indexed).await?;
         let config = EndpointConfig::default();
         let (endpoint, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
         let fence = Fence { endpoint: endpoint.id, checked_at: endpoint.revision };
-        match store.create(endpoint).await? {
+        match store.endpoints().create(endpoint).await? {
             Created::Created => {}
             Created::Taken => return Err(SearchError::NotStored),
         }
@@ -235,18 +251,16 @@ impl History {
             Filler::Words => Shape::Flat,
             Filler::Hex => Shape::Hex,
         };
-        let pool = (0..POOL).map(|seed| Payload::new(shape, options.payload, seed));
         Ok(Self {
-            store: Arc::new(store),
+            store,
             source: Arc::new(Source {
                 fence,
-                pool: pool.collect(),
+                pool: Pool::new(shape, options.payload),
                 next: AtomicU64::new(0),
                 events: options.events,
             }),
             events: options.events,
             callers: options.callers,
-            _folder: folder,
         })
     }
 
@@ -277,7 +291,7 @@ impl History {
         let mut callers = JoinSet::new();
         for _ in 0..self.callers {
             let (store, source, goes_on) =
-                (self.store.clone(), self.source.clone(), goes_on.clone());
+                (self.store.events(), self.source.clone(), goes_on.clone());
             callers.spawn(async move {
                 let mut stored = 0;
                 loop {
@@ -307,7 +321,7 @@ impl History {
         let mut millis = Vec::new();
         for _ in 0..times.max(1) {
             let begin = Instant::now();
-            let found = count(&*self.store, query.clone()).await?;
+            let found = count(&*self.store.events(), query.clone()).await?;
             millis.push(begin.elapsed().as_secs_f64() * 1e3);
             if found != expected {
                 return Err(SearchError::Incomplete { text, expected, found });
@@ -315,13 +329,14 @@ impl History {
         }
         Ok(Latency {
             first: millis[0],
+            p99: quantile(millis.clone(), 0.99),
             max: millis.iter().copied().fold(0.0, f64::max),
             median: median(millis),
         })
     }
 }
 
-async fn count(store: &impl EventStore, query: EventQuery) -> Result<usize, StoreError> {
+async fn count(store: &dyn EventStore, query: EventQuery) -> Result<usize, StoreError> {
     let mut found = 0;
     let mut rest = Some(query);
     while let Some(query) = rest {
@@ -356,14 +371,9 @@ async fn joined(mut callers: JoinSet<Result<u64, SearchError>>) -> Result<u64, S
     Ok(stored)
 }
 
-/// So many different texts: making one for each event would cost more than storing it.
-const POOL: u64 = 8 << 10;
-
 impl Source {
     fn event(&self, number: u64) -> NewEvent {
-        let place = usize::try_from(number % POOL).expect("the pool fits into memory");
-        let mut payload = self.pool[place].clone();
-        payload.set_number(number);
+        let mut payload = self.pool.numbered(number);
         if let Some(needle) = self.needle_of(number) {
             payload.hide(needle);
         }

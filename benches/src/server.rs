@@ -11,17 +11,22 @@ use std::time::Duration;
 use std::{fmt, thread};
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use ploy_webhooks::store::{Created, EndpointStore, EventStore, MemoryStore};
 use ploy_webhooks::{Clock, Endpoint, EndpointConfig, Ingest, Secret, SystemClock, WorkspaceId};
+use ploy_webhooks_engines::{Postgres, Redis};
+use ploy_webhooks_postgres::{PostgresSettings, PostgresStore};
+use ploy_webhooks_redis::{RedisSettings, RedisStore};
 use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use crate::engines::postgres::Inserts;
 use crate::load::Target;
 use crate::{cpu, folder};
 
@@ -36,6 +41,13 @@ pub enum Kind {
     Memory,
     /// The intake over SQLite, each commit flushed.
     Sqlite,
+    /// A handler that reads the body, stores it by an INSERT in Postgres and answers 202: what an
+    /// app does by hand.
+    Insert,
+    /// The intake over Postgres.
+    Postgres,
+    /// The intake over Redis, its log flushed before each answer.
+    Redis,
 }
 
 impl fmt::Display for Kind {
@@ -44,6 +56,9 @@ impl fmt::Display for Kind {
             Self::Bare => "bare",
             Self::Memory => "memory",
             Self::Sqlite => "sqlite",
+            Self::Insert => "insert",
+            Self::Postgres => "postgres",
+            Self::Redis => "redis",
         })
     }
 }
@@ -58,6 +73,40 @@ pub struct Serve {
     /// The core that it keeps to; without, the system decides.
     #[arg(long)]
     pub core: Option<usize>,
+    /// Where its database is, if it needs one.
+    #[arg(long)]
+    pub database: Option<String>,
+}
+
+/// The server of a database that a server needs. Gone, data and all, when this is dropped.
+#[derive(Debug)]
+enum Database {
+    Postgres(Postgres),
+    Redis(Redis),
+}
+
+impl Database {
+    /// Starts the one that this kind needs, with durable settings. Where it runs is left to the
+    /// system.
+    fn start(kind: Kind) -> io::Result<Option<Self>> {
+        let database = match kind {
+            Kind::Bare | Kind::Memory | Kind::Sqlite => return Ok(None),
+            Kind::Insert | Kind::Postgres => Self::Postgres(Postgres::start()),
+            Kind::Redis => Self::Redis(Redis::start()),
+        };
+        folder::on_disk(match &database {
+            Self::Postgres(server) => server.folder(),
+            Self::Redis(server) => server.folder(),
+        })?;
+        Ok(Some(database))
+    }
+
+    fn url(&self) -> &str {
+        match self {
+            Self::Postgres(server) => server.url(),
+            Self::Redis(server) => server.url(),
+        }
+    }
 }
 
 /// A server process. Ends when this is dropped, and its data with it.
@@ -68,15 +117,18 @@ pub struct Server {
     answers: BufReader<ChildStdout>,
     target: Target,
     _data: TempDir,
+    _database: Option<Database>,
 }
 
 impl Server {
-    /// Starts this program again, as a server.
+    /// Starts this program again, as a server, and the database that it needs. The thread that
+    /// does so must not be kept to a core: the database would be too.
     ///
     /// # Errors
     ///
     /// When that fails.
-    pub fn start(Serve { kind, core }: Serve) -> io::Result<Self> {
+    pub fn start(kind: Kind, core: Option<usize>) -> io::Result<Self> {
+        let database = Database::start(kind)?;
         let program = std::env::current_exe()?;
         let data = folder::beside_program()?;
         let mut command = Command::new(program);
@@ -84,12 +136,15 @@ impl Server {
         if let Some(core) = core {
             command.args(["--core", &core.to_string()]);
         }
+        if let Some(database) = &database {
+            command.args(["--database", database.url()]);
+        }
         let mut process =
             command.current_dir(&data).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let questions = process.stdin.take();
         let mut answers = BufReader::new(process.stdout.take().expect("the output is a pipe"));
         let target = serde_json::from_str(&line_of(&mut answers)?)?;
-        Ok(Self { process, questions, answers, target, _data: data })
+        Ok(Self { process, questions, answers, target, _data: data, _database: database })
     }
 
     /// Where it is.
@@ -134,12 +189,13 @@ fn line_of(answers: &mut impl BufRead) -> io::Result<String> {
 /// # Errors
 ///
 /// When it cannot start.
-pub fn serve(Serve { kind, core }: Serve) -> io::Result<()> {
+pub fn serve(Serve { kind, core, database }: Serve) -> io::Result<()> {
     if let Some(core) = core {
         cpu::pin(core)?;
     }
     // As a server would have it by default: a worker for each core that it may use.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let database = database.unwrap_or_default();
     runtime.block_on(async {
         let (app, mut target) = match kind {
             Kind::Bare => bare(),
@@ -150,6 +206,17 @@ pub fn serve(Serve { kind, core }: Serve) -> io::Result<()> {
             Kind::Sqlite => {
                 let settings = SqliteSettings::at("bench.sqlite");
                 let store = SqliteStore::open(settings).await.map_err(io::Error::other)?;
+                intake(Arc::new(store)).await?
+            }
+            Kind::Insert => inserts(&database).await.map_err(io::Error::other)?,
+            Kind::Postgres => {
+                let settings = PostgresSettings::from_url(&database).map_err(io::Error::other)?;
+                let store = PostgresStore::open(settings).await.map_err(io::Error::other)?;
+                intake(Arc::new(store)).await?
+            }
+            Kind::Redis => {
+                let settings = RedisSettings::at(database);
+                let store = RedisStore::open(settings).await.map_err(io::Error::other)?;
                 intake(Arc::new(store)).await?
             }
         };
@@ -169,6 +236,18 @@ fn bare() -> (Router, Target) {
     }
     let target = target_of("bare", &Secret::mint_api_key());
     (Router::new().route(ROUTE, post(accept)), target)
+}
+
+async fn inserts(database: &str) -> sqlx::Result<(Router, Target)> {
+    async fn insert(State(inserts): State<Arc<Inserts>>, body: Bytes) -> StatusCode {
+        match inserts.insert(&body).await {
+            Ok(()) => StatusCode::ACCEPTED,
+            Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+    let inserts = Arc::new(Inserts::open(&database.parse()?, "by_hand").await?);
+    let target = target_of("insert", &Secret::mint_api_key());
+    Ok((Router::new().route(ROUTE, post(insert)).with_state(inserts), target))
 }
 
 async fn intake<S>(store: Arc<S>) -> io::Result<(Router, Target)>

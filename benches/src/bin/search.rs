@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn print(report: &Report) {
-    println!("{} events filled with {:?}", report.events, report.filler);
+    println!("{:?}: {} events filled with {:?}", report.store, report.events, report.filler);
     println!("  ingest {:.0} events/s", report.ingest_per_second);
     if let Some(rate) = report.ingest_per_second_without_index {
         let cost = 100.0 * (1.0 - report.ingest_per_second / rate);
@@ -40,7 +40,7 @@ fn print(report: &Report) {
     println!("  ingest {:.0} events/s while searches run", report.ingest_per_second_while_searched);
     println!(
         "  {:<18} {:>5} {:>28} {:>28}",
-        "ms: median (first, max)", "found", "at rest", "during ingest"
+        "ms: median (first, p99)", "found", "at rest", "during ingest"
     );
     for needle in &report.needles {
         println!(
@@ -54,6 +54,6 @@ fn print(report: &Report) {
 }
 
 fn cell(latency: Latency) -> String {
-    let Latency { first, median, max, .. } = latency;
-    format!("{median:.1} ({first:.1}, {max:.1})")
+    let Latency { first, median, p99, .. } = latency;
+    format!("{median:.1} ({first:.1}, {p99:.1})")
 }
