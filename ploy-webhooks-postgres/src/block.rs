@@ -96,10 +96,10 @@ impl BlockBuilder {
             self.filter.add_term(endpoint_term(endpoint));
         }
         if let Some(workspace) = event.workspace {
-            self.filter.add_term(workspace_term(workspace));
+            self.filter.add_term(grams::workspace_term(&workspace));
         }
         if let Some(event_type) = event.event_type {
-            self.filter.add_term(type_term(event_type));
+            self.filter.add_term(grams::type_term(event_type));
         }
         let text_bytes = grams::add_payload(&mut self.filter, event.payload, &mut self.scratch);
         let span = Span::of(event.id);
@@ -145,17 +145,4 @@ pub(crate) const fn endpoint_term(number: i64) -> u64 {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
-}
-
-/// An id's last bytes are random.
-pub(crate) fn workspace_term(workspace: WorkspaceId) -> u64 {
-    let last = workspace.as_bytes().last_chunk().expect("16 bytes hold 8");
-    u64::from_be_bytes(*last).rotate_left(17) ^ 0x5ca1_ab1e
-}
-
-/// FNV-1a: the same for good, unlike the standard library's hash.
-pub(crate) fn type_term(event_type: &str) -> u64 {
-    event_type.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

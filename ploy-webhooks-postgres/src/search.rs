@@ -11,14 +11,14 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
-use ploy_webhooks::store::grams::Probe;
+use ploy_webhooks::store::grams::{self, Probe};
 use ploy_webhooks::store::nearest::{Nearest, Nearness};
 use ploy_webhooks::store::{EventQuery, Order, Page, StoreError};
 use ploy_webhooks::{EndpointId, EventId, EventSummary};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use crate::block::{Span, endpoint_term, type_term, workspace_term};
+use crate::block::{Span, endpoint_term};
 use crate::events::{self, read_failed};
 use crate::segment::{self, Segment};
 use crate::tail::Tail;
@@ -111,10 +111,10 @@ fn probe(query: &EventQuery, endpoint: Option<i64>) -> Probe {
     }
     match endpoint {
         Some(number) => probe.add_term(endpoint_term(number)),
-        None => probe.add_term(workspace_term(query.workspace)),
+        None => probe.add_term(grams::workspace_term(&query.workspace)),
     }
     if let Some(event_type) = &query.event_type {
-        probe.add_term(type_term(event_type.as_str()));
+        probe.add_term(grams::type_term(event_type.as_str()));
     }
     probe
 }

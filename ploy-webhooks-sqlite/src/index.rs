@@ -156,9 +156,9 @@ impl Blocks {
                 if let Some(endpoint) = origin.endpoint {
                     filter.add_term(endpoint_term(endpoint.as_bytes()));
                 }
-                filter.add_term(workspace_term(origin.workspace.as_bytes()));
+                filter.add_term(grams::workspace_term(&origin.workspace));
                 if let Some(event_type) = event.event_type {
-                    filter.add_term(type_term(event_type));
+                    filter.add_term(grams::type_term(event_type));
                 }
                 let text_bytes = grams::add_payload(filter, event.payload, &mut self.scratch);
                 self.open.text_bytes += text_bytes;
@@ -380,17 +380,5 @@ pub(crate) fn endpoint_term(id: &[u8; 16]) -> u64 {
     u64::from_be_bytes(*id.last_chunk().expect("16 bytes hold 8"))
 }
 
-/// As an endpoint's, and not the same for the same bytes.
-pub(crate) fn workspace_term(id: &[u8; 16]) -> u64 {
-    endpoint_term(id).rotate_left(17) ^ 0x5ca1_ab1e
-}
-
 /// Stands for events whose endpoint was deleted before they were indexed.
 pub(crate) const ORPHAN_TERM: u64 = 0x0e9a_6e0f_2d41_77c3;
-
-/// FNV-1a: the same for good, unlike the standard library's hash.
-pub(crate) fn type_term(event_type: &str) -> u64 {
-    event_type.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}

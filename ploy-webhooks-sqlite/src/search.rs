@@ -7,7 +7,7 @@
 
 use std::collections::BinaryHeap;
 
-use ploy_webhooks::store::grams::Probe;
+use ploy_webhooks::store::grams::{self, Probe};
 use ploy_webhooks::store::nearest::{Nearest, Nearness};
 use ploy_webhooks::store::{EventQuery, Page, StoreError};
 use ploy_webhooks::{EventId, EventSummary, WorkspaceId};
@@ -15,10 +15,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::store_error;
 use crate::events::{self, Origin, Origins};
-use crate::index::{
-    Block, ClosedBlocks, SLICE_WORDS, endpoint_term, salt_of, slice_number, type_term,
-    workspace_term,
-};
+use crate::index::{Block, ClosedBlocks, SLICE_WORDS, endpoint_term, salt_of, slice_number};
 
 /// So many blocks are read for one page, before it says where to go on: 128 MiB of text.
 const BLOCKS_AT_ONCE: usize = 1_024;
@@ -50,10 +47,10 @@ impl Search {
         if let Some(endpoint) = &query.endpoint {
             probe.add_term(endpoint_term(endpoint.as_bytes()));
         } else if query.workspace != WorkspaceId::DEFAULT {
-            probe.add_term(workspace_term(query.workspace.as_bytes()));
+            probe.add_term(grams::workspace_term(&query.workspace));
         }
         if let Some(event_type) = &query.event_type {
-            probe.add_term(type_term(event_type.as_str()));
+            probe.add_term(grams::type_term(event_type.as_str()));
         }
         Self { query, probe }
     }

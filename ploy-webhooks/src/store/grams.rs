@@ -22,6 +22,7 @@ use std::ops::Range;
 
 use super::Needle;
 use super::needle::fold_into;
+use crate::id::WorkspaceId;
 
 /// How much text a block holds, at least, before the next one begins.
 pub const BLOCK_TEXT_BYTES: usize = 128 << 10;
@@ -119,6 +120,21 @@ impl Probe {
     pub fn places(&self, salt: u64) -> impl Iterator<Item = usize> {
         self.keys.iter().map(move |&key| place(key, salt))
     }
+}
+
+/// The term of a workspace: an id's last bytes are random.
+#[must_use]
+pub fn workspace_term(workspace: &WorkspaceId) -> u64 {
+    let last = workspace.as_bytes().last_chunk().expect("16 bytes hold 8");
+    u64::from_be_bytes(*last).rotate_left(17) ^ 0x5ca1_ab1e
+}
+
+/// The term of an event type. FNV-1a: the same for good, unlike the standard library's hash.
+#[must_use]
+pub fn type_term(event_type: &str) -> u64 {
+    event_type.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Multiplicative hashing (Knuth, *The Art of Computer Programming*, §6.4): the upper bits of the
