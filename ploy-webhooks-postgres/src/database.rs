@@ -182,7 +182,8 @@ pub(crate) async fn check(
             "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(),
                  current_setting('transaction_read_only') = 'on',
                  current_setting('fsync'), current_setting('full_page_writes'),
-                 current_setting('synchronous_commit')",
+                 current_setting('synchronous_commit'),
+                 current_setting('server_encoding')",
         )
         .await
         .map_err(failed)?;
@@ -201,6 +202,12 @@ pub(crate) async fn check(
             StoreErrorKind::Unavailable,
             "Postgres takes no writes: it is a standby, or set to read only. Connect to the primary",
         ));
+    }
+    let encoding: String = row.try_get(6).map_err(failed)?;
+    if encoding != "UTF8" {
+        return Err(refused(format!(
+            "the database is in {encoding}: the store needs one that was made with ENCODING 'UTF8'"
+        )));
     }
     if durability == Durability::AsConfigured {
         return Ok(());

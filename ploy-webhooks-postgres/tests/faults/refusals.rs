@@ -178,3 +178,16 @@ async fn an_event_from_a_clock_that_is_ahead_does_not_keep_the_store_from_openin
     let lying = "SELECT count(*) FROM ploy.events_elsewhen";
     assert_eq!(count(&mut database.sql().await, lying).await, 0, "it lies with its time");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_not_in_utf8_is_refused() {
+    let database = Database::new().await;
+    let name = format!("latin_{:016x}", fastrand::u64(..));
+    let create = format!("CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    run(&mut database.sql().await, &create).await;
+    let (server, _) = database.url.rsplit_once('/').expect("a URL with a database");
+    let opened = soon("opening", PostgresStore::open(settings(&format!("{server}/{name}")))).await;
+    let error = opened.expect_err("it is refused");
+    assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
+    assert!(error.to_string().contains("LATIN1"), "{error}");
+}
