@@ -14,10 +14,12 @@ CREATE TABLE endpoints (
 CREATE INDEX endpoints_of_workspace ON endpoints (workspace, id);
 
 -- A stream is what one writer writes. No event of it that is not in a segment of the search
--- index has an id below tail_from; NULL: all are in segments.
+-- index has an id below tail_from; NULL: all are in segments. The tenure counts who has held it:
+-- a node may not know yet that it has lost a stream, and somebody else may have it.
 CREATE TABLE streams (
-    number    int  PRIMARY KEY,
-    tail_from uuid
+    number    int    PRIMARY KEY,
+    tail_from uuid,
+    tenure    bigint NOT NULL DEFAULT 0
 );
 
 -- Events, in partitions by the time of their ids. The one index serves every way to them: by id,

@@ -23,6 +23,8 @@ use crate::writer::Shared;
 const EVERY: Duration = Duration::from_secs(10);
 /// How long after a failure it is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// And this long at most, when it has failed again and again.
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Longer than it takes to purge whatever there is; a connection may be deaf.
 const AT_MOST: Duration = Duration::from_secs(3_600);
 /// Who has this lock does the chores.
@@ -30,14 +32,21 @@ const ALL: i32 = 2;
 
 /// Does the chores for good, at their time or when called.
 pub(crate) async fn run(shared: Shared, called: Arc<Notify>) {
+    let mut again_after = AGAIN_AFTER;
     loop {
         let done = timeout(AT_MOST, do_all(&shared)).await;
         let pause = match done.unwrap_or_else(|_| Err(too_long())) {
-            Ok(()) => EVERY,
+            Ok(()) => {
+                again_after = AGAIN_AFTER;
+                EVERY
+            }
             Err(error) => {
                 // What is lost meanwhile is space, and in the long run speed.
                 tracing::warn!(%error, "upkeep of the Postgres store failed");
-                AGAIN_AFTER
+                // A try may keep appends waiting for a moment: see `partitions.rs`.
+                let pause = again_after;
+                again_after = (2 * again_after).min(AGAIN_AFTER_MAX);
+                pause
             }
         };
         // Either end is an end.
@@ -62,12 +71,15 @@ async fn do_all(shared: &Shared) -> Result<(), StoreError> {
     if !is_mine {
         return Ok(());
     }
-    partitions::make_ahead(&mut connection, settings).await?;
-    if let Some(retention) = settings.retention {
-        partitions::drop_old(&mut connection, retention).await?;
-    }
-    forget_expired_keys(&mut connection).await?;
-    purge_deleted(&mut connection, shared).await
+    // One that fails does not keep the others from being done.
+    let made = partitions::make_ahead(&mut connection, settings).await;
+    let forgotten = forget_expired_keys(&mut connection).await;
+    let purged = purge_deleted(&mut connection, shared).await;
+    let dropped = match settings.retention {
+        Some(retention) => partitions::drop_old(&mut connection, retention).await,
+        None => Ok(()),
+    };
+    made.and(forgotten).and(purged).and(dropped)
 }
 
 async fn forget_expired_keys(connection: &mut PgConnection) -> Result<(), StoreError> {
@@ -108,7 +120,7 @@ async fn purge_deleted(connection: &mut PgConnection, shared: &Shared) -> Result
         for (stream, span) in unread.all(connection).await? {
             purge_span(connection, endpoint, stream, span).await.map_err(failed)?;
         }
-        for statement in [PURGE_KEYS, PURGE_DONE] {
+        for statement in [PURGE_RUNS, PURGE_KEYS, PURGE_DONE] {
             while sqlx::query(statement)
                 .bind(endpoint)
                 .bind(ROWS_AT_ONCE)
@@ -131,6 +143,9 @@ const PURGE_EVENTS: &str = "
         RETURNING e.id
     ), runs_gone AS (DELETE FROM runs r USING gone WHERE r.event = gone.id)
     SELECT count(*) FROM gone";
+/// Runs that were enqueued while their event went.
+const PURGE_RUNS: &str = "DELETE FROM runs WHERE id IN
+    (SELECT id FROM runs WHERE endpoint = $1 AND due_at IS NOT NULL LIMIT $2)";
 const PURGE_KEYS: &str = "DELETE FROM dedup WHERE endpoint = $1 AND key IN
     (SELECT key FROM dedup WHERE endpoint = $1 LIMIT $2)";
 const PURGE_DONE: &str = "DELETE FROM purges WHERE endpoint = $1 AND $2 > 0";

@@ -28,9 +28,6 @@ pub(crate) mod locks {
 /// with `NOT EXISTS` over arrays.
 const SERVER_VERSION_MIN: i32 = 140_000;
 
-/// Rows of a batch are gathered in memory while they are written.
-const WRITER_WORK_MEM: &str = "64MB";
-
 /// How a connection of the store is made.
 fn options(settings: &PostgresSettings, statement_timeout: Duration) -> PgConnectOptions {
     let millis = |duration: Duration| format!("{}ms", duration.as_millis().max(1));
@@ -49,14 +46,15 @@ fn options(settings: &PostgresSettings, statement_timeout: Duration) -> PgConnec
             // A writer may have nothing to write for days.
             ("idle_session_timeout", "0".to_owned()),
             ("jit", "off".to_owned()),
-            ("work_mem", WRITER_WORK_MEM.to_owned()),
+            // A plan that knows the times it is made for looks at no other partitions.
+            ("plan_cache_mode", "force_custom_plan".to_owned()),
         ])
         // What a statement costs is measured by the benches; nobody's log is filled with it.
         .disable_statement_logging()
 }
 
 /// A connection for one writer. The server gives a batch up a little before the writer does, so
-/// that the writer hears of it.
+/// that the writer hears of it; but not one whose commit has begun.
 pub(crate) async fn connect_writer(
     settings: &PostgresSettings,
 ) -> Result<PgConnection, StoreError> {
@@ -65,6 +63,48 @@ pub(crate) async fn connect_writer(
         // run it.
         .options([("plan_cache_mode", "force_generic_plan")]);
     connect_with(settings, &options).await
+}
+
+/// The process of the server behind a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Backend {
+    pid: i32,
+    /// Another process may get the same number.
+    started_at: String,
+}
+
+impl Backend {
+    pub(crate) async fn of(connection: &mut PgConnection) -> Result<Self, StoreError> {
+        let failed = |error| store_error("cannot tell the session", error);
+        let row = connection
+            .fetch_one(
+                "SELECT pid, backend_start::text FROM pg_stat_activity
+                 WHERE pid = pg_backend_pid()",
+            )
+            .await
+            .map_err(failed)?;
+        let (pid, started_at) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+        Ok(Self { pid, started_at })
+    }
+
+    /// Ends it, if it is still there. What fails is left to the server.
+    pub(crate) async fn end(&self, pool: &PgPool, limit: Duration) {
+        let what = "cannot end a session";
+        let ended = within(pool, limit, what, StoreErrorKind::Unavailable, async |connection| {
+            sqlx::query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE pid = $1 AND backend_start::text = $2",
+            )
+            .bind(self.pid)
+            .bind(&self.started_at)
+            .execute(connection)
+            .await
+            .map_err(|error| store_error(what, error))
+        });
+        if let Err(error) = ended.await {
+            tracing::debug!(%error, "a session of a writer is left to the server");
+        }
+    }
 }
 
 /// A connection of its own.

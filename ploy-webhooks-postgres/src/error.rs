@@ -1,5 +1,6 @@
 //! What Postgres says, as a [`StoreError`].
 
+use std::error::Error;
 use std::time::Duration;
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
@@ -87,6 +88,17 @@ pub(crate) fn kind(error: &sqlx::Error) -> StoreErrorKind {
         _ if error.severity() == PgSeverity::Error => Unavailable,
         _ => Indeterminate,
     }
+}
+
+/// Whether the server itself said that it has rolled back, and the session goes on as it was.
+pub(crate) fn is_rolled_back(error: &StoreError) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<sqlx::Error>());
+    let Some(sqlx::Error::Database(error)) = source else {
+        return false;
+    };
+    let error = error.try_downcast_ref::<PgDatabaseError>();
+    // A session that may not write will not by itself.
+    error.is_some_and(|error| error.severity() == PgSeverity::Error && error.code() != "25006")
 }
 
 /// Whether the statements of one connection reach several sessions: what was prepared in one is

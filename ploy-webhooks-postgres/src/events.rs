@@ -10,6 +10,7 @@ use ploy_webhooks::{
 };
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use tokio::time::timeout;
 
 use crate::PostgresStore;
 use crate::error::{corrupt, store_error};
@@ -44,10 +45,10 @@ impl EventStore for PostgresStore {
     }
 
     async fn search(&self, query: &EventQuery) -> Result<Page<EventSummary>, StoreError> {
-        let _running = self
-            .searches
-            .acquire()
+        let limit = self.shared.settings.call_timeout;
+        let _running = timeout(limit, self.searches.acquire())
             .await
+            .map_err(|_| StoreError::new(StoreErrorKind::Busy, "too many searches are under way"))?
             .map_err(|_| StoreError::new(StoreErrorKind::Unavailable, "the store is closed"))?;
         let tails = self.shared.tails.lock().clone();
         self.call("search the events", async |connection| {

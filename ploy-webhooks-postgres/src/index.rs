@@ -22,7 +22,7 @@ use crate::tail::{Due, Stored, Tail, least};
 use crate::wire::Uuid;
 
 /// How many events are read at once.
-const EVENTS_AT_ONCE: usize = 256;
+const EVENTS_AT_ONCE: usize = 64;
 /// After a failure the indexer waits so long. Nothing depends on it but the speed of a search.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -43,15 +43,20 @@ pub(crate) async fn run(tail: Arc<Tail>, pool: PgPool, call_timeout: Duration) {
             }
             Due::End => return,
         }
-        loop {
-            match seal(&tail, &tables, SEGMENT_BLOCKS).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::debug!(%error, "the search index waits");
-                    tokio::time::sleep(AGAIN_AFTER).await;
-                    break;
-                }
+        seal_full(&tail, &tables).await;
+    }
+}
+
+/// Moves blocks into segments, as many as make whole ones. As long as that fails nothing more is
+/// indexed, so that what is in memory does not grow.
+async fn seal_full(tail: &Tail, tables: &Tables) {
+    while tail.goes_on() {
+        match seal(tail, tables, SEGMENT_BLOCKS).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::warn!(%error, "the search index waits");
+                tokio::time::sleep(AGAIN_AFTER).await;
             }
         }
     }
@@ -105,6 +110,7 @@ async fn catch_up(
         .await;
         let unread = beyond.filter(|_| !is_last);
         tail.indexed(builder.take_closed(), least([builder.open_from(), unread]));
+        seal_full(tail, tables).await;
         if is_last {
             return builder;
         }

@@ -74,8 +74,13 @@ impl PostgresStore {
     ///   the tables are of a newer version.
     /// - [`Unavailable`](StoreErrorKind::Unavailable): the server cannot be reached, or is a
     ///   standby.
-    /// - [`Misuse`](StoreErrorKind::Misuse): the schema's name is none.
+    /// - [`Misuse`](StoreErrorKind::Misuse): a setting is none.
+    ///
+    /// # Cancel safety
+    ///
+    /// A call that is dropped may have made the tables.
     pub async fn open(settings: PostgresSettings) -> Result<Self, StoreError> {
+        settings.check()?;
         let limit = settings.call_timeout;
         let mut connection = database::connect(&settings, limit).await?;
         in_time(limit, database::check(&mut connection, settings.durability)).await?;
@@ -122,21 +127,31 @@ impl PostgresStore {
     }
 
     /// A limiter whose rates hold for all nodes of the database together.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     #[must_use]
     pub fn limiter(&self) -> PostgresLimiter {
-        PostgresLimiter::begin(self.shared.pool.clone(), self.shared.settings.call_timeout)
+        PostgresLimiter::begin(self.shared.pool.clone(), self.shared.settings.append_timeout)
     }
 
     /// Writes what waits, seals the search index, and gives the connections back. Calls that come
-    /// later are `Unavailable`.
+    /// later are `Unavailable`. Where the server does not answer, it takes as long as the
+    /// time-outs of what is under way.
+    ///
+    /// # Cancel safety
+    ///
+    /// A call that is dropped has closed the store; what waits is written all the same. A second
+    /// call does not wait for it.
     pub async fn close(&self) {
         self.shared.queue.close();
         let tasks = std::mem::take(&mut *self.tasks());
+        tasks.others.iter().for_each(JoinHandle::abort);
         for writer in tasks.writers {
             // One that panicked has said so already.
             let _ = writer.await;
         }
-        tasks.others.iter().for_each(JoinHandle::abort);
         self.searches.close();
         // It waits for those that have something under way, and a deaf one has for good.
         let _ = timeout(self.shared.settings.call_timeout, self.shared.pool.close()).await;

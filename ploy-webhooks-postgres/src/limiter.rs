@@ -39,10 +39,10 @@ struct Waiting {
 }
 
 impl PostgresLimiter {
-    pub(crate) fn begin(pool: PgPool, call_timeout: Duration) -> Self {
+    pub(crate) fn begin(pool: PgPool, timeout: Duration) -> Self {
         let (waiting, asked) = mpsc::channel(WAITING_MAX);
         // Ends with the last limiter.
-        tokio::spawn(run(pool, call_timeout, asked));
+        tokio::spawn(run(pool, timeout, asked));
         Self { waiting }
     }
 }
@@ -61,13 +61,13 @@ impl RateLimiter for PostgresLimiter {
     }
 }
 
-async fn run(pool: PgPool, call_timeout: Duration, mut asked: mpsc::Receiver<Waiting>) {
+async fn run(pool: PgPool, timeout: Duration, mut asked: mpsc::Receiver<Waiting>) {
     let what = "cannot count an event";
     let mut batch = Vec::new();
     while asked.recv_many(&mut batch, ASKED_MAX).await > 0 {
         let groups = groups_of(batch.drain(..));
         let admitted =
-            within(&pool, call_timeout, what, StoreErrorKind::Unavailable, async |connection| {
+            within(&pool, timeout, what, StoreErrorKind::Unavailable, async |connection| {
                 admit(connection, &groups).await.map_err(|error| store_error(what, error))
             });
         match admitted.await {
@@ -83,7 +83,8 @@ type Groups = BTreeMap<(EndpointId, i64, i64), Answers>;
 
 fn groups_of(batch: impl Iterator<Item = Waiting>) -> Groups {
     let mut groups = Groups::new();
-    for Waiting { endpoint, rate, answer } in batch {
+    // Who has gone is not counted.
+    for Waiting { endpoint, rate, answer } in batch.filter(|asked| !asked.answer.is_closed()) {
         let burst = rate.burst.unwrap_or(rate.per_second);
         let interval_ns = i64::from(1_000_000_000 / rate.per_second.get()).max(1);
         let group = (endpoint, interval_ns, i64::from(burst.get()));

@@ -5,7 +5,8 @@
 //! company.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use ploy_webhooks::NewEvent;
 use ploy_webhooks::store::{Appended, StoreError, StoreErrorKind};
@@ -53,6 +54,7 @@ pub(crate) struct Queue {
     filled: Notify,
     waiting_max: usize,
     waiting_bytes_max: u64,
+    writers: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +71,25 @@ impl Queue {
             filled: Notify::new(),
             waiting_max: settings.waiting_max,
             waiting_bytes_max: settings.waiting_bytes_max,
+            writers: AtomicUsize::new(settings.writers.get()),
         }
+    }
+
+    /// A guard for each writer: when the last one ends, by a panic too, nobody waits for it any
+    /// more.
+    pub(crate) fn close_after_the_last(self: &Arc<Self>) -> impl Drop + Send + use<> {
+        struct Closing(Arc<Queue>);
+
+        impl Drop for Closing {
+            fn drop(&mut self) {
+                if self.0.writers.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    self.0.close();
+                    self.0.line().waiting.clear();
+                }
+            }
+        }
+
+        Closing(Arc::clone(self))
     }
 
     /// Adds an event, or refuses at once.

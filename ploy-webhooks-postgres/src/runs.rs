@@ -11,7 +11,7 @@ use ploy_webhooks::{
     Timestamp, WorkspaceId,
 };
 use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::PostgresStore;
 use crate::batch::{json, millis};
@@ -65,9 +65,11 @@ impl RunQueue for PostgresStore {
                 .bind(Uuid::from(lease.run))
                 .bind(number(lease.attempt))
                 .bind(millis(by))
-                .execute(connection)
+                .execute(&mut *connection)
                 .await
                 .map_err(write_failed)?;
+            // It may end earlier than who waits believes.
+            tell(connection).await;
             Ok(tenure(extended.rows_affected()))
         })
         .await
@@ -91,7 +93,7 @@ impl RunQueue for PostgresStore {
                 .await
                 .map_err(write_failed)?;
             if again_after.is_some() {
-                sqlx::query(TELL).execute(connection).await.map_err(write_failed)?;
+                tell(connection).await;
             }
             Ok(tenure(finished.rows_affected()))
         })
@@ -102,17 +104,24 @@ impl RunQueue for PostgresStore {
         let mut owed = std::pin::pin!(self.shared.runs_due.notified());
         // From now on nothing is missed; what came before is found by the look.
         owed.as_mut().enable();
-        let next: Option<i64> = self
-            .call("look for runs", async |connection| {
-                sqlx::query_scalar(NEXT_DUE).fetch_one(connection).await.map_err(read_failed)
-            })
-            .await?;
-        let next = next.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
-        // What is due and could not be claimed is not asked for without a pause.
-        let at_most = next.map_or(at_most, |next| next.max(PAUSE).min(at_most));
-        // Either end is an end.
-        let _ = tokio::time::timeout(at_most, owed).await;
-        Ok(())
+        let waited = tokio::time::timeout(at_most, async {
+            let next: Option<i64> = self
+                .call("look for runs", async |connection| {
+                    sqlx::query_scalar(NEXT_DUE).fetch_one(connection).await.map_err(read_failed)
+                })
+                .await?;
+            match next {
+                None => owed.await,
+                Some(millis) => {
+                    let next = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+                    // What is due and could not be claimed is not asked for without a pause.
+                    // Either end is an end.
+                    let _ = tokio::time::timeout(next.max(PAUSE), owed).await;
+                }
+            }
+            Ok(())
+        });
+        waited.await.unwrap_or(Ok(()))
     }
 
     async fn enqueue(
@@ -157,12 +166,13 @@ const RUNS: &str = "
     ORDER BY r.id, a.number";
 
 /// Runs that others are claiming are passed over, so that nobody waits and nobody gets them twice.
+/// At most 64 at once: each brings its payload.
 pub(crate) const CLAIM: &str = "
     WITH due AS (
         SELECT r.id FROM runs r
         WHERE r.due_at <= now()
             AND (r.endpoint IS NULL OR EXISTS (SELECT FROM endpoints n WHERE n.number = r.endpoint))
-        ORDER BY r.due_at LIMIT $1 FOR UPDATE OF r SKIP LOCKED
+        ORDER BY r.due_at LIMIT least($1, 64) FOR UPDATE OF r SKIP LOCKED
     ), claimed AS (
         UPDATE runs r SET state = 'running', attempt = r.attempt + 1,
             due_at = now() + $2 * interval '1 millisecond'
@@ -192,8 +202,14 @@ const FINISH: &str = "
     UPDATE attempts a SET ended_at = now(), state = $3, said = $4, again_after_ms = $5
     FROM finished f WHERE a.run = f.id AND a.number = f.attempt";
 
-/// Who waits is told that there is something sooner to wait for.
-const TELL: &str = "SELECT pg_notify('ploy_runs', current_schema())";
+/// Who waits is told that there may be something sooner to wait for. What this comes after is done,
+/// whether they are told or not.
+async fn tell(connection: &mut PgConnection) {
+    const TELL: &str = "SELECT pg_notify('ploy_runs', current_schema())";
+    if let Err(error) = sqlx::query(TELL).execute(connection).await {
+        tracing::debug!(%error, "other nodes are not told of runs");
+    }
+}
 
 const NEXT_DUE: &str =
     "SELECT ceil(extract(epoch FROM min(due_at) - now()) * 1000)::bigint FROM runs";

@@ -165,9 +165,11 @@ impl Unread {
                 unread.put(tail.stream, span);
             }
         }
-        let is_own = |stream: i32| tails.iter().any(|tail| tail.stream == stream);
-        for (stream, min) in tails_elsewhere(connection).await? {
-            if !is_own(stream) {
+        let is_own = |stream: i32, tenure: i64| {
+            tails.iter().any(|tail| tail.stream == stream && tail.tenure == tenure)
+        };
+        for (stream, tenure, min) in tails_elsewhere(connection).await? {
+            if !is_own(stream, tenure) {
                 unread.put(stream, Span { min, max: range.1 });
             }
         }
@@ -265,12 +267,13 @@ fn unread_nearness(span: Span, range: (EventId, EventId), order: Order) -> Nearn
 }
 
 /// The streams that hold more than is in segments, and from where on.
-async fn tails_elsewhere(connection: &mut PgConnection) -> Result<Vec<(i32, EventId)>, StoreError> {
-    let rows = sqlx::query("SELECT number, tail_from FROM streams WHERE tail_from IS NOT NULL")
-        .fetch_all(connection)
-        .await
-        .map_err(read_failed)?;
-    let tail = |row: &PgRow| Ok((row.try_get(0)?, row.try_get::<Uuid, _>(1)?.into()));
+async fn tails_elsewhere(
+    connection: &mut PgConnection,
+) -> Result<Vec<(i32, i64, EventId)>, StoreError> {
+    const TAILS: &str = "SELECT number, tenure, tail_from FROM streams WHERE tail_from IS NOT NULL";
+    let rows = sqlx::query(TAILS).fetch_all(connection).await.map_err(read_failed)?;
+    let tail =
+        |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get::<Uuid, _>(2)?.into()));
     rows.iter().map(tail).collect::<sqlx::Result<_>>().map_err(read_failed)
 }
 
@@ -291,6 +294,9 @@ fn read_pieces<'c>(
     endpoint: Option<i64>,
 ) -> BoxStream<'c, sqlx::Result<PgRow>> {
     let ids = |id: fn(&Piece) -> EventId| pieces.iter().map(id);
+    // The bounds of all of them are known when the plan is made, which then leaves out partitions.
+    let min = ids(|piece| piece.min).min().unwrap_or(low).max(low);
+    let max = ids(|piece| piece.max).max().unwrap_or(high).min(high);
     sqlx::query(statement(query))
         .bind(pieces.iter().map(|piece| piece.stream).collect::<Vec<_>>())
         .bind(ids(|piece| piece.min).map(|id| Uuid::from(id.max(low))).collect::<Vec<_>>())
@@ -299,6 +305,8 @@ fn read_pieces<'c>(
         .bind(endpoint)
         .bind(query.event_type.as_ref().map(|event_type| event_type.as_str()))
         .bind(limit_of(query))
+        .bind(Uuid::from(min))
+        .bind(Uuid::from(max))
         .fetch(connection)
 }
 
@@ -316,6 +324,7 @@ pub(crate) fn statement(query: &EventQuery) -> &'static str {
                 " AS payload
                      FROM events e LEFT JOIN endpoints n ON n.number = e.endpoint
                      WHERE e.stream = p.stream AND e.id BETWEEN p.low AND p.high
+                         AND e.id BETWEEN $8 AND $9
                          AND coalesce(n.workspace, e.workspace) = $4
                          AND ($5 IS NULL OR e.endpoint = $5) AND ($6 IS NULL OR e.type = $6)
                      ORDER BY e.id ",

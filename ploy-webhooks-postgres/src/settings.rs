@@ -1,5 +1,6 @@
 //! Where the store lives, and its bounds.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -36,8 +37,7 @@ pub struct PostgresSettings {
     pub append_timeout: Duration,
     /// How long any other call may take. Default: 30 s.
     pub call_timeout: Duration,
-    /// How much time one partition of the events spans. Fixed when the store is made. Default: a
-    /// day.
+    /// How much time a new partition of the events spans: 1 s to 100 years. Default: a day.
     pub partition_span: Duration,
     /// How long events are kept, at least: a partition is dropped when all of it is older.
     /// `None`, the default, keeps them for good.
@@ -89,7 +89,9 @@ impl PostgresSettings {
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=') {
                 Some((name, value)) if OWN_PARAMETERS.contains(&name) => own.push((name, value)),
-                _ => theirs.push(parameter),
+                Some((name, _)) if is_known(name) => theirs.push(parameter),
+                // It may be a secret with a misspelt name: nothing of its value is repeated.
+                _ => return Err(unknown(parameter)),
             }
         }
         let connect = match theirs.is_empty() {
@@ -140,6 +142,22 @@ impl PostgresSettings {
         Ok(())
     }
 
+    /// Whether the settings can be used.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.checked_schema()?;
+        if !(Duration::from_secs(1)..=36_500 * DAY).contains(&self.partition_span) {
+            return Err(misuse("`partition_span` is 1 s to 100 years"));
+        }
+        if self.readers_max == 0 {
+            return Err(misuse("`readers_max` is 1 or more"));
+        }
+        let timeouts = [self.connect_timeout, self.append_timeout, self.call_timeout];
+        match timeouts.iter().any(Duration::is_zero) {
+            true => Err(misuse("a time-out is longer than nothing")),
+            false => Ok(()),
+        }
+    }
+
     /// The name of the schema, once it is known to be one that needs no quotes.
     pub(crate) fn checked_schema(&self) -> Result<&str, StoreError> {
         let is_name = |name: &str| {
@@ -169,6 +187,27 @@ impl fmt::Debug for PostgresSettings {
 }
 
 const OWN_PARAMETERS: [&str; 4] = ["schema", "durability", "partition_days", "retention_days"];
+/// What the driver knows.
+const KNOWN_PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn days(value: &str) -> Result<Duration, StoreError> {
@@ -178,7 +217,16 @@ fn days(value: &str) -> Result<Duration, StoreError> {
     }
 }
 
-fn misuse(message: &'static str) -> StoreError {
+fn is_known(name: &str) -> bool {
+    KNOWN_PARAMETERS.contains(&name) || name.starts_with("options[")
+}
+
+fn unknown(parameter: &str) -> StoreError {
+    let name = parameter.split('=').next().unwrap_or_default();
+    misuse(format!("the URL of the Postgres store has the parameter `{name}`, which is none"))
+}
+
+fn misuse(message: impl Into<Cow<'static, str>>) -> StoreError {
     StoreError::new(StoreErrorKind::Misuse, message)
 }
 
@@ -196,7 +244,11 @@ mod tests {
         assert_eq!(settings.schema, "hooks");
         assert_eq!(settings.retention, Some(DAY * 7));
         assert!(!format!("{settings:?}").contains("hunter2"));
-        for wrong in ["postgres://ploy:hunter2@db:x/", "postgres://h/d?durability=hunter2"] {
+        for wrong in [
+            "postgres://ploy:hunter2@db:x/",
+            "postgres://h/d?durability=hunter2",
+            "postgres://h/d?passwrod=hunter2",
+        ] {
             let error = PostgresSettings::from_url(wrong).unwrap_err();
             assert!(!error.to_string().contains("hunter2"));
         }

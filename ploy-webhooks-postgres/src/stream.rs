@@ -5,17 +5,25 @@
 
 use ploy_webhooks::EventId;
 use ploy_webhooks::store::StoreError;
+use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
 use crate::database::locks;
 use crate::error::store_error;
 use crate::wire::Uuid;
 
-/// Takes the first stream that nobody has, or a new one. With it comes what its last writer left
-/// unindexed.
-pub(crate) async fn take(
-    connection: &mut PgConnection,
-) -> Result<(i32, Option<EventId>), StoreError> {
+/// A stream that was taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) stream: i32,
+    /// No two that hold the stream have the same.
+    pub(crate) tenure: i64,
+    /// What its last writer left unindexed.
+    pub(crate) left_from: Option<EventId>,
+}
+
+/// Takes the first stream that nobody has, or a new one.
+pub(crate) async fn take(connection: &mut PgConnection) -> Result<Held, StoreError> {
     let failed = |error| store_error("cannot take a stream", error);
     loop {
         let numbers: Vec<i32> = sqlx::query_scalar("SELECT number FROM streams ORDER BY number")
@@ -24,8 +32,7 @@ pub(crate) async fn take(
             .map_err(failed)?;
         for number in numbers {
             if lock(connection, number).await.map_err(failed)? {
-                let tail_from = tail_from(connection, number).await.map_err(failed)?;
-                return Ok((number, tail_from));
+                return begin_tenure(connection, number).await.map_err(failed);
             }
         }
         // Whoever else has this idea makes the same row, and one of them gets its lock.
@@ -47,13 +54,15 @@ async fn lock(connection: &mut PgConnection, number: i32) -> sqlx::Result<bool> 
         .await
 }
 
-async fn tail_from(connection: &mut PgConnection, number: i32) -> sqlx::Result<Option<EventId>> {
-    let tail_from: Option<Uuid> =
-        sqlx::query_scalar("SELECT tail_from FROM streams WHERE number = $1")
-            .bind(number)
-            .fetch_one(connection)
-            .await?;
-    Ok(tail_from.map(Into::into))
+async fn begin_tenure(connection: &mut PgConnection, stream: i32) -> sqlx::Result<Held> {
+    let row = sqlx::query(
+        "UPDATE streams SET tenure = tenure + 1 WHERE number = $1 RETURNING tenure, tail_from",
+    )
+    .bind(stream)
+    .fetch_one(connection)
+    .await?;
+    let left_from: Option<Uuid> = row.try_get(1)?;
+    Ok(Held { stream, tenure: row.try_get(0)?, left_from: left_from.map(Into::into) })
 }
 
 /// Says from where on the stream is to be read directly.

@@ -13,6 +13,7 @@ use ploy_webhooks::{EventId, NewEvent};
 use tokio::sync::Notify;
 
 use crate::block::{ClosedBlock, SEGMENT_BLOCKS, Span};
+use crate::stream::Held;
 
 /// With fewer events than this the indexer is left asleep: they are as soon read as indexed.
 const EVENTS_UNNOTICED: usize = 128;
@@ -31,6 +32,7 @@ pub(crate) struct Stored {
 #[derive(Debug)]
 pub(crate) struct Tail {
     pub(crate) stream: i32,
+    pub(crate) tenure: i64,
     state: Mutex<State>,
     /// Wakes the indexer.
     fed: Notify,
@@ -45,6 +47,7 @@ struct State {
     /// The least id of what is in the open block, or on its way there.
     open_from: Option<EventId>,
     fed: VecDeque<Stored>,
+    fed_from: Option<EventId>,
     fed_bytes: usize,
     /// The least id of what has been committed and not fed yet.
     committed_from: Option<EventId>,
@@ -83,10 +86,11 @@ pub(crate) struct View {
 
 impl Tail {
     /// The tail of a stream that was taken over: what its last writer left is read again.
-    pub(crate) fn new(stream: i32, left_from: Option<EventId>) -> Arc<Self> {
+    pub(crate) fn new(held: Held) -> Arc<Self> {
+        let Held { stream, tenure, left_from } = held;
         let state = State { missed_from: left_from, ..State::default() };
         let state = Mutex::new(state);
-        Arc::new(Self { stream, state, fed: Notify::new(), shortened: Notify::new() })
+        Arc::new(Self { stream, tenure, state, fed: Notify::new(), shortened: Notify::new() })
     }
 
     /// No event of the stream has an id below this and is in no segment.
@@ -108,6 +112,7 @@ impl Tail {
             state.missed_from = least([state.missed_from, from]);
         } else {
             state.fed_bytes += bytes;
+            state.fed_from = least([state.fed_from, from]);
             state.fed.extend(events);
         }
         if state.is_noticeable() {
@@ -132,6 +137,11 @@ impl Tail {
     pub(crate) fn abandon(&self) {
         self.state().end = End::Abandoned;
         self.fed.notify_one();
+    }
+
+    /// Neither closed nor abandoned.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.state().end == End::GoesOn
     }
 
     pub(crate) fn is_abandoned(&self) -> bool {
@@ -192,8 +202,7 @@ impl State {
 
     /// The least id of what is not in a closed block.
     fn unindexed_from(&self) -> Option<EventId> {
-        let fed = self.fed.iter().map(|stored| stored.event.id).min();
-        least([self.open_from, fed, self.committed_from, self.missed_from])
+        least([self.open_from, self.fed_from, self.committed_from, self.missed_from])
     }
 
     fn is_noticeable(&self) -> bool {
@@ -211,6 +220,7 @@ impl State {
             self.open_from = least([self.open_from, self.unindexed_from()]);
             if !self.fed.is_empty() {
                 self.fed_bytes = 0;
+                self.fed_from = None;
                 return Some(Due::Index(std::mem::take(&mut self.fed).into()));
             }
             return self.missed_from.take().map(Due::CatchUp);

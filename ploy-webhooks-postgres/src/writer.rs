@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::batch::{self, Verdict};
-use crate::error::timed_out;
+use crate::database::Backend;
+use crate::error::{is_rolled_back, timed_out};
 use crate::queue::{Queue, Waiting};
 use crate::settings::{PostgresSettings, SearchIndex};
 use crate::tail::{Stored, Tail, least};
@@ -59,6 +60,7 @@ struct Session {
     tails: Tails,
     /// What the tables say of the tail.
     told: Option<EventId>,
+    backend: Backend,
     indexer: Option<JoinHandle<()>>,
     runs_due: Arc<Notify>,
 }
@@ -72,6 +74,7 @@ impl Writer {
 
     /// Writes until the queue is closed and empty, and then seals what it wrote.
     pub(crate) async fn run(mut self) {
+        let _closing = self.shared.queue.close_after_the_last();
         loop {
             let batch = tokio::select! {
                 biased;
@@ -113,7 +116,9 @@ impl Writer {
                 self.write_singly(batch, error).await;
             }
             Err((batch, error)) => {
-                self.end_session();
+                if !is_rolled_back(&error) {
+                    self.end_session();
+                }
                 answer_all(batch, &error);
             }
         }
@@ -138,7 +143,14 @@ impl Writer {
         }
     }
 
+    /// The server may be amid a commit that does not end, as where a standby does not answer. It
+    /// would go on to hold a connection, the stream and its locks.
     fn end_session(&mut self) {
+        if let Some(Session { backend, .. }) = &self.session {
+            let (backend, pool) = (backend.clone(), self.shared.pool.clone());
+            let limit = self.shared.settings.append_timeout;
+            tokio::spawn(async move { backend.end(&pool, limit).await });
+        }
         self.session = None;
     }
 }
@@ -163,12 +175,13 @@ impl Session {
         let what = "cannot begin to write";
         let begun = timeout(settings.append_timeout, async {
             database::check(&mut connection, settings.durability).await?;
-            stream::take(&mut connection).await
+            let backend = Backend::of(&mut connection).await?;
+            Ok((stream::take(&mut connection).await?, backend))
         });
-        let (number, left_from) = begun.await.unwrap_or_else(|_| {
+        let (held, backend) = begun.await.unwrap_or_else(|_| {
             Err(timed_out(StoreErrorKind::Unavailable, what, settings.append_timeout))
         })?;
-        let tail = Tail::new(number, left_from);
+        let (tail, told) = (Tail::new(held), held.left_from);
         tails.lock().push(tail.clone());
         let indexer = match settings.search_index {
             SearchIndex::Kept => {
@@ -178,7 +191,7 @@ impl Session {
             SearchIndex::Absent => None,
         };
         let (tails, runs_due) = (tails.clone(), shared.runs_due.clone());
-        Ok(Self { connection, tail, tails, told: left_from, indexer, runs_due })
+        Ok(Self { connection, tail, tails, told, backend, indexer, runs_due })
     }
 
     /// Writes a batch, and answers for it if it was written. Otherwise none of it was, or nobody

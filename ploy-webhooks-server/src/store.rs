@@ -71,9 +71,15 @@ impl std::str::FromStr for StoreUrl {
                 Ok(Self::Postgres(Box::new(PostgresSettings::from_url(text)?)))
             }
             ("redis" | "rediss", _) => Ok(Self::Redis(Box::new(RedisSettings::from_url(text)?))),
-            (scheme, _) => Err(ParseStoreUrlError::Unknown(scheme.to_owned())),
+            (scheme, _) if is_scheme(scheme) => Err(ParseStoreUrlError::Unknown(scheme.to_owned())),
+            _ => Err(ParseStoreUrlError::NoScheme),
         }
     }
+}
+
+/// Whether it is of the form of a scheme (RFC 3986 §3.1), and not what has a password in it.
+fn is_scheme(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte))
 }
 
 /// A store that could not be opened.

@@ -166,3 +166,27 @@ async fn what_a_node_left_unindexed_is_found_and_taken_over_by_the_next() {
     assert_eq!(count(&mut sql, TAILS).await, 0, "what it took over is sealed, too");
     assert_finds(&searching, &stored).await;
 }
+
+/// A node may not know yet that it has lost its stream: nothing tells a writer that has nothing
+/// to write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_its_stream_unawares_finds_what_its_next_holder_stores() {
+    let database = Database::new().await;
+    let unaware = open(settings(&database)).await;
+    let mut sql = database.sql().await;
+    const END_WRITERS: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks
+        WHERE locktype = 'advisory' AND classid = 1886154618 AND mode = 'ExclusiveLock'
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    const HELD: &str = "SELECT count(*) FROM pg_locks
+        WHERE locktype = 'advisory' AND classid = 1886154618 AND mode = 'ExclusiveLock'
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    assert!(count(&mut sql, END_WRITERS).await >= 1);
+    until("the stream is free", async || count(&mut sql, HELD).await == 0).await;
+
+    let holder = open(settings(&database)).await;
+    let stored = store_one(&holder, published(payload("<needle>"))).await;
+    assert_eq!(count(&mut sql, "SELECT count(*) FROM ploy.streams").await, 1);
+    let mut query = everything();
+    query.contains = Some(Needle::new("<needle>").expect("a needle"));
+    assert_eq!(find(&unaware, query).await, [stored]);
+}

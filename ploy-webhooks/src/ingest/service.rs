@@ -232,9 +232,11 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
     }
 
     async fn check_rate(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
-        match check::rate::check(endpoint, &self.limiter).await {
-            Ok(verdict) => verdict,
-            Err(error) => Err(self.store_failed(error)),
+        let checked = check::rate::check(endpoint, &self.limiter);
+        match in_time(self.settings.append_timeout, checked).await {
+            Some(Ok(verdict)) => verdict,
+            Some(Err(error)) => Err(self.store_failed(error)),
+            None => Err(self.unavailable(Outage::StoreTooSlow)),
         }
     }
 
