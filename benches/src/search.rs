@@ -41,7 +41,7 @@ pub struct Options {
     #[arg(long, default_value_t = 256)]
     pub callers: usize,
     /// How often each needle is looked for.
-    #[arg(long, default_value_t = 101)]
+    #[arg(long, default_value_t = 21)]
     pub searches: usize,
     /// What payloads are filled with.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "words,hex")]
