@@ -1,5 +1,6 @@
 //! Nodes that start at the same time.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use ploy_webhooks::store::EventStore;
@@ -13,7 +14,9 @@ async fn eight_nodes_may_open_an_empty_database_at_once() {
     let database = Database::new().await;
     let mut opening = JoinSet::new();
     for _ in 0..8 {
-        opening.spawn(PostgresStore::open(database.settings()));
+        let mut settings = database.settings();
+        settings.writers = NonZeroUsize::new(2).expect("two is not zero");
+        opening.spawn(PostgresStore::open(settings));
     }
     let mut nodes = Vec::new();
     while let Some(opened) = soon("the nodes open", opening.join_next()).await {
