@@ -11,8 +11,8 @@
 -- answer  1 where all are stored; otherwise for each event 1, 0 (fenced), or the id that it
 --         repeats
 --
--- Everything is looked at before anything of a group is written, and nothing that could fail
--- stands between two writes.
+-- Everything is looked at before anything of a group is written. What can still fail after a write
+-- is a key of another type than this crate gives it; nobody knows then what of the batch is stored.
 
 local call = redis.call
 local ARGV, KEYS = ARGV, KEYS
@@ -123,6 +123,8 @@ for _ = 1, tonumber(ARGV[3]) do
 end
 
 if owes then
-    call('PUBLISH', ARGV[1], '')
+    -- All is written by now: a message that is refused, as to a user without channels, undoes nothing,
+    -- and who waits looks from time to time anyhow.
+    redis.pcall('PUBLISH', ARGV[1], '')
 end
 return all_stored and 1 or verdicts

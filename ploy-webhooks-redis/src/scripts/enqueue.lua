@@ -21,5 +21,7 @@ for at = 4, #ARGV, 3 do
     call('ZADD', tag .. 'due', string.format('%.0f', now + tonumber(ARGV[at + 2])), owner .. run)
 end
 call('HSET', key, 'o' .. id, table.concat(ids))
-call('PUBLISH', ARGV[1], '')
+-- All is written by now: a message that is refused, as to a user without channels, undoes nothing,
+-- and who waits looks from time to time anyhow.
+redis.pcall('PUBLISH', ARGV[1], '')
 return 1
