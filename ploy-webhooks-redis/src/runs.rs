@@ -155,8 +155,14 @@ impl RunQueue for RedisStore {
         let call = Call::of_script(bucket.slot, &script::ENQUEUE, call);
         let answer = self.engine.call(Lane::Write, call).await;
         let answer = answer.map_err(|failure| failure.of_write("cannot add runs"))?;
-        self.wake.tell();
-        Ok(matches!(answer, Value::Int(1)))
+        match answer {
+            Value::Int(1) => {
+                self.wake.tell();
+                Ok(true)
+            }
+            Value::Int(-1) => Err(known_already()),
+            _ => Ok(false),
+        }
     }
 }
 
@@ -219,6 +225,11 @@ pub(crate) fn check_runs(runs: &[NewRun]) -> Result<(), StoreError> {
         true => Ok(()),
         false => Err(misuse("two runs of one event have the same id")),
     }
+}
+
+/// A run has the id of one that is stored.
+pub(crate) fn known_already() -> StoreError {
+    misuse("a run with that id is stored already")
 }
 
 /// Writes runs as arguments: the id, the record and the delay of each.
