@@ -289,7 +289,7 @@ impl Engine {
     /// Where a call is sent again that was not carried out; `None` where it is over.
     fn next_try(&self, sent: &Sent) -> Option<Target> {
         let error = match &sent.answer {
-            Ok(_) | Err(Failure::NotDurable(_)) => return None,
+            Ok(_) | Err(Failure::NotDurable(..)) => return None,
             Err(Failure::Unsent(_) | Failure::Unanswered(_)) => {
                 // Perhaps another node has taken its place.
                 self.moved.notify_one();
@@ -469,7 +469,7 @@ impl Flight {
                 Err(failure) => Err(failure.clone()),
             };
             let answer = match (answer, &shortfall) {
-                (Ok(_), Some(why)) => Err(Failure::NotDurable(why.clone())),
+                (Ok(answer), Some(why)) => Err(Failure::NotDurable(why.clone(), Box::new(answer))),
                 (answer, _) => answer,
             };
             Sent { number, call, answer, node: Some(node.clone()) }

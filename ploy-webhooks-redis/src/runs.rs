@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::RedisStore;
 use crate::engine::{Call, Lane};
-use crate::error::{corrupt, misuse};
+use crate::error::{Failure, corrupt, misuse};
 use crate::events::Content;
 use crate::layout::{Bucket, Owner};
 use crate::record::Entry;
@@ -73,7 +73,12 @@ impl RunQueue for RedisStore {
             let mut failure = None;
             for (bucket, answer) in due.iter().zip(answers) {
                 match answer {
+                    // One that is not durable is handed out too: it was counted as an attempt.
+                    // Should it be lost after all, it is as a lease that has ended.
                     Ok(answer) => leased(answer, bucket.number, &mut claimed, &mut failure),
+                    Err(Failure::NotDurable(_, answer)) => {
+                        leased(*answer, bucket.number, &mut claimed, &mut failure);
+                    }
                     Err(refusal) => failure = Some(refusal.of_write("cannot claim runs")),
                 }
             }

@@ -389,7 +389,9 @@ async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
     settings.response_timeout = Duration::from_secs(20);
     let store = open(&settings).await;
     let endpoint = endpoint_of(&store, workspace()).await;
-    append(&store, event(&endpoint, "{}")).await.unwrap();
+    let mut owing = event(&endpoint, "{}");
+    owing.owes = vec![run()];
+    append(&store, owing).await.unwrap();
 
     // Without the replica nobody knows, and no repeat is told otherwise.
     settings.response_timeout = SOON;
@@ -399,6 +401,9 @@ async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
         let outcome = node.append(keyed(event(&endpoint, "{}"), 1)).await;
         assert_eq!(kind(outcome), Some(StoreErrorKind::Indeterminate));
     }
+    // A claim is handed out all the same, since it has counted an attempt.
+    let claimed = store.claim(NonZeroU16::MAX, PATIENCE).await.unwrap();
+    assert_eq!(claimed.len(), 1);
     replica.thaw();
     append_when_it_works(&store, &endpoint).await;
     let outcome = store.append(keyed(event(&endpoint, "{}"), 1)).await;
