@@ -118,7 +118,7 @@ impl Part {
             },
             Err(failure) => {
                 events.for_each(|waiting| {
-                    waiting.answer(Err(failure.clone().of_write("cannot store the event")));
+                    waiting.answer(Err(failure.clone().of_append("cannot store the event")));
                 });
                 return false;
             }

@@ -49,6 +49,21 @@ impl Failure {
         };
         StoreError::new(kind, format!("{what}: {why}"))
     }
+
+    /// The error of a call that stores events. Unlike other calls that write it must not say that
+    /// nothing was written where something may have been: a script that finds a key of a wrong
+    /// type has perhaps written others before.
+    pub(crate) fn of_append(self, what: &str) -> StoreError {
+        match self {
+            Self::Server(error) if kind_of(&error) == Some(StoreErrorKind::Corrupt) => {
+                StoreError::new(
+                    StoreErrorKind::Indeterminate,
+                    format!("{what}: {}", text_of(&error)),
+                )
+            }
+            other => other.of_write(what),
+        }
+    }
 }
 
 /// What a refusal of the server means. `None` for those that say nothing about whether the call

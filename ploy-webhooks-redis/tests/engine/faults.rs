@@ -299,6 +299,22 @@ async fn a_full_queue_refuses_at_once_and_a_closed_store_says_so() {
     assert_eq!(kind(late), Some(StoreErrorKind::Unavailable));
 }
 
+/// The batch is half written when that is found out.
+#[tokio::test]
+async fn an_append_that_meets_a_broken_key_is_indeterminate() {
+    let redis = Redis::start();
+    let store = open(&settings([redis.url()])).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
+    let keys: Vec<String> = ask(redis.url(), &["KEYS", "*endpoint:*"]);
+    let (bucket, _) = keys[0].split_once("endpoint:").unwrap();
+    ask::<()>(redis.url(), &["SET", &format!("{bucket}due"), "broken"]);
+    let mut owing = event(&endpoint, "{}");
+    owing.owes = vec![run()];
+    let id = owing.id;
+    assert_eq!(kind(append(&store, owing).await), Some(StoreErrorKind::Indeterminate));
+    assert!(is_kept(&store, &endpoint, id).await, "here it was stored");
+}
+
 fn with(settings: &RedisSettings, change: impl FnOnce(&mut RedisSettings)) -> RedisSettings {
     let mut settings = settings.clone();
     change(&mut settings);
