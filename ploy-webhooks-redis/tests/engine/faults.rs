@@ -2,7 +2,7 @@
 //! lost, nothing that was refused is there, and the store goes on by itself.
 
 use std::collections::HashSet;
-use std::num::{NonZeroU8, NonZeroU16};
+use std::num::{NonZeroU8, NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,11 +11,12 @@ use crate::scene::{
     PATIENCE, append, ask, connect, endpoint_of, event, keyed, open, run, set_status, settings,
     workspace,
 };
+use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{
     Appended, EndpointStore, EventQuery, EventStore, PageSize, RunQueue, RunStore, StoreError,
     StoreErrorKind, Tenure,
 };
-use ploy_webhooks::{Endpoint, EventId, Outcome, Status};
+use ploy_webhooks::{Endpoint, EventId, Outcome, Rate, Status};
 use ploy_webhooks_engines::{Proxy, Redis, RedisCluster};
 use ploy_webhooks_redis::{Durability, RedisSettings, RedisStore, UnseenSettings};
 use tokio::task::JoinSet;
@@ -185,6 +186,21 @@ async fn a_lost_answer_is_indeterminate_and_the_repeat_is_told_so() {
         Appended::Duplicate(first) => assert_eq!(first, lost.id),
         other => panic!("a repeat is {other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_check_of_a_rate_is_unavailable() {
+    let proxy = Proxy::start(Redis::shared().address());
+    let mut settings = settings([proxy.url(Redis::shared().url())]);
+    settings.response_timeout = SOON;
+    let store = open(&settings).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
+    let rate = Rate { per_second: NonZeroU32::MIN, burst: None };
+    let limiter = store.limiter();
+    assert_eq!(limiter.check(&endpoint, rate).await.unwrap(), Admission::Admitted);
+    proxy.swallow_answers();
+    let lost = limiter.check(&endpoint, rate).await;
+    assert_eq!(kind(lost), Some(StoreErrorKind::Unavailable));
 }
 
 /// How many scripts the server has been sent.
