@@ -26,7 +26,7 @@ use crate::record::Entry;
 use crate::script::{self, ScriptCall};
 use crate::value;
 
-/// A claim is answered with no more payload than this, but for its last event.
+/// A claim is answered with no more payload than this, but for the last event of each bucket.
 const CLAIM_BYTES: u64 = 8 << 20;
 /// How often a claim that others were faster than looks again.
 const CLAIM_ROUNDS: usize = 8;
@@ -67,8 +67,9 @@ impl RunQueue for RedisStore {
             // Each bucket gives its share of what is wanted, what has waited longest the most.
             let (share, rest) = (max / due.len(), max % due.len());
             let shares = (0..due.len()).map(|place| share + usize::from(place < rest));
+            let bytes = (CLAIM_BYTES / due.len().min(max) as u64).max(1);
             let calls = due.iter().zip(shares).take(max);
-            let calls = calls.map(|(bucket, share)| claim(bucket, share, lease));
+            let calls = calls.map(|(bucket, share)| claim(bucket, share, lease, bytes));
             let answers = self.engine.call_all(Lane::Write, calls.collect()).await;
             let mut failure = None;
             for (bucket, answer) in due.iter().zip(answers) {
@@ -216,9 +217,9 @@ impl RedisStore {
     }
 }
 
-fn claim(bucket: &Bucket, share: usize, lease: Duration) -> Call {
+fn claim(bucket: &Bucket, share: usize, lease: Duration, bytes: u64) -> Call {
     let call = ScriptCall::small(&script::CLAIM, &bucket.tag);
-    let call = call.text(share).text(millis(lease).max(1)).text(CLAIM_BYTES);
+    let call = call.text(share).text(millis(lease).max(1)).text(bytes);
     Call::of_script(bucket.slot, &script::CLAIM, call)
 }
 

@@ -47,3 +47,22 @@ async fn a_run_is_not_written_over_by_one_of_the_same_id() {
     assert_eq!(runs.len(), 1);
     assert_eq!(runs[0].attempts.len(), 1, "what came of it stands");
 }
+
+/// The bound is one for the claim, whatever number of buckets it asks.
+#[tokio::test]
+async fn a_claim_from_many_buckets_is_bounded_by_bytes() {
+    const PAYLOAD: usize = 500_000;
+    let store = open(&settings([Redis::shared().url()])).await;
+    for _ in 0..8 {
+        let endpoint = endpoint_of(&store, workspace()).await;
+        for _ in 0..10 {
+            let mut owing = event(&endpoint, vec![b'x'; PAYLOAD]);
+            owing.owes = vec![run()];
+            append(&store, owing).await.unwrap();
+        }
+    }
+    let claimed = store.claim(NonZeroU16::MAX, PATIENCE).await.unwrap();
+    // 8 MiB, and the last of each bucket.
+    assert!(claimed.len() * PAYLOAD <= (8 << 20) + 8 * PAYLOAD, "{}", claimed.len());
+    assert!(claimed.len() >= 8, "{}", claimed.len());
+}
