@@ -71,25 +71,32 @@ impl RunQueue for RedisStore {
             let calls = due.iter().zip(shares).take(max);
             let calls = calls.map(|(bucket, share)| claim(bucket, share, lease, bytes));
             let answers = self.engine.call_all(Lane::Write, calls.collect()).await;
-            let mut failure = None;
+            let (mut failure, mut has_answered) = (None, false);
+            let mut broken = None;
             for (bucket, answer) in due.iter().zip(answers) {
                 match answer {
                     // One that is not durable is handed out too: it was counted as an attempt.
                     // Should it be lost after all, it is as a lease that has ended.
-                    Ok(answer) => leased(answer, bucket.number, &mut claimed, &mut failure),
+                    Ok(answer) => {
+                        has_answered = true;
+                        leased(answer, bucket.number, &mut claimed, &mut broken);
+                    }
                     Err(Failure::NotDurable(_, answer)) => {
-                        leased(*answer, bucket.number, &mut claimed, &mut failure);
+                        has_answered = true;
+                        leased(*answer, bucket.number, &mut claimed, &mut broken);
                     }
                     Err(refusal) => failure = Some(refusal.of_write("cannot claim runs")),
                 }
             }
             // What was claimed is carried out, whatever became of the others: those are due
             // again when their leases end.
-            if let Some(failure) = failure.filter(|_| claimed.is_empty()) {
-                return Err(failure);
-            }
             if !claimed.is_empty() {
                 break;
+            }
+            // A master that is down does not stop the others.
+            let failure = failure.filter(|_| !has_answered);
+            if let Some(failure) = broken.or(failure) {
+                return Err(failure);
             }
         }
         Ok(claimed)
@@ -173,17 +180,31 @@ impl RunQueue for RedisStore {
 }
 
 impl RedisStore {
-    /// In how many milliseconds something is due, for each bucket.
+    /// In how many milliseconds something is due, for each bucket. Where one cannot be asked while
+    /// others can, nothing is.
     async fn due_in(&self) -> Result<Vec<Option<i64>>, StoreError> {
         let calls = self.over_all_buckets(&script::DUE, |call, _| call);
         let broken = || corrupt("what is due");
         let mut due = Vec::with_capacity(self.layout.buckets().len());
+        let (mut failure, mut has_answered) = (None, false);
         for answer in self.engine.call_all(Lane::Read, calls).await {
-            let answer = answer.map_err(|failure| failure.of_read("cannot read what is due"))?;
-            let times = value::array(answer).ok_or_else(broken)?;
-            due.extend(times.iter().map(value::int));
+            match answer {
+                Ok(answer) => {
+                    has_answered = true;
+                    let times = value::array(answer).ok_or_else(broken)?;
+                    due.extend(times.iter().map(value::int));
+                }
+                Err(refusal) => {
+                    // There is more than one call on a Cluster alone, and there each asks one.
+                    due.push(None);
+                    failure = failure.or(Some(refusal));
+                }
+            }
         }
-        Ok(due)
+        match failure {
+            Some(failure) if !has_answered => Err(failure.of_read("cannot read what is due")),
+            _ => Ok(due),
+        }
     }
 
     /// The buckets with runs that are due, the one that has waited longest first.
