@@ -89,6 +89,12 @@ impl Node {
         }
     }
 
+    /// Has whatever comes next connect anew.
+    fn leave(&self) {
+        let links = [&self.read, &self.write, &self.passing];
+        links.into_iter().chain(&self.flights).for_each(Link::leave);
+    }
+
     /// What the node says to one command.
     pub(crate) async fn ask(&self, cmd: Cmd) -> Answer {
         let mut commands = Pipeline::with_capacity(1);
@@ -313,7 +319,11 @@ impl Engine {
             // `ASK` is not followed: some of a slot's keys have moved and some have not, and a
             // script on either side would see a part of what it decides by. Scripts name a key
             // that never exists, so a slot is refused as a whole until it has moved.
-            "READONLY" | "CLUSTERDOWN" | "MASTERDOWN" | "ASK" => {
+            code @ ("READONLY" | "CLUSTERDOWN" | "MASTERDOWN" | "ASK") => {
+                if code == "READONLY" {
+                    // A replica now: the address may lead to another server meanwhile.
+                    node.leave();
+                }
                 self.moved.notify_one();
                 None
             }

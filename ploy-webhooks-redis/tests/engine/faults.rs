@@ -315,6 +315,31 @@ async fn a_full_queue_refuses_at_once_and_a_closed_store_says_so() {
     assert_eq!(kind(late), Some(StoreErrorKind::Unavailable));
 }
 
+/// How many connections the server has taken, this one among them.
+fn connections(redis: &Redis) -> u64 {
+    let stats: String = ask(redis.url(), &["INFO", "stats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+    line.and_then(|count| count.trim().parse().ok()).expect("it counts them")
+}
+
+/// Behind an address that follows the master there is another server by then.
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_connected_to_anew() {
+    let redis = Redis::start();
+    let store = open(&settings([redis.url()])).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
+    append(&store, event(&endpoint, "{}")).await.unwrap();
+    ask::<()>(redis.url(), &["REPLICAOF", "127.0.0.1", "1"]);
+    let outcome = append(&store, event(&endpoint, "{}")).await;
+    assert_eq!(kind(outcome), Some(StoreErrorKind::Unavailable));
+    let before = connections(&redis);
+    let outcome = append(&store, event(&endpoint, "{}")).await;
+    assert_eq!(kind(outcome), Some(StoreErrorKind::Unavailable));
+    assert_eq!(connections(&redis) - before, 2, "left: that of the store and that of the count");
+    ask::<()>(redis.url(), &["REPLICAOF", "NO", "ONE"]);
+    append_when_it_works(&store, &endpoint).await;
+}
+
 /// The batch is half written when that is found out.
 #[tokio::test]
 async fn an_append_that_meets_a_broken_key_is_indeterminate() {
