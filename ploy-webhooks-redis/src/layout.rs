@@ -62,6 +62,12 @@ impl Layout {
         &self.buckets
     }
 
+    /// The slots with the store's keys, but for those of rates.
+    pub(crate) fn slots(&self) -> Vec<u16> {
+        let store_wide = slot_of(self.prefix.as_bytes());
+        self.buckets.iter().map(|bucket| bucket.slot).chain([store_wide]).collect()
+    }
+
     /// The bucket with everything of that owner.
     pub(crate) fn bucket_of(&self, owner: Owner) -> &Bucket {
         match owner {
