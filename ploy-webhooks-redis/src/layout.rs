@@ -14,6 +14,7 @@
 //! | `{ploy:3}:seen:ep_…:…` | the id of the first event with a deduplication key |
 //! | `{ploy:3}:due` | sorted set: the runs that are to be claimed, by when |
 //! | `{ploy:3}:claimed` | hash: whose run it is that somebody has claimed |
+//! | `{ploy:rate:ep_…}` | the count of an endpoint's rate |
 //!
 //! Where an event is published by the app, its workspace stands in the place of the endpoint. So
 //! everything of an endpoint is under one hash tag, and four keys are its whole history.
