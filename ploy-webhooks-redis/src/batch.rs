@@ -44,6 +44,8 @@ pub(crate) struct Part {
 enum Verdict {
     Stored,
     Fenced,
+    /// It owes a run of an id that is there already.
+    RunKnown,
     Duplicate(EventId),
 }
 
@@ -116,7 +118,7 @@ impl Part {
             },
             Err(failure) => {
                 events.for_each(|waiting| {
-                    waiting.answer(Err(failure.clone().of_write("cannot store the event")));
+                    waiting.answer(Err(failure.clone().of_append("cannot store the event")));
                 });
                 return false;
             }
@@ -163,6 +165,7 @@ impl Verdict {
         match verdict {
             Value::Int(1) => Some(Self::Stored),
             Value::Int(0) => Some(Self::Fenced),
+            Value::Int(-1) => Some(Self::RunKnown),
             first => {
                 let first = value::bytes(first)?.try_into().ok()?;
                 Some(Self::Duplicate(EventId::from_bytes(first)))
@@ -174,10 +177,11 @@ impl Verdict {
 impl Waiting {
     fn answer(self, verdict: Result<Verdict, StoreError>) {
         let Self { event, answer } = self;
-        let outcome = verdict.map(|verdict| match verdict {
-            Verdict::Stored => Appended::Stored,
-            Verdict::Duplicate(first) => Appended::Duplicate(first),
-            Verdict::Fenced => Appended::Fenced(Box::new(event)),
+        let outcome = verdict.and_then(|verdict| match verdict {
+            Verdict::Stored => Ok(Appended::Stored),
+            Verdict::Duplicate(first) => Ok(Appended::Duplicate(first)),
+            Verdict::Fenced => Ok(Appended::Fenced(Box::new(event))),
+            Verdict::RunKnown => Err(runs::known_already()),
         });
         // A caller that has gone meanwhile is not missed: the event is what it is.
         let _ = answer.send(outcome);

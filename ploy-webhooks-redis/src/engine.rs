@@ -15,17 +15,21 @@ use tokio::task::JoinSet;
 
 use crate::durable::Wait;
 use crate::error::{Failure, refused};
-use crate::layout::SLOTS;
+use crate::layout::{Layout, SLOTS};
 use crate::link::{Backoff, Link, Timeouts};
 use crate::script::{Loadable, ScriptCall};
 use crate::settings::RedisSettings;
-use crate::topology;
+use crate::topology::{self, Map};
 
 /// How often a call follows from node to node before it is given up.
 const REDIRECTS_MAX: usize = 5;
 
 /// The gap between two looks at which node has which slot.
 const REFRESH_GAP: Duration = Duration::from_millis(100);
+
+/// How long a map of the slots by a node that is in touch with its Cluster is waited for, when
+/// there is one by another.
+const BETTER_MAP: Duration = Duration::from_millis(500);
 
 /// Which of a node's connections carries a call. What waits for a disk or a replica keeps no
 /// reader waiting.
@@ -89,6 +93,12 @@ impl Node {
         }
     }
 
+    /// Has whatever comes next connect anew.
+    fn leave(&self) {
+        let links = [&self.read, &self.write, &self.passing];
+        links.into_iter().chain(&self.flights).for_each(Link::leave);
+    }
+
     /// What the node says to one command.
     pub(crate) async fn ask(&self, cmd: Cmd) -> Answer {
         let mut commands = Pipeline::with_capacity(1);
@@ -108,6 +118,8 @@ pub(crate) struct Engine {
     wait: OnceLock<Wait>,
     nodes: Mutex<HashMap<String, Arc<Node>>>,
     slots: RwLock<Slots>,
+    /// The slots that the store is spread over: a map without all of them is none.
+    needed: Vec<u16>,
     /// Notified when the slots are not where they were thought to be.
     moved: Arc<Notify>,
 }
@@ -137,6 +149,7 @@ impl Engine {
             wait: OnceLock::new(),
             nodes: Mutex::default(),
             slots: RwLock::new(Slots::Spread(Vec::new())),
+            needed: Layout::new(&settings.prefix, settings.buckets).slots(),
             moved: Arc::default(),
         };
         let mut failure = None;
@@ -154,9 +167,13 @@ impl Engine {
                     *engine.slots_mut() = Slots::Single(node);
                     return Ok(Arc::new(engine));
                 }
-                Ok(true) => match topology::masters(&node).await {
-                    Ok(slots) => {
-                        engine.set_slots(slots);
+                Ok(true) => match Map::of(&node).await {
+                    Ok(map) if !map.covers(&engine.needed) => {
+                        let why = format!("{} does not know who has each slot", seed.addr());
+                        failure = Some(Failure::Unsent(why));
+                    }
+                    Ok(map) => {
+                        engine.set_slots(map.masters);
                         let engine = Arc::new(engine);
                         tokio::spawn(refresh(Arc::downgrade(&engine), engine.moved.clone()));
                         return Ok(engine);
@@ -289,7 +306,7 @@ impl Engine {
     /// Where a call is sent again that was not carried out; `None` where it is over.
     fn next_try(&self, sent: &Sent) -> Option<Target> {
         let error = match &sent.answer {
-            Ok(_) | Err(Failure::NotDurable(_)) => return None,
+            Ok(_) | Err(Failure::NotDurable(..)) => return None,
             Err(Failure::Unsent(_) | Failure::Unanswered(_)) => {
                 // Perhaps another node has taken its place.
                 self.moved.notify_one();
@@ -313,7 +330,11 @@ impl Engine {
             // `ASK` is not followed: some of a slot's keys have moved and some have not, and a
             // script on either side would see a part of what it decides by. Scripts name a key
             // that never exists, so a slot is refused as a whole until it has moved.
-            "READONLY" | "CLUSTERDOWN" | "MASTERDOWN" | "ASK" => {
+            code @ ("READONLY" | "CLUSTERDOWN" | "MASTERDOWN" | "ASK") => {
+                if code == "READONLY" {
+                    // A replica now: the address may lead to another server meanwhile.
+                    node.leave();
+                }
                 self.moved.notify_one();
                 None
             }
@@ -382,18 +403,38 @@ async fn refresh(engine: Weak<Engine>, moved: Arc<Notify>) {
         moved.notified().await;
         let Some(engine) = engine.upgrade() else { return };
         let mut asked: JoinSet<_> = (engine.known_nodes().into_iter())
-            .map(|node| async move { topology::masters(&node).await })
+            .map(|node| async move { Map::of(&node).await })
             .collect();
-        // The first that answers: all tell the same, or will soon, and one who is asked in vain
-        // says where to go.
-        while let Some(answer) = asked.join_next().await {
-            if let Ok(Ok(masters)) = answer {
-                engine.set_slots(masters);
-                break;
-            }
+        if let Some(map) = best_map(&mut asked, &engine.needed).await {
+            engine.set_slots(map.masters);
         }
         drop((asked, engine));
         tokio::time::sleep(REFRESH_GAP).await;
+    }
+}
+
+/// The first map that has all slots, by a node that is in touch with its Cluster: those all tell
+/// the same, or will soon. If none comes, the first of the others. `None` where nobody has all.
+async fn best_map(asked: &mut JoinSet<Result<Map, Failure>>, needed: &[u16]) -> Option<Map> {
+    let mut best: Option<Map> = None;
+    let patience = tokio::time::sleep(BETTER_MAP);
+    tokio::pin!(patience);
+    loop {
+        let answer = tokio::select! {
+            biased;
+            answer = asked.join_next() => answer,
+            () = &mut patience, if best.is_some() => return best,
+        };
+        match answer {
+            Some(Ok(Ok(map))) if map.covers(needed) => {
+                if map.is_ok {
+                    return Some(map);
+                }
+                best = best.or(Some(map));
+            }
+            Some(_) => {}
+            None => return best,
+        }
     }
 }
 
@@ -469,7 +510,7 @@ impl Flight {
                 Err(failure) => Err(failure.clone()),
             };
             let answer = match (answer, &shortfall) {
-                (Ok(_), Some(why)) => Err(Failure::NotDurable(why.clone())),
+                (Ok(answer), Some(why)) => Err(Failure::NotDurable(why.clone(), Box::new(answer))),
                 (answer, _) => answer,
             };
             Sent { number, call, answer, node: Some(node.clone()) }

@@ -1,7 +1,7 @@
 //! What Redis says, as a [`StoreError`].
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
-use redis::{RedisError, ServerError};
+use redis::{RedisError, ServerError, Value};
 
 /// Why a call to the server came to nothing.
 #[derive(Clone, Debug)]
@@ -10,8 +10,8 @@ pub(crate) enum Failure {
     Unsent(String),
     /// It was sent, and its answer did not come: nobody knows whether it was carried out.
     Unanswered(String),
-    /// It was carried out, and then not made as durable as the settings ask for.
-    NotDurable(String),
+    /// It was carried out with that answer, and then not made as durable as the settings ask for.
+    NotDurable(String, Box<Value>),
     /// The server refused it.
     Server(ServerError),
 }
@@ -25,7 +25,7 @@ impl Failure {
     pub(crate) fn of_read(self, what: &str) -> StoreError {
         match self {
             // Reading again does no harm.
-            Self::Unsent(why) | Self::Unanswered(why) | Self::NotDurable(why) => {
+            Self::Unsent(why) | Self::Unanswered(why) | Self::NotDurable(why, _) => {
                 StoreError::new(StoreErrorKind::Unavailable, format!("{what}: {why}"))
             }
             Self::Server(error) => {
@@ -39,13 +39,30 @@ impl Failure {
     pub(crate) fn of_write(self, what: &str) -> StoreError {
         let (kind, why) = match self {
             Self::Unsent(why) => (StoreErrorKind::Unavailable, why),
-            Self::Unanswered(why) | Self::NotDurable(why) => (StoreErrorKind::Indeterminate, why),
+            Self::Unanswered(why) | Self::NotDurable(why, _) => {
+                (StoreErrorKind::Indeterminate, why)
+            }
             Self::Server(error) => {
                 let kind = kind_of(&error).unwrap_or(StoreErrorKind::Indeterminate);
                 (kind, text_of(&error))
             }
         };
         StoreError::new(kind, format!("{what}: {why}"))
+    }
+
+    /// The error of a call that stores events. Unlike other calls that write it must not say that
+    /// nothing was written where something may have been: a script that finds a key of a wrong
+    /// type has perhaps written others before.
+    pub(crate) fn of_append(self, what: &str) -> StoreError {
+        match self {
+            Self::Server(error) if kind_of(&error) == Some(StoreErrorKind::Corrupt) => {
+                StoreError::new(
+                    StoreErrorKind::Indeterminate,
+                    format!("{what}: {}", text_of(&error)),
+                )
+            }
+            other => other.of_write(what),
+        }
     }
 }
 

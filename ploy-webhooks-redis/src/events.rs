@@ -81,13 +81,21 @@ impl RedisStore {
                 .bytes(beyond(id))
                 .bytes(if content == Content::Read { "1" } else { "0" })
         });
+        let mut failure = None;
         for answer in self.engine.call_all(Lane::Read, calls).await {
-            let answer = answer.map_err(|failure| failure.of_read("cannot look the event up"))?;
-            if !value::is_nil(&answer) {
-                return parse_found(answer).ok_or_else(|| corrupt("an event")).map(Some);
+            match answer {
+                Ok(answer) if value::is_nil(&answer) => {}
+                Ok(answer) => {
+                    return parse_found(answer).ok_or_else(|| corrupt("an event")).map(Some);
+                }
+                Err(refusal) => failure = failure.or(Some(refusal)),
             }
         }
-        Ok(None)
+        // Only where it is found nowhere does it matter that somebody did not answer.
+        match failure {
+            Some(failure) => Err(failure.of_read("cannot look the event up")),
+            None => Ok(None),
+        }
     }
 
     /// A call of a script for all buckets: one on a single server, one for each slot on a

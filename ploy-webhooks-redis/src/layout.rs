@@ -14,6 +14,7 @@
 //! | `{ploy:3}:seen:ep_…:…` | the id of the first event with a deduplication key |
 //! | `{ploy:3}:due` | sorted set: the runs that are to be claimed, by when |
 //! | `{ploy:3}:claimed` | hash: whose run it is that somebody has claimed |
+//! | `{ploy:rate:ep_…}` | the count of an endpoint's rate |
 //!
 //! Where an event is published by the app, its workspace stands in the place of the endpoint. So
 //! everything of an endpoint is under one hash tag, and four keys are its whole history.
@@ -60,6 +61,12 @@ impl Layout {
 
     pub(crate) fn buckets(&self) -> &[Bucket] {
         &self.buckets
+    }
+
+    /// The slots with the store's keys, but for those of rates.
+    pub(crate) fn slots(&self) -> Vec<u16> {
+        let store_wide = slot_of(self.prefix.as_bytes());
+        self.buckets.iter().map(|bucket| bucket.slot).chain([store_wide]).collect()
     }
 
     /// The bucket with everything of that owner.

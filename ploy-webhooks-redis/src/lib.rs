@@ -22,9 +22,10 @@ mod value;
 mod wake;
 mod writer;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use ploy_webhooks::store::StoreError;
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
@@ -48,6 +49,7 @@ pub struct RedisStore {
     wake: Arc<Wake>,
     scan_events_max: usize,
     scan_bytes_max: u64,
+    /// None when it has ended and somebody has waited for it.
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -100,10 +102,12 @@ impl RedisStore {
     /// A call that is dropped has closed the store; what waits is written all the same.
     pub async fn close(&self) {
         self.queue.close();
-        let writer = self.writer.lock().expect("no holder of the lock panics").take();
-        if let Some(writer) = writer {
+        // Held meanwhile, so that a second caller waits too.
+        let mut writer = self.writer.lock().await;
+        if let Some(running) = writer.as_mut() {
             // Fails only where the writer panicked, which it has said already.
-            let _ = writer.await;
+            let _ = running.await;
+            *writer = None;
         }
     }
 }

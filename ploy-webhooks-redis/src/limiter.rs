@@ -70,7 +70,8 @@ impl RateLimiter for RedisLimiter {
         let call = call.text(rate.per_second).text(rate.burst.unwrap_or(rate.per_second));
         let call = Call::of_script(slot, &script::ADMIT, call);
         let answer = self.engine.call(Lane::Passing, call).await;
-        let answer = answer.map_err(|failure| failure.of_write("cannot check the rate"))?;
+        // Whether it was counted or not, nothing was stored, and it may be asked again.
+        let answer = answer.map_err(|failure| failure.of_read("cannot check the rate"))?;
         let micros = value::int(&answer).and_then(|micros| u64::try_from(micros).ok());
         Ok(match micros.ok_or_else(|| corrupt("the count of a rate"))? {
             0 => Admission::Admitted,

@@ -125,6 +125,11 @@ impl Link {
         }
     }
 
+    /// Has the next call connect anew. What is under way is still answered.
+    pub(crate) fn leave(&self) {
+        *self.live() = None;
+    }
+
     fn alive(&self) -> Option<Live> {
         self.live().as_ref().filter(|live| !live.ended.load(Ordering::Acquire)).cloned()
     }

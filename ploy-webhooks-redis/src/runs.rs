@@ -19,14 +19,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::RedisStore;
 use crate::engine::{Call, Lane};
-use crate::error::{corrupt, misuse};
+use crate::error::{Failure, corrupt, misuse};
 use crate::events::Content;
 use crate::layout::{Bucket, Owner};
 use crate::record::Entry;
 use crate::script::{self, ScriptCall};
 use crate::value;
 
-/// A claim is answered with no more payload than this, but for its last event.
+/// A claim is answered with no more payload than this, but for the last event of each bucket.
 const CLAIM_BYTES: u64 = 8 << 20;
 /// How often a claim that others were faster than looks again.
 const CLAIM_ROUNDS: usize = 8;
@@ -67,23 +67,36 @@ impl RunQueue for RedisStore {
             // Each bucket gives its share of what is wanted, what has waited longest the most.
             let (share, rest) = (max / due.len(), max % due.len());
             let shares = (0..due.len()).map(|place| share + usize::from(place < rest));
+            let bytes = (CLAIM_BYTES / due.len().min(max) as u64).max(1);
             let calls = due.iter().zip(shares).take(max);
-            let calls = calls.map(|(bucket, share)| claim(bucket, share, lease));
+            let calls = calls.map(|(bucket, share)| claim(bucket, share, lease, bytes));
             let answers = self.engine.call_all(Lane::Write, calls.collect()).await;
-            let mut failure = None;
+            let (mut failure, mut has_answered) = (None, false);
+            let mut broken = None;
             for (bucket, answer) in due.iter().zip(answers) {
                 match answer {
-                    Ok(answer) => leased(answer, bucket.number, &mut claimed, &mut failure),
+                    // One that is not durable is handed out too: it was counted as an attempt.
+                    // Should it be lost after all, it is as a lease that has ended.
+                    Ok(answer) => {
+                        has_answered = true;
+                        leased(answer, bucket.number, &mut claimed, &mut broken);
+                    }
+                    Err(Failure::NotDurable(_, answer)) => {
+                        has_answered = true;
+                        leased(*answer, bucket.number, &mut claimed, &mut broken);
+                    }
                     Err(refusal) => failure = Some(refusal.of_write("cannot claim runs")),
                 }
             }
             // What was claimed is carried out, whatever became of the others: those are due
             // again when their leases end.
-            if let Some(failure) = failure.filter(|_| claimed.is_empty()) {
-                return Err(failure);
-            }
             if !claimed.is_empty() {
                 break;
+            }
+            // A master that is down does not stop the others.
+            let failure = failure.filter(|_| !has_answered);
+            if let Some(failure) = broken.or(failure) {
+                return Err(failure);
             }
         }
         Ok(claimed)
@@ -155,23 +168,43 @@ impl RunQueue for RedisStore {
         let call = Call::of_script(bucket.slot, &script::ENQUEUE, call);
         let answer = self.engine.call(Lane::Write, call).await;
         let answer = answer.map_err(|failure| failure.of_write("cannot add runs"))?;
-        self.wake.tell();
-        Ok(matches!(answer, Value::Int(1)))
+        match answer {
+            Value::Int(1) => {
+                self.wake.tell();
+                Ok(true)
+            }
+            Value::Int(-1) => Err(known_already()),
+            _ => Ok(false),
+        }
     }
 }
 
 impl RedisStore {
-    /// In how many milliseconds something is due, for each bucket.
+    /// In how many milliseconds something is due, for each bucket. Where one cannot be asked while
+    /// others can, nothing is.
     async fn due_in(&self) -> Result<Vec<Option<i64>>, StoreError> {
         let calls = self.over_all_buckets(&script::DUE, |call, _| call);
         let broken = || corrupt("what is due");
         let mut due = Vec::with_capacity(self.layout.buckets().len());
+        let (mut failure, mut has_answered) = (None, false);
         for answer in self.engine.call_all(Lane::Read, calls).await {
-            let answer = answer.map_err(|failure| failure.of_read("cannot read what is due"))?;
-            let times = value::array(answer).ok_or_else(broken)?;
-            due.extend(times.iter().map(value::int));
+            match answer {
+                Ok(answer) => {
+                    has_answered = true;
+                    let times = value::array(answer).ok_or_else(broken)?;
+                    due.extend(times.iter().map(value::int));
+                }
+                Err(refusal) => {
+                    // There is more than one call on a Cluster alone, and there each asks one.
+                    due.push(None);
+                    failure = failure.or(Some(refusal));
+                }
+            }
         }
-        Ok(due)
+        match failure {
+            Some(failure) if !has_answered => Err(failure.of_read("cannot read what is due")),
+            _ => Ok(due),
+        }
     }
 
     /// The buckets with runs that are due, the one that has waited longest first.
@@ -205,9 +238,9 @@ impl RedisStore {
     }
 }
 
-fn claim(bucket: &Bucket, share: usize, lease: Duration) -> Call {
+fn claim(bucket: &Bucket, share: usize, lease: Duration, bytes: u64) -> Call {
     let call = ScriptCall::small(&script::CLAIM, &bucket.tag);
-    let call = call.text(share).text(millis(lease).max(1)).text(CLAIM_BYTES);
+    let call = call.text(share).text(millis(lease).max(1)).text(bytes);
     Call::of_script(bucket.slot, &script::CLAIM, call)
 }
 
@@ -219,6 +252,11 @@ pub(crate) fn check_runs(runs: &[NewRun]) -> Result<(), StoreError> {
         true => Ok(()),
         false => Err(misuse("two runs of one event have the same id")),
     }
+}
+
+/// A run has the id of one that is stored.
+pub(crate) fn known_already() -> StoreError {
+    misuse("a run with that id is stored already")
 }
 
 /// Writes runs as arguments: the id, the record and the delay of each.

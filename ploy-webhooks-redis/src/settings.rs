@@ -56,7 +56,8 @@ pub struct RedisSettings {
 #[non_exhaustive]
 pub enum Durability {
     /// The loss of power: the server has flushed it to its disk. Needs `appendonly yes` with
-    /// `appendfsync always`, or any `appendfsync` where the server has `WAITAOF` (Redis 7.2).
+    /// `appendfsync always`, or `everysec` where the server says when it has flushed (`WAITAOF`,
+    /// of Redis 8.0 or newer).
     #[default]
     Fsync,
     /// The loss of the master, if one of the replicas that have it takes over: so many replicas

@@ -17,19 +17,37 @@ use crate::value;
 /// The oldest version: the first with scripts that say beforehand what they do, so that one which
 /// writes is refused as a whole when memory is full.
 const VERSION_MIN: (u32, u32) = (7, 0);
-/// The first version that says when it has flushed (`WAITAOF`).
-const VERSION_WAITAOF: (u32, u32) = (7, 2);
+/// The first version whose `WAITAOF` is believed. Before it, with `appendfsync everysec`, one could
+/// be told that writes were flushed which had not even been written.
+const VERSION_WAITAOF: (u32, u32) = (8, 0);
 /// How the store is laid out. A store of another format is refused.
 const FORMAT: &str = "1";
 
+/// Whether the server says when it has flushed, and is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waitaof {
+    Believed,
+    Not,
+}
+
+impl Waitaof {
+    fn of(version: (u32, u32), info: &Info) -> Self {
+        // Others count their versions in their own way, or have taken over an older Redis.
+        let is_redis = info.field("valkey_version").is_none()
+            && info.field("server_name").is_none_or(|name| name == "redis");
+        if is_redis && version >= VERSION_WAITAOF { Self::Believed } else { Self::Not }
+    }
+}
+
 /// Whether the server can be used at all.
-pub(crate) async fn check_server(node: &Node) -> Result<(u32, u32), StoreError> {
+pub(crate) async fn check_server(node: &Node) -> Result<Waitaof, StoreError> {
     let info = Info::of(node, "server").await.map_err(unreadable)?;
     let version = info.field("redis_version").unwrap_or_default();
     let parsed = parse_version(version);
     let parsed = parsed.filter(|parsed| *parsed >= VERSION_MIN).ok_or_else(|| {
         refused(format!("{} is Redis {version}: at least 7.0 is needed", node.server.addr()))
     })?;
+    let waitaof = Waitaof::of(parsed, &info);
     let info = Info::of(node, "replication").await.map_err(unreadable)?;
     if info.field("role") != Some("master") {
         return Err(refused(format!(
@@ -37,7 +55,7 @@ pub(crate) async fn check_server(node: &Node) -> Result<(u32, u32), StoreError> 
             node.server.addr()
         )));
     }
-    Ok(parsed)
+    Ok(waitaof)
 }
 
 /// Whether the servers give what the settings promise, and what has to be waited for so that
@@ -47,8 +65,9 @@ pub(crate) async fn check_promises(
     settings: &RedisSettings,
 ) -> Result<(), StoreError> {
     let mut waits = None;
+    let mut without_waitaof = None;
     for node in engine.masters() {
-        let version = check_server(&node).await?;
+        let waitaof = check_server(&node).await?;
         check_eviction(&node).await?;
         match settings.durability {
             Durability::Memory => {}
@@ -58,9 +77,23 @@ pub(crate) async fn check_promises(
             }
             Durability::Fsync => {
                 let config = Config::read(&node).await?;
-                waits = waits.or(check_fsync(&node, &config, version, settings).await?);
+                let flush = check_fsync(&node, &config, waitaof, settings.unseen_settings).await?;
+                if flush == Flush::OnDemand {
+                    waits = Some(Wait::OwnDisk);
+                }
+                if waitaof == Waitaof::Not {
+                    without_waitaof = Some(node);
+                }
             }
         }
+    }
+    // Each write is followed by the same, wherever it goes.
+    if let (Some(Wait::OwnDisk), Some(node)) = (waits, without_waitaof) {
+        return Err(refused(format!(
+            "another master flushes when it is asked to, and {} has no WAITAOF that could be \
+             believed: set appendfsync always on all of them",
+            node.server.addr()
+        )));
     }
     if let Some(wait) = waits {
         engine.wait_for(wait);
@@ -94,13 +127,22 @@ async fn check_replicas(node: &Node, wanted: u8) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether an answer comes after the flush; if not, what to wait for.
+/// When a server flushes what it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flush {
+    /// Before it answers.
+    Always,
+    /// Soon, and says when (`WAITAOF`).
+    OnDemand,
+}
+
+/// Whether an answer comes after the flush, or can be made to.
 async fn check_fsync(
     node: &Node,
     config: &Config,
-    version: (u32, u32),
-    settings: &RedisSettings,
-) -> Result<Option<Wait>, StoreError> {
+    waitaof: Waitaof,
+    unseen: UnseenSettings,
+) -> Result<Flush, StoreError> {
     let address = node.server.addr();
     // Shown by every server, also where it forbids `CONFIG`.
     let info = Info::of(node, "persistence").await.map_err(unreadable)?;
@@ -110,26 +152,42 @@ async fn check_fsync(
              appendonly yes, or ask for another durability"
         )));
     }
-    match (config.get("appendfsync"), config.get("no-appendfsync-on-rewrite")) {
-        (Some("always"), Some("no")) => Ok(None),
-        (Some("always"), Some(_)) => Err(refused(format!(
-            "{address} has no-appendfsync-on-rewrite yes, by which it flushes nothing while it \
-             rewrites its file: set no"
-        ))),
-        (Some(_), _) if version >= VERSION_WAITAOF => Ok(Some(Wait::OwnDisk)),
-        (Some(other), _) => Err(refused(format!(
-            "{address} has appendfsync {other}, and events are to be flushed before they are \
-             answered: set always, or ask for another durability"
-        ))),
-        (None, _) if version >= VERSION_WAITAOF => Ok(Some(Wait::OwnDisk)),
-        (None, _) => match settings.unseen_settings {
-            UnseenSettings::Trusted => Ok(None),
-            UnseenSettings::Refused => Err(refused(format!(
-                "{address} does not show its appendfsync (CONFIG is forbidden), so nobody knows \
-                 whether events are flushed before they are answered: trust its unseen settings, \
-                 or ask for another durability"
-            ))),
-        },
+    let (when, on_rewrite) = (config.get("appendfsync"), config.get("no-appendfsync-on-rewrite"));
+    flush(when, on_rewrite, waitaof, unseen)
+        .map_err(|why| refused(format!("{address} {why}, or ask for another durability")))
+}
+
+/// What the settings say about the flush; why not, where they do not say enough.
+fn flush(
+    when: Option<&str>,
+    on_rewrite: Option<&str>,
+    waitaof: Waitaof,
+    unseen: UnseenSettings,
+) -> Result<Flush, String> {
+    match (when, on_rewrite, waitaof) {
+        (Some("always"), Some("no"), _) => Ok(Flush::Always),
+        (Some("everysec"), Some("no"), Waitaof::Believed) => Ok(Flush::OnDemand),
+        (Some("always"), Some(_), _) | (Some("everysec"), Some(_), Waitaof::Believed) => {
+            Err("has no-appendfsync-on-rewrite yes, by which it flushes nothing while it rewrites \
+                 its file: set no"
+                .to_owned())
+        }
+        (None, ..) | (Some("always"), ..) | (Some("everysec"), _, Waitaof::Believed) => {
+            match (unseen, waitaof) {
+                (UnseenSettings::Trusted, Waitaof::Believed) => Ok(Flush::OnDemand),
+                (UnseenSettings::Trusted, Waitaof::Not) => Ok(Flush::Always),
+                (UnseenSettings::Refused, _) => Err(
+                    "does not show its appendfsync (CONFIG is forbidden), so nobody knows whether \
+                     events are flushed before they are answered: trust its unseen settings"
+                        .to_owned(),
+                ),
+            }
+        }
+        // `no` too: that server flushes when it likes, and has nothing to wait for.
+        (Some(other), ..) => Err(format!(
+            "has appendfsync {other}, and events are to be flushed before they are answered: set \
+             always"
+        )),
     }
 }
 
@@ -223,5 +281,44 @@ mod tests {
         assert!(parse_version("10.1.0") > Some(VERSION_MIN));
         assert!(parse_version("6.2.14") < Some(VERSION_MIN));
         assert_eq!(parse_version(""), None);
+    }
+
+    #[test]
+    fn waitaof_is_believed_of_redis_8_alone() {
+        let valkey = "server_name:valkey\r\nvalkey_version:9.0.0\r\n";
+        for (version, info, expected) in [
+            ((7, 4), "", Waitaof::Not),
+            ((8, 0), "redis_mode:standalone\r\n", Waitaof::Believed),
+            ((8, 2), "server_name:redis\r\n", Waitaof::Believed),
+            ((8, 2), valkey, Waitaof::Not),
+            ((8, 2), "server_name:another\r\n", Waitaof::Not),
+        ] {
+            assert_eq!(Waitaof::of(version, &Info::from_text(info)), expected, "{info}");
+        }
+    }
+
+    #[test]
+    fn what_settings_say_about_the_flush() {
+        use UnseenSettings::{Refused, Trusted};
+        use Waitaof::{Believed, Not};
+        for (when, on_rewrite, waitaof, unseen, expected) in [
+            (Some("always"), Some("no"), Not, Refused, Some(Flush::Always)),
+            (Some("always"), Some("no"), Believed, Refused, Some(Flush::Always)),
+            (Some("always"), Some("yes"), Not, Trusted, None),
+            (Some("always"), Some("yes"), Believed, Refused, None),
+            (Some("everysec"), Some("yes"), Believed, Refused, None),
+            (Some("everysec"), Some("no"), Not, Trusted, None),
+            (Some("everysec"), Some("no"), Believed, Refused, Some(Flush::OnDemand)),
+            (Some("no"), Some("no"), Not, Trusted, None),
+            (Some("no"), Some("no"), Believed, Trusted, None),
+            (Some("no"), None, Believed, Trusted, None),
+            (None, None, Not, Refused, None),
+            (None, None, Believed, Refused, None),
+            (None, None, Not, Trusted, Some(Flush::Always)),
+            (None, None, Believed, Trusted, Some(Flush::OnDemand)),
+        ] {
+            let flush = flush(when, on_rewrite, waitaof, unseen);
+            assert_eq!(flush.as_ref().ok(), expected.as_ref(), "{when:?} {waitaof:?} {flush:?}");
+        }
     }
 }

@@ -14,6 +14,37 @@ pub(crate) struct Master {
     pub(crate) last: u16,
 }
 
+/// Who has which slots, by what one node knows.
+#[derive(Debug)]
+pub(crate) struct Map {
+    pub(crate) masters: Vec<Master>,
+    /// Whether the node is in touch with the Cluster: one that is cut off tells an old map.
+    pub(crate) is_ok: bool,
+}
+
+impl Map {
+    pub(crate) async fn of(node: &Node) -> Result<Self, Failure> {
+        let mut info = redis::cmd("CLUSTER");
+        info.arg("INFO");
+        let is_ok = match node.ask(info).await {
+            Ok(answer) => Info::parse(answer).field("cluster_state") == Some("ok"),
+            // Forbidden, perhaps: its map is still better than none.
+            Err(Failure::Server(_)) => false,
+            Err(failure) => return Err(failure),
+        };
+        Ok(Self { masters: masters(node).await?, is_ok })
+    }
+
+    /// Whether somebody has each of these slots. A node that is new, or has forgotten the others,
+    /// knows of few or none.
+    pub(crate) fn covers(&self, slots: &[u16]) -> bool {
+        let has = |slot: u16| {
+            self.masters.iter().any(|master| (master.first..=master.last).contains(&slot))
+        };
+        slots.iter().all(|slot| has(*slot))
+    }
+}
+
 /// What a server says in one section of its `INFO`.
 #[derive(Debug)]
 pub(crate) struct Info(String);
@@ -22,11 +53,20 @@ impl Info {
     pub(crate) async fn of(node: &Node, section: &str) -> Result<Self, Failure> {
         let mut info = redis::cmd("INFO");
         info.arg(section);
-        Ok(Self(match node.ask(info).await? {
+        Ok(Self::parse(node.ask(info).await?))
+    }
+
+    fn parse(answer: Value) -> Self {
+        Self(match answer {
             Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Value::VerbatimString { text, .. } => text,
             _ => String::new(),
-        }))
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn from_text(text: &str) -> Self {
+        Self(text.to_owned())
     }
 
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
@@ -40,7 +80,7 @@ pub(crate) async fn is_cluster(node: &Node) -> Result<bool, Failure> {
 }
 
 /// The masters of the Cluster that the node belongs to.
-pub(crate) async fn masters(node: &Node) -> Result<Vec<Master>, Failure> {
+async fn masters(node: &Node) -> Result<Vec<Master>, Failure> {
     let mut slots = redis::cmd("CLUSTER");
     slots.arg("SLOTS");
     let answer = node.ask(slots).await?;
@@ -126,6 +166,12 @@ mod tests {
             last,
         });
         assert_eq!(masters, expected);
+        let map = Map { masters, is_ok: true };
+        assert!(map.covers(&[0, 9, 10, 16_383]));
+        let gap = Map { masters: map.masters.into_iter().skip(1).collect(), is_ok: true };
+        assert!(gap.covers(&[10]) && !gap.covers(&[10, 9]));
+        let nothing = parse_slots(Value::Array(Vec::new()), &asked).unwrap();
+        assert!(!Map { masters: nothing, is_ok: true }.covers(&[0]));
         let too_far = Value::Array(vec![stretch(0, 16_384, vec![node(text("a"), 1)])]);
         assert_eq!(parse_slots(too_far, &asked), None);
         assert_eq!(parse_slots(Value::Nil, &asked), None);

@@ -2,11 +2,13 @@
 
 use std::num::{NonZeroU8, NonZeroU16};
 
-use ploy_webhooks::store::StoreError;
+use ploy_webhooks::store::{StoreError, StoreErrorKind};
 
 use crate::error::misuse;
 use crate::settings::{Durability, RedisSettings, UnseenSettings};
 
+/// What the Redis client understands.
+const THEIR_PARAMETERS: [&str; 1] = ["protocol"];
 const OWN_PARAMETERS: [&str; 4] = ["durability", "prefix", "buckets", "unseen_settings"];
 
 impl RedisSettings {
@@ -15,12 +17,13 @@ impl RedisSettings {
     ///
     /// Four parameters are the store's own: `durability` (`fsync`, `memory`, or `replicated-1`
     /// and so on, by the number of replicas), `prefix`, `buckets` and `unseen_settings`
-    /// (`refused` or `trusted`).
+    /// (`refused` or `trusted`). `protocol` is taken as other clients of Redis have it; there is no
+    /// other.
     ///
     /// # Errors
     ///
     /// [`Misuse`](ploy_webhooks::store::StoreErrorKind::Misuse) when it is no such URL. The message
-    /// repeats none of it, because it may hold a password.
+    /// repeats nothing of it but the name of a parameter that there is not, because it may hold a password.
     pub fn from_url(url: &str) -> Result<Self, StoreError> {
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         let mut own = Vec::new();
@@ -28,7 +31,13 @@ impl RedisSettings {
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=') {
                 Some((name, value)) if OWN_PARAMETERS.contains(&name) => own.push((name, value)),
-                _ => theirs.push(parameter),
+                Some((name, _)) if THEIR_PARAMETERS.contains(&name) => theirs.push(parameter),
+                Some((name, _)) if is_name(name) && !query.contains('@') => {
+                    let message = format!("the URL of the Redis store has no parameter `{name}`");
+                    return Err(StoreError::new(StoreErrorKind::Misuse, message));
+                }
+                // Perhaps a part of a password, in which there is a question mark.
+                _ => return Err(misuse("the URL of the Redis store has a parameter too many")),
             }
         }
         let query = match theirs.is_empty() {
@@ -63,6 +72,10 @@ impl RedisSettings {
         }
         Ok(())
     }
+}
+
+fn is_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 fn durability(value: &str) -> Result<Durability, StoreError> {
@@ -115,9 +128,15 @@ mod tests {
             "redis://x:hunter2@h:port",
             "redis://h?durability=hunter2",
             "redis://h?buckets=0",
+            "redis://h?durabilty=hunter2",
+            "redis://h?hunter2",
+            "redis://x:y?hunter2=z@h",
         ] {
             let error = RedisSettings::from_url(wrong).unwrap_err();
             assert!(!error.to_string().contains("hunter2"), "{error}");
+            assert_eq!(error.kind(), StoreErrorKind::Misuse);
         }
+        let error = RedisSettings::from_url("redis://h?durabilty=memory").unwrap_err();
+        assert!(error.to_string().contains("`durabilty`"), "{error}");
     }
 }

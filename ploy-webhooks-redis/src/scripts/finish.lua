@@ -24,6 +24,8 @@ if ARGV[6] == '' then
     call('ZREM', tag .. 'due', owner .. id)
 else
     call('ZADD', tag .. 'due', string.format('%.0f', now + tonumber(ARGV[6])), owner .. id)
-    call('PUBLISH', ARGV[1], '')
+    -- All is written by now: a message that is refused, as to a user without channels, undoes nothing,
+    -- and who waits looks from time to time anyhow.
+    redis.pcall('PUBLISH', ARGV[1], '')
 end
 return 1

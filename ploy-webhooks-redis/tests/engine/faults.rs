@@ -2,7 +2,7 @@
 //! lost, nothing that was refused is there, and the store goes on by itself.
 
 use std::collections::HashSet;
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,10 +11,12 @@ use crate::scene::{
     PATIENCE, append, ask, connect, endpoint_of, event, keyed, open, run, set_status, settings,
     workspace,
 };
+use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{
-    Appended, EndpointStore, EventQuery, EventStore, PageSize, RunStore, StoreError, StoreErrorKind,
+    Appended, EndpointStore, EventQuery, EventStore, PageSize, RunQueue, RunStore, StoreError,
+    StoreErrorKind, Tenure,
 };
-use ploy_webhooks::{Endpoint, EventId, Status};
+use ploy_webhooks::{Endpoint, EventId, Outcome, Rate, Status};
 use ploy_webhooks_engines::{Proxy, Redis, RedisCluster};
 use ploy_webhooks_redis::{Durability, RedisSettings, RedisStore, UnseenSettings};
 use tokio::task::JoinSet;
@@ -186,6 +188,21 @@ async fn a_lost_answer_is_indeterminate_and_the_repeat_is_told_so() {
     }
 }
 
+#[tokio::test]
+async fn a_lost_answer_to_a_check_of_a_rate_is_unavailable() {
+    let proxy = Proxy::start(Redis::shared().address());
+    let mut settings = settings([proxy.url(Redis::shared().url())]);
+    settings.response_timeout = SOON;
+    let store = open(&settings).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
+    let rate = Rate { per_second: NonZeroU32::MIN, burst: None };
+    let limiter = store.limiter();
+    assert_eq!(limiter.check(&endpoint, rate).await.unwrap(), Admission::Admitted);
+    proxy.swallow_answers();
+    let lost = limiter.check(&endpoint, rate).await;
+    assert_eq!(kind(lost), Some(StoreErrorKind::Unavailable));
+}
+
 /// How many scripts the server has been sent.
 fn scripts(redis: &Redis) -> u64 {
     let stats: String = ask(redis.url(), &["INFO", "commandstats"]);
@@ -298,6 +315,47 @@ async fn a_full_queue_refuses_at_once_and_a_closed_store_says_so() {
     assert_eq!(kind(late), Some(StoreErrorKind::Unavailable));
 }
 
+/// How many connections the server has taken, this one among them.
+fn connections(redis: &Redis) -> u64 {
+    let stats: String = ask(redis.url(), &["INFO", "stats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+    line.and_then(|count| count.trim().parse().ok()).expect("it counts them")
+}
+
+/// Behind an address that follows the master there is another server by then.
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_connected_to_anew() {
+    let redis = Redis::start();
+    let store = open(&settings([redis.url()])).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
+    append(&store, event(&endpoint, "{}")).await.unwrap();
+    ask::<()>(redis.url(), &["REPLICAOF", "127.0.0.1", "1"]);
+    let outcome = append(&store, event(&endpoint, "{}")).await;
+    assert_eq!(kind(outcome), Some(StoreErrorKind::Unavailable));
+    let before = connections(&redis);
+    let outcome = append(&store, event(&endpoint, "{}")).await;
+    assert_eq!(kind(outcome), Some(StoreErrorKind::Unavailable));
+    assert_eq!(connections(&redis) - before, 2, "left: that of the store and that of the count");
+    ask::<()>(redis.url(), &["REPLICAOF", "NO", "ONE"]);
+    append_when_it_works(&store, &endpoint).await;
+}
+
+/// The batch is half written when that is found out.
+#[tokio::test]
+async fn an_append_that_meets_a_broken_key_is_indeterminate() {
+    let redis = Redis::start();
+    let store = open(&settings([redis.url()])).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
+    let keys: Vec<String> = ask(redis.url(), &["KEYS", "*endpoint:*"]);
+    let (bucket, _) = keys[0].split_once("endpoint:").unwrap();
+    ask::<()>(redis.url(), &["SET", &format!("{bucket}due"), "broken"]);
+    let mut owing = event(&endpoint, "{}");
+    owing.owes = vec![run()];
+    let id = owing.id;
+    assert_eq!(kind(append(&store, owing).await), Some(StoreErrorKind::Indeterminate));
+    assert!(is_kept(&store, &endpoint, id).await, "here it was stored");
+}
+
 fn with(settings: &RedisSettings, change: impl FnOnce(&mut RedisSettings)) -> RedisSettings {
     let mut settings = settings.clone();
     change(&mut settings);
@@ -343,7 +401,7 @@ async fn a_server_that_does_not_give_what_is_promised_is_refused() {
 #[tokio::test]
 async fn a_server_that_does_not_show_its_settings_is_trusted_only_on_demand() {
     let redis = Redis::start();
-    let user = ["ACL", "SETUSER", "app", "on", ">hunter2", "~*", "&*", "+@all", "-config"];
+    let user = ["ACL", "SETUSER", "app", "on", ">hunter2", "~*", "+@all", "-config"];
     ask::<()>(redis.url(), &user);
     let url = redis.url().replace("redis://", "redis://app:hunter2@");
     let settings = settings([url]);
@@ -352,7 +410,16 @@ async fn a_server_that_does_not_show_its_settings_is_trusted_only_on_demand() {
     let settings = with(&settings, |settings| settings.unseen_settings = UnseenSettings::Trusted);
     let store = open(&settings).await;
     let endpoint = endpoint_of(&store, workspace()).await;
-    append(&store, event(&endpoint, "{}")).await.unwrap();
+    // It may publish to no channel either, of which runs are told: they are stored all the same.
+    let mut owing = event(&endpoint, "{}");
+    owing.owes = vec![run()];
+    let id = append(&store, owing).await.unwrap();
+    assert!(store.enqueue(&endpoint.workspace, &id, vec![run()]).await.unwrap());
+    let claimed = store.claim(NonZeroU16::MAX, PATIENCE).await.unwrap();
+    assert_eq!(claimed.len(), 2);
+    let later = Outcome::Retry { error: String::new(), after: PATIENCE };
+    let ended = store.finish(&claimed[0].lease, later).await;
+    assert_eq!(ended.unwrap(), Tenure::Held);
     assert!(!format!("{store:?}").contains("hunter2"));
     // What it does show is looked at all the same.
     ask::<()>(redis.url(), &["CONFIG", "SET", "appendonly", "no"]);
@@ -379,7 +446,9 @@ async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
     settings.response_timeout = Duration::from_secs(20);
     let store = open(&settings).await;
     let endpoint = endpoint_of(&store, workspace()).await;
-    append(&store, event(&endpoint, "{}")).await.unwrap();
+    let mut owing = event(&endpoint, "{}");
+    owing.owes = vec![run()];
+    append(&store, owing).await.unwrap();
 
     // Without the replica nobody knows, and no repeat is told otherwise.
     settings.response_timeout = SOON;
@@ -389,6 +458,9 @@ async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
         let outcome = node.append(keyed(event(&endpoint, "{}"), 1)).await;
         assert_eq!(kind(outcome), Some(StoreErrorKind::Indeterminate));
     }
+    // A claim is handed out all the same, since it has counted an attempt.
+    let claimed = store.claim(NonZeroU16::MAX, PATIENCE).await.unwrap();
+    assert_eq!(claimed.len(), 1);
     replica.thaw();
     append_when_it_works(&store, &endpoint).await;
     let outcome = store.append(keyed(event(&endpoint, "{}"), 1)).await;

@@ -3,5 +3,6 @@
 
 mod faults;
 mod nodes;
+mod runs;
 mod scene;
 mod search;
