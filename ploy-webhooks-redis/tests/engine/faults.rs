@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::scene::{
     PATIENCE, append, ask, connect, endpoint_of, event, keyed, open, run, set_status, settings,
-    workspace,
+    until, workspace,
 };
 use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{
@@ -260,14 +260,17 @@ async fn a_network_that_is_cut_is_unavailable_and_nothing_is_stored() {
 
     proxy.cut();
     // Until the end of the connections has been noticed, it may be that something was sent.
-    let not_stored = loop {
-        let event = event(&endpoint, "{}");
-        let id = event.id;
-        match append(&store, event).await.unwrap_err().kind() {
-            StoreErrorKind::Unavailable => break id,
-            kind => assert_eq!(kind, StoreErrorKind::Indeterminate),
+    let noticed = async {
+        loop {
+            let event = event(&endpoint, "{}");
+            let id = event.id;
+            match append(&store, event).await.unwrap_err().kind() {
+                StoreErrorKind::Unavailable => return id,
+                kind => assert_eq!(kind, StoreErrorKind::Indeterminate),
+            }
         }
     };
+    let not_stored = until("the end of the connections", noticed).await;
     let read = store.event(&endpoint.workspace, &not_stored).await;
     assert_eq!(kind(read), Some(StoreErrorKind::Unavailable));
     proxy.restore();
@@ -460,9 +463,12 @@ async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
     settings.durability = Durability::Replicated(NonZeroU8::MIN);
     let attached =
         || ask::<String>(master.url(), &["INFO", "replication"]).contains("state=online");
-    while !attached() {
-        tokio::task::yield_now().await;
-    }
+    let attaching = async {
+        while !attached() {
+            tokio::task::yield_now().await;
+        }
+    };
+    until("the replica", attaching).await;
     settings.response_timeout = Duration::from_secs(20);
     let store = open(&settings).await;
     let endpoint = endpoint_of(&store, workspace()).await;
