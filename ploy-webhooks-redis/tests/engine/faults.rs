@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::scene::{
     PATIENCE, append, ask, connect, endpoint_of, event, keyed, open, run, set_status, settings,
-    workspace,
+    until, workspace,
 };
 use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{
@@ -45,10 +45,13 @@ async fn append_when_it_works(store: &RedisStore, endpoint: &Endpoint) -> EventI
     tokio::time::timeout(PATIENCE, working).await.expect("the store goes on without a restart")
 }
 
+/// Events that were not said to be stored, each with what was said.
+type Failed = Vec<(EventId, StoreErrorKind)>;
+
 /// Appends without a pause; what was said to be stored, and what was said otherwise.
 struct Load {
     is_over: Arc<AtomicBool>,
-    appends: JoinSet<(Vec<EventId>, Vec<StoreErrorKind>)>,
+    appends: JoinSet<(Vec<EventId>, Failed)>,
 }
 
 impl Load {
@@ -61,9 +64,11 @@ impl Load {
             appends.spawn(async move {
                 let (mut stored, mut failed) = (Vec::new(), Vec::new());
                 while !is_over.load(Ordering::Acquire) {
-                    match append(&store, event(&endpoint, "{}")).await {
+                    let event = event(&endpoint, "{}");
+                    let id = event.id;
+                    match append(&store, event).await {
                         Ok(id) => stored.push(id),
-                        Err(error) => failed.push(error.kind()),
+                        Err(error) => failed.push((id, error.kind())),
                     }
                     tokio::task::yield_now().await;
                 }
@@ -73,14 +78,14 @@ impl Load {
         Self { is_over, appends }
     }
 
-    async fn end(self) -> (Vec<EventId>, Vec<StoreErrorKind>) {
+    async fn end(self) -> (Vec<EventId>, Failed) {
         self.is_over.store(true, Ordering::Release);
         let (stored, failed): (Vec<_>, Vec<_>) = self.appends.join_all().await.into_iter().unzip();
         (stored.concat(), failed.concat())
     }
 }
 
-async fn assert_all_are_kept(store: &RedisStore, endpoints: &[Endpoint], ids: &[EventId]) {
+async fn kept_of(store: &RedisStore, endpoints: &[Endpoint]) -> HashSet<EventId> {
     let mut kept = HashSet::new();
     for endpoint in endpoints {
         let mut query = EventQuery::all(endpoint.workspace);
@@ -92,8 +97,22 @@ async fn assert_all_are_kept(store: &RedisStore, endpoints: &[Endpoint], ids: &[
             next = page.next;
         }
     }
+    kept
+}
+
+async fn assert_all_are_kept(store: &RedisStore, endpoints: &[Endpoint], ids: &[EventId]) {
+    let kept = kept_of(store, endpoints).await;
     for id in ids {
         assert!(kept.contains(id), "{id} was said to be stored and is not there");
+    }
+}
+
+/// Of what failed, only that may be there of which nobody knew.
+async fn assert_refused_are_absent(store: &RedisStore, endpoints: &[Endpoint], failed: &Failed) {
+    let kept = kept_of(store, endpoints).await;
+    for (id, kind) in failed {
+        let may_be_there = *kind == StoreErrorKind::Indeterminate;
+        assert!(may_be_there || !kept.contains(id), "{id} was {kind:?} and is there");
     }
 }
 
@@ -155,8 +174,9 @@ async fn what_was_acknowledged_survives_a_killed_server() {
         all.push(append_when_it_works(&store, &endpoints[0]).await);
         let (stored, failed) = load.end().await;
         all.extend(stored);
+        assert_refused_are_absent(&store, &endpoints, &failed).await;
         let expected = [StoreErrorKind::Unavailable, StoreErrorKind::Indeterminate];
-        assert!(failed.iter().all(|kind| expected.contains(kind)), "{failed:?}");
+        assert!(failed.iter().all(|(_, kind)| expected.contains(kind)), "{failed:?}");
     }
     assert_all_are_kept(&store, &endpoints, &all).await;
 }
@@ -240,14 +260,17 @@ async fn a_network_that_is_cut_is_unavailable_and_nothing_is_stored() {
 
     proxy.cut();
     // Until the end of the connections has been noticed, it may be that something was sent.
-    let not_stored = loop {
-        let event = event(&endpoint, "{}");
-        let id = event.id;
-        match append(&store, event).await.unwrap_err().kind() {
-            StoreErrorKind::Unavailable => break id,
-            kind => assert_eq!(kind, StoreErrorKind::Indeterminate),
+    let noticed = async {
+        loop {
+            let event = event(&endpoint, "{}");
+            let id = event.id;
+            match append(&store, event).await.unwrap_err().kind() {
+                StoreErrorKind::Unavailable => return id,
+                kind => assert_eq!(kind, StoreErrorKind::Indeterminate),
+            }
         }
     };
+    let not_stored = until("the end of the connections", noticed).await;
     let read = store.event(&endpoint.workspace, &not_stored).await;
     assert_eq!(kind(read), Some(StoreErrorKind::Unavailable));
     proxy.restore();
@@ -440,9 +463,12 @@ async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
     settings.durability = Durability::Replicated(NonZeroU8::MIN);
     let attached =
         || ask::<String>(master.url(), &["INFO", "replication"]).contains("state=online");
-    while !attached() {
-        tokio::task::yield_now().await;
-    }
+    let attaching = async {
+        while !attached() {
+            tokio::task::yield_now().await;
+        }
+    };
+    until("the replica", attaching).await;
     settings.response_timeout = Duration::from_secs(20);
     let store = open(&settings).await;
     let endpoint = endpoint_of(&store, workspace()).await;
@@ -492,8 +518,9 @@ async fn a_cluster_that_loses_a_master_keeps_what_a_replica_has() {
     for endpoint in &endpoints {
         append_when_it_works(&store, endpoint).await;
     }
-    let (stored, _) = load.end().await;
+    let (stored, failed) = load.end().await;
     assert_all_are_kept(&store, &endpoints, &stored).await;
+    assert_refused_are_absent(&store, &endpoints, &failed).await;
 }
 
 /// While a slot is on its way from one node to another, its bucket is refused as a whole; then

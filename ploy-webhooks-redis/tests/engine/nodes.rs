@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::scene::{
-    PATIENCE, ask, endpoint_of, event, keyed, open, run, set_status, settings, workspace,
+    PATIENCE, ask, endpoint_of, event, keyed, open, run, set_status, settings, until, workspace,
 };
 use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{
@@ -67,7 +67,9 @@ async fn a_change_on_one_node_fences_the_appends_of_the_other() {
                 ids
             });
         }
-        first.recv().await.expect("something is stored before the change");
+        drop(stored);
+        let begun = until("the first event", first.recv()).await;
+        begun.expect("something is stored before the change");
         set_status(&one, &endpoint, Status::Paused).await;
         let when_it_returned = ids(&one, endpoint.workspace).await;
         is_over.store(true, Ordering::Release);
@@ -228,9 +230,12 @@ async fn a_node_that_waits_hears_of_runs_on_another() {
     // It has a connection for that, and is told on it.
     let channel = format!("{}:due", settings.prefix);
     let url = Redis::shared().url();
-    while ask::<(String, u32)>(url, &["PUBSUB", "NUMSUB", &channel]).1 == 0 {
-        tokio::task::yield_now().await;
-    }
+    let listening = async {
+        while ask::<(String, u32)>(url, &["PUBSUB", "NUMSUB", &channel]).1 == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    until("its subscription", listening).await;
     let mut event = event(&endpoint, "{}");
     event.owes = vec![run()];
     let owed = event.owes[0].id;

@@ -43,6 +43,12 @@ pub(crate) fn ask<T: redis::FromRedisValue>(url: &str, words: &[&str]) -> T {
         .expect("the server does as it is told")
 }
 
+/// Waits for something, but not for ever.
+pub(crate) async fn until<T>(what: &str, it: impl Future<Output = T>) -> T {
+    let outcome = tokio::time::timeout(PATIENCE, it).await;
+    outcome.unwrap_or_else(|_| panic!("{what} never came"))
+}
+
 pub(crate) fn workspace() -> WorkspaceId {
     WorkspaceId::mint(SystemClock.now())
 }
