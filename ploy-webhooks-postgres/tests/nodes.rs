@@ -6,6 +6,7 @@ mod nodes {
     mod change;
     mod dedup;
     mod open;
+    mod rates;
     mod runs;
     mod search;
     mod vanishing;
