@@ -27,10 +27,6 @@ const REDIRECTS_MAX: usize = 5;
 /// The gap between two looks at which node has which slot.
 const REFRESH_GAP: Duration = Duration::from_millis(100);
 
-/// How long a map of the slots by a node that is in touch with its Cluster is waited for, when
-/// there is one by another.
-const BETTER_MAP: Duration = Duration::from_millis(500);
-
 /// Which of a node's connections carries a call. What waits for a disk or a replica keeps no
 /// reader waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -405,36 +401,11 @@ async fn refresh(engine: Weak<Engine>, moved: Arc<Notify>) {
         let mut asked: JoinSet<_> = (engine.known_nodes().into_iter())
             .map(|node| async move { Map::of(&node).await })
             .collect();
-        if let Some(map) = best_map(&mut asked, &engine.needed).await {
+        if let Some(map) = topology::best_map(&mut asked, &engine.needed).await {
             engine.set_slots(map.masters);
         }
         drop((asked, engine));
         tokio::time::sleep(REFRESH_GAP).await;
-    }
-}
-
-/// The first map that has all slots, by a node that is in touch with its Cluster: those all tell
-/// the same, or will soon. If none comes, the first of the others. `None` where nobody has all.
-async fn best_map(asked: &mut JoinSet<Result<Map, Failure>>, needed: &[u16]) -> Option<Map> {
-    let mut best: Option<Map> = None;
-    let patience = tokio::time::sleep(BETTER_MAP);
-    tokio::pin!(patience);
-    loop {
-        let answer = tokio::select! {
-            biased;
-            answer = asked.join_next() => answer,
-            () = &mut patience, if best.is_some() => return best,
-        };
-        match answer {
-            Some(Ok(Ok(map))) if map.covers(needed) => {
-                if map.is_ok {
-                    return Some(map);
-                }
-                best = best.or(Some(map));
-            }
-            Some(_) => {}
-            None => return best,
-        }
     }
 }
 

@@ -1,10 +1,17 @@
 //! What a server says of itself and of its Cluster.
 
+use std::time::Duration;
+
 use redis::{ConnectionAddr, Value};
+use tokio::task::JoinSet;
 
 use crate::engine::Node;
 use crate::error::Failure;
 use crate::value;
+
+/// How long a map of the slots by a node that is in touch with its Cluster is waited for, when
+/// there is one by another.
+const BETTER_MAP: Duration = Duration::from_millis(500);
 
 /// Who has a stretch of slots.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +49,34 @@ impl Map {
             self.masters.iter().any(|master| (master.first..=master.last).contains(&slot))
         };
         slots.iter().all(|slot| has(*slot))
+    }
+}
+
+/// The first map that has all slots, by a node that is in touch with its Cluster: those all tell
+/// the same, or will soon. If none comes, the first of the others. `None` where nobody has all.
+pub(crate) async fn best_map(
+    asked: &mut JoinSet<Result<Map, Failure>>,
+    needed: &[u16],
+) -> Option<Map> {
+    let mut best: Option<Map> = None;
+    let patience = tokio::time::sleep(BETTER_MAP);
+    tokio::pin!(patience);
+    loop {
+        let answer = tokio::select! {
+            biased;
+            answer = asked.join_next() => answer,
+            () = &mut patience, if best.is_some() => return best,
+        };
+        match answer {
+            Some(Ok(Ok(map))) if map.covers(needed) => {
+                if map.is_ok {
+                    return Some(map);
+                }
+                best = best.or(Some(map));
+            }
+            Some(_) => {}
+            None => return best,
+        }
     }
 }
 
@@ -175,5 +210,27 @@ mod tests {
         let too_far = Value::Array(vec![stretch(0, 16_384, vec![node(text("a"), 1)])]);
         assert_eq!(parse_slots(too_far, &asked), None);
         assert_eq!(parse_slots(Value::Nil, &asked), None);
+    }
+
+    #[tokio::test]
+    async fn a_map_is_taken_from_who_is_in_touch() {
+        let map = |port, last, is_ok| {
+            let address = ConnectionAddr::Tcp("a".to_owned(), port);
+            Ok(Map { masters: vec![Master { address, first: 0, last }], is_ok })
+        };
+        let failed = || Err(Failure::Unsent(String::new()));
+        let port = |map: Option<Map>| match map?.masters[0].address {
+            ConnectionAddr::Tcp(_, port) => Some(port),
+            _ => None,
+        };
+        let asked = |answers: Vec<Result<Map, Failure>>| -> JoinSet<_> {
+            answers.into_iter().map(std::future::ready).collect()
+        };
+        let mut all = asked(vec![map(1, 9, true), map(2, 99, false), failed(), map(3, 99, true)]);
+        assert_eq!(port(best_map(&mut all, &[99]).await), Some(3));
+        let mut cut_off = asked(vec![failed(), map(2, 99, false)]);
+        assert_eq!(port(best_map(&mut cut_off, &[99]).await), Some(2));
+        let mut none = asked(vec![map(1, 9, true), failed()]);
+        assert_eq!(port(best_map(&mut none, &[99]).await), None);
     }
 }

@@ -2,6 +2,7 @@
 //! have returned is accepted under the old state.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
@@ -75,8 +76,14 @@ fn under_load(nodes: &[Server], change: impl Fn(&Server, &Endpoint) -> Answer, r
     assert!(durations[TRIES / 2] <= SOON, "changes took {durations:?}");
 }
 
+/// Held by each test: the contract is of a machine that does one thing, and each brings senders of
+/// its own.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// On each store, and with two nodes on each store that can be shared.
 fn on_each_store(change: impl Fn(&Server, &Endpoint) -> Answer, refused: &[u16]) {
+    // One that has failed leaves nothing behind that matters to the next.
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let start = |store: Store<'_>| Server::start(PROGRAM, store, &[]);
     ploy_webhooks_tests::on_each_store(|store| under_load(&[start(store)], &change, refused));
     ploy_webhooks_tests::on_each_shared_store(|store| {
