@@ -76,7 +76,7 @@ impl RunQueue for PostgresStore {
     }
 
     async fn finish(&self, lease: &Lease, outcome: Outcome) -> Result<Tenure, StoreError> {
-        let state = state_name(outcome.state());
+        let state = outcome.state().as_str();
         let (said, again_after) = match outcome {
             Outcome::Succeed { output } => (output, None),
             Outcome::Retry { error, after } => (Bytes::from(error), Some(millis(after))),
@@ -302,25 +302,8 @@ const fn tenure(rows: u64) -> Tenure {
     if rows == 0 { Tenure::Lost } else { Tenure::Held }
 }
 
-const fn state_name(state: RunState) -> &'static str {
-    match state {
-        RunState::Running => "running",
-        RunState::Retrying => "retrying",
-        RunState::Succeeded => "succeeded",
-        RunState::Failed => "failed",
-        _ => "queued",
-    }
-}
-
 fn state(name: &str) -> Result<RunState, StoreError> {
-    Ok(match name {
-        "queued" => RunState::Queued,
-        "running" => RunState::Running,
-        "retrying" => RunState::Retrying,
-        "succeeded" => RunState::Succeeded,
-        "failed" => RunState::Failed,
-        _ => return Err(corrupt("runs", "state")),
-    })
+    RunState::from_name(name).ok_or_else(|| corrupt("runs", "state"))
 }
 
 fn read_failed(error: sqlx::Error) -> StoreError {

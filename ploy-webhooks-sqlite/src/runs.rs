@@ -23,15 +23,6 @@ macro_rules! is_in_line {
 }
 pub(crate) use is_in_line;
 
-/// The states as the tables have them.
-const STATES: [(RunState, &str); 5] = [
-    (RunState::Queued, "queued"),
-    (RunState::Running, "running"),
-    (RunState::Retrying, "retrying"),
-    (RunState::Succeeded, "succeeded"),
-    (RunState::Failed, "failed"),
-];
-
 #[async_trait]
 impl RunStore for SqliteStore {
     async fn runs(&self, workspace: &WorkspaceId, event: &EventId) -> Result<Vec<Run>, StoreError> {
@@ -72,7 +63,7 @@ fn read_runs(connection: &Connection, event: EventId, seq: i64) -> Result<Vec<Ru
             Timestamp::from_millis(row.get(2).map_err(failed)?),
         );
         let state: String = row.get(3).map_err(failed)?;
-        run.state = state_of(&state).ok_or_else(|| corrupt("runs", "state", seq))?;
+        run.state = RunState::from_name(&state).ok_or_else(|| corrupt("runs", "state", seq))?;
         runs.push(run);
     }
     Ok(runs)
@@ -118,7 +109,7 @@ fn outcome(row: &Row<'_>, seq: i64) -> Result<Outcome, StoreError> {
     let state: String = row.get(4).map_err(failed)?;
     let said: Vec<u8> = row.get(6).map_err(failed)?;
     let error = |said| String::from_utf8(said).map_err(|_| corrupt("attempts", "said", seq));
-    match state_of(&state) {
+    match RunState::from_name(&state) {
         Some(RunState::Succeeded) => Ok(Outcome::Succeed { output: said.into() }),
         Some(RunState::Failed) => Ok(Outcome::Fail { error: error(said)? }),
         Some(RunState::Retrying) => {
@@ -127,16 +118,6 @@ fn outcome(row: &Row<'_>, seq: i64) -> Result<Outcome, StoreError> {
         }
         _ => Err(corrupt("attempts", "outcome", seq)),
     }
-}
-
-/// The state as the tables have it.
-pub(crate) fn text_of(state: RunState) -> &'static str {
-    let known = STATES.iter().find(|(known, _)| *known == state);
-    known.map(|(_, text)| *text).expect("every state has a text")
-}
-
-fn state_of(text: &str) -> Option<RunState> {
-    STATES.iter().find(|(_, known)| *known == text).map(|(state, _)| *state)
 }
 
 /// Writes a run that the event at that place owes.
@@ -171,10 +152,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_state_has_a_text_and_is_in_line_unless_it_is_finished() {
-        for (state, text) in STATES {
-            assert_eq!(serde_json::to_value(state).unwrap(), text);
-            assert_eq!(state_of(text_of(state)), Some(state));
+    fn every_state_is_in_line_unless_it_is_finished() {
+        for state in RunState::ALL {
+            let text = state.as_str();
             let is_finished = matches!(state, RunState::Succeeded | RunState::Failed);
             assert_eq!(is_in_line!().contains(&format!("'{text}'")), !is_finished, "{text}");
         }

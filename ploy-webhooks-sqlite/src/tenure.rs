@@ -12,7 +12,6 @@ use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
 use crate::SqliteStore;
-use crate::runs::text_of;
 use crate::task::{self, OpenConnection, Task, TaskEnd};
 
 /// About what the record of one saying adds to the log, besides what was said.
@@ -174,7 +173,7 @@ fn finish(
         lease.run.as_bytes(),
         lease.attempt.get(),
         now.as_millis(),
-        text_of(outcome.state()),
+        outcome.state().as_str(),
         after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         text(outcome),
     ])?;
@@ -203,7 +202,7 @@ fn hold(
         place,
         lease.run.as_bytes(),
         lease.attempt.get(),
-        text_of(state),
+        state.as_str(),
         due_at.as_millis(),
     ])?;
     Ok(if updated == 0 { Tenure::Lost } else { Tenure::Held })

@@ -104,6 +104,30 @@ pub enum RunState {
     Failed,
 }
 
+impl RunState {
+    /// Every state.
+    pub const ALL: [Self; 5] =
+        [Self::Queued, Self::Running, Self::Retrying, Self::Succeeded, Self::Failed];
+
+    /// Its name, the same as in JSON: for a store to keep.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The state with that name, as a store has kept it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
 /// One try of a run, on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "every store builds it from its parts")]
@@ -189,4 +213,18 @@ pub struct LeasedRun {
     pub retry: RetryPolicy,
     /// The event that owes it.
     pub event: Event,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_has_one_name() {
+        for state in RunState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+            assert_eq!(RunState::from_name(state.as_str()), Some(state));
+        }
+        assert_eq!(RunState::from_name("lost"), None);
+    }
 }
