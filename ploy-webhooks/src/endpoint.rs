@@ -14,8 +14,9 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::id::{self, EndpointId, WorkspaceId};
+use crate::ploybook::PloybookName;
 use crate::pointer::JsonPointer;
-use crate::run::Trigger;
+
 use crate::secret::{Secret, SecretDigest};
 
 /// One ingest address: who may send to it, how much, and what comes of it.
@@ -78,7 +79,7 @@ pub struct EndpointConfig {
     /// Whether events are accepted.
     pub status: Status,
     /// What every accepted event runs; `None` stores only.
-    pub trigger: Option<Trigger>,
+    pub trigger: Option<EndpointTrigger>,
     /// Bounds of its own.
     pub limits: Limits,
     /// How a repeated delivery is recognised; `None` keeps every one.
@@ -87,6 +88,15 @@ pub struct EndpointConfig {
     pub allow: Option<AllowList>,
     /// Where the type of an event is read from; `None` gives events no type.
     pub event_type: Option<EventTypeSource>,
+}
+
+/// What every event of an endpoint runs: a Ploybook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "it is the name, in a form of its own")]
+pub struct EndpointTrigger {
+    /// The name of the Ploybook.
+    pub ploybook: PloybookName,
 }
 
 /// Whether an endpoint takes events.

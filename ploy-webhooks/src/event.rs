@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::endpoint::Revision;
 use crate::id::{EndpointId, EventId, WorkspaceId};
-use crate::run::NewRun;
+use crate::run::{Lane, NewRun};
 
 /// An event on its way into a store.
 #[derive(Clone, Debug)]
@@ -56,6 +56,15 @@ impl NewEvent {
             fence: None,
             dedup: None,
             owes: Vec::new(),
+        }
+    }
+
+    /// The lane in which its runs are carried out.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        match self.fence {
+            Some(fence) => Lane::Endpoint(fence.endpoint),
+            None => Lane::Workspace(self.workspace),
         }
     }
 }
@@ -120,6 +129,12 @@ pub struct Event {
 }
 
 impl Event {
+    /// The lane in which its runs are carried out.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.endpoint.map_or(Lane::Workspace(self.workspace), Lane::Endpoint)
+    }
+
     /// When the event was received.
     #[must_use]
     pub fn received_at(&self) -> Timestamp {

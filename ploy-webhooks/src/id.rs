@@ -110,6 +110,8 @@ ids! {
     EventId = "evt";
     /// Names a run: `run_…`.
     RunId = "run";
+    /// Names a subscription: `sub_…`.
+    SubscriptionId = "sub";
     /// Names a workspace: `ws_…`.
     WorkspaceId = "ws";
 }

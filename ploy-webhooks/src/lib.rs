@@ -51,23 +51,26 @@ mod clock;
 mod endpoint;
 mod event;
 mod id;
+mod ploybook;
 mod pointer;
 mod run;
 mod secret;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use endpoint::{
-    AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EventTypeSource, KeyDigest,
-    Limits, ParseSlugError, Rate, Revision, Slug, Status,
+    AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger,
+    EventTypeSource, KeyDigest, Limits, ParseSlugError, Rate, Revision, Slug, Status,
 };
 pub use event::{
     Dedup, DedupKey, Event, EventSummary, EventType, Fence, KeptHeaders, NewEvent,
     ParseEventTypeError,
 };
-pub use id::{EndpointId, EventId, ParseIdError, RunId, WorkspaceId};
+pub use id::{EndpointId, EventId, ParseIdError, RunId, SubscriptionId, WorkspaceId};
 pub use ingest::Ingest;
+pub use ploybook::{ParsePloybookNameError, PloybookName, RetryPolicy};
 pub use pointer::{JsonPointer, ParsePointerError};
 pub use run::{
-    Attempt, AttemptEnd, Lease, LeasedRun, NewRun, Outcome, RetryPolicy, Run, RunState, Trigger,
+    Attempt, AttemptEnd, Lane, Lease, LeasedRun, NewRun, Outcome, ParseWorkerNameError, Route,
+    Rule, Run, RunState, Trigger, WorkerName,
 };
 pub use secret::{Secret, SecretDigest};

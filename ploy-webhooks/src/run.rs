@@ -1,44 +1,168 @@
 //! A run: one execution that an event owes.
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::id::{EventId, RunId};
+use crate::id::{EndpointId, EventId, RunId, SubscriptionId, WorkspaceId};
+use crate::ploybook::PloybookName;
 
-/// What is run: a Ploybook, by its name.
+/// What a run carries out.
+///
+/// In JSON `{"ploybook":"page"}`, with `"subscription":"sub_…"` beside it where one had it run, or
+/// `{"rules":[…],"group":"leads"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "TriggerForm")]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries runs out acts on each of these")]
+pub enum Trigger {
+    /// A Ploybook.
+    Ploybook {
+        /// Its name.
+        name: PloybookName,
+        /// What had it run; `None` where that was the trigger of an endpoint.
+        subscription: Option<SubscriptionId>,
+    },
+    /// The first rule whose condition holds, as the rules were when the event was accepted. The
+    /// run decides; what is decided on is a run of its own.
+    FirstOf(Route),
+}
+
+/// Rules of which one is followed at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "what decides reads all of it")]
+pub struct Route {
+    /// The group that the rules make up; `None` for a rule that stands alone.
+    pub group: Option<String>,
+    /// The rules, in the order in which they are tried.
+    pub rules: Arc<[Rule]>,
+}
+
+/// A condition, and what is run where it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Trigger {
-    /// The name of the Ploybook.
-    pub ploybook: String,
+#[expect(clippy::exhaustive_structs, reason = "what decides reads all of it")]
+pub struct Rule {
+    /// The subscription that the rule is.
+    pub subscription: SubscriptionId,
+    /// The condition, in CEL; `None` always holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// What is run.
+    pub ploybook: PloybookName,
 }
 
-/// How often a run is tried, and how long apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct RetryPolicy {
-    /// Attempts in all, the first included.
-    pub attempts_max: NonZeroU16,
-    /// The gap after the first attempt; each later gap is twice the one before.
-    pub first_gap: Duration,
-    /// No gap is longer.
-    pub gap_max: Duration,
+impl Trigger {
+    /// The trigger of an endpoint that is wired to that Ploybook.
+    #[must_use]
+    pub const fn ploybook(name: PloybookName) -> Self {
+        Self::Ploybook { name, subscription: None }
+    }
 }
 
-impl Default for RetryPolicy {
-    /// Four attempts, with gaps of 5, 10 and 20 seconds.
-    fn default() -> Self {
-        Self {
-            attempts_max: NonZeroU16::new(4).expect("four is not zero"),
-            first_gap: Duration::from_secs(5),
-            gap_max: Duration::from_secs(3_600),
+/// Written by hand, without a copy in between: every event that owes a run pays for it.
+impl Serialize for Trigger {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut form = serializer.serialize_map(None)?;
+        match self {
+            Self::Ploybook { name, subscription } => {
+                form.serialize_entry("ploybook", name.as_str())?;
+                if let Some(subscription) = subscription {
+                    form.serialize_entry("subscription", subscription)?;
+                }
+            }
+            Self::FirstOf(Route { group, rules }) => {
+                if let Some(group) = group {
+                    form.serialize_entry("group", group)?;
+                }
+                form.serialize_entry("rules", &rules[..])?;
+            }
         }
+        form.end()
+    }
+}
+
+/// A trigger's form in JSON.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TriggerForm {
+    ploybook: Option<PloybookName>,
+    subscription: Option<SubscriptionId>,
+    group: Option<String>,
+    rules: Option<Vec<Rule>>,
+}
+
+impl TryFrom<TriggerForm> for Trigger {
+    type Error = &'static str;
+
+    fn try_from(form: TriggerForm) -> Result<Self, Self::Error> {
+        match form {
+            TriggerForm { ploybook: Some(name), subscription, group: None, rules: None } => {
+                Ok(Self::Ploybook { name, subscription })
+            }
+            TriggerForm { ploybook: None, subscription: None, group, rules: Some(rules) } => {
+                Ok(Self::FirstOf(Route { group, rules: rules.into() }))
+            }
+            _ => Err("a trigger has either `ploybook` or `rules`"),
+        }
+    }
+}
+
+/// What shares a bound on how many runs are under way at once: the events of one endpoint, or
+/// those that the app publishes in one workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "an event comes in one of these two ways")]
+pub enum Lane {
+    /// What an endpoint took.
+    Endpoint(EndpointId),
+    /// What the app published.
+    Workspace(WorkspaceId),
+}
+
+/// Who carries out an attempt, for people to recognise: 1 to 64 visible ASCII characters.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct WorkerName(Arc<str>);
+
+/// A text that is not the name of a worker.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("not the name of a worker: expected 1 to 64 visible ASCII characters")]
+pub struct ParseWorkerNameError;
+
+impl WorkerName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for WorkerName {
+    type Err = ParseWorkerNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_name =
+            (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_name { Ok(Self(text.into())) } else { Err(ParseWorkerNameError) }
+    }
+}
+
+impl fmt::Display for WorkerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for WorkerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -50,8 +174,6 @@ pub struct NewRun {
     pub id: RunId,
     /// What it runs.
     pub trigger: Trigger,
-    /// How it is retried.
-    pub retry: RetryPolicy,
     /// How long it waits before its first attempt, by the store's clock.
     pub delay: Duration,
 }
@@ -87,6 +209,15 @@ impl Run {
     }
 }
 
+impl Run {
+    /// How many bytes its attempts have said.
+    #[must_use]
+    pub fn outcome_bytes(&self) -> u64 {
+        let ends = self.attempts.iter().filter_map(|attempt| attempt.end.as_ref());
+        ends.map(|end| end.outcome.bytes()).sum()
+    }
+}
+
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -102,12 +233,32 @@ pub enum RunState {
     Succeeded,
     /// Given up.
     Failed,
+    /// Called off by hand.
+    Cancelled,
 }
 
 impl RunState {
     /// Every state.
-    pub const ALL: [Self; 5] =
-        [Self::Queued, Self::Running, Self::Retrying, Self::Succeeded, Self::Failed];
+    pub const ALL: [Self; 6] = [
+        Self::Queued,
+        Self::Running,
+        Self::Retrying,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// Whether a run in this state is carried out without anybody asking for it, now or later.
+    #[must_use]
+    pub const fn is_in_line(self) -> bool {
+        matches!(self, Self::Queued | Self::Running | Self::Retrying)
+    }
+
+    /// Whether a run in this state may be [requeued](crate::store::RunQueue::requeue).
+    #[must_use]
+    pub const fn may_be_requeued(self) -> bool {
+        matches!(self, Self::Retrying | Self::Failed | Self::Cancelled)
+    }
 
     /// Its name, the same as in JSON: for a store to keep.
     #[must_use]
@@ -118,6 +269,7 @@ impl RunState {
             Self::Retrying => "retrying",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -136,6 +288,8 @@ pub struct Attempt {
     pub number: NonZeroU32,
     /// When it was claimed.
     pub started_at: Timestamp,
+    /// Who claimed it.
+    pub worker: WorkerName,
     /// How it ended and when; `None` while it is under way, and for good where its lease ended
     /// without a word.
     pub end: Option<AttemptEnd>,
@@ -175,6 +329,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// How many bytes it says.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Succeed { output } => output.len(),
+            Self::Retry { error, .. } | Self::Fail { error } => error.len(),
+        };
+        bytes as u64
+    }
+
     /// Where a run stands after it.
     #[must_use]
     pub const fn state(&self) -> RunState {
@@ -209,8 +373,6 @@ pub struct LeasedRun {
     pub lease: Lease,
     /// What it runs.
     pub trigger: Trigger,
-    /// How it is retried.
-    pub retry: RetryPolicy,
     /// The event that owes it.
     pub event: Event,
 }
@@ -218,6 +380,37 @@ pub struct LeasedRun {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn triggers_keep_their_json_form() {
+        for form in [
+            serde_json::json!({"ploybook": "page"}),
+            serde_json::json!({"ploybook": "page", "subscription": SubscriptionId::from_bytes([7; 16])}),
+            serde_json::json!({"group": "leads", "rules": [
+                {"subscription": SubscriptionId::from_bytes([7; 16]), "condition": "true", "ploybook": "page"},
+                {"subscription": SubscriptionId::from_bytes([8; 16]), "ploybook": "page"},
+            ]}),
+        ] {
+            let trigger: Trigger = serde_json::from_value(form.clone()).unwrap();
+            assert_eq!(serde_json::to_value(trigger).unwrap(), form);
+        }
+        for form in [
+            serde_json::json!({}),
+            serde_json::json!({"ploybook": "page", "rules": []}),
+            serde_json::json!({"ploybook": "page", "x": 1}),
+            serde_json::json!({"group": "leads"}),
+        ] {
+            assert!(serde_json::from_value::<Trigger>(form.clone()).is_err(), "{form}");
+        }
+    }
+
+    #[test]
+    fn names_of_workers_can_be_written_anywhere() {
+        assert!("node-1:4711".parse::<WorkerName>().is_ok());
+        for text in ["", "a b", "é", "a\n", &"w".repeat(65)] {
+            assert_eq!(text.parse::<WorkerName>(), Err(ParseWorkerNameError), "{text}");
+        }
+    }
 
     #[test]
     fn a_state_has_one_name() {

@@ -1,16 +1,18 @@
 //! What an accepted request becomes: the event, by what its repeats are known, what it owes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
 use super::service::Sender;
 use crate::clock::Timestamp;
-use crate::endpoint::{DedupBy, DedupRule, Endpoint, EventTypeSource};
+use crate::endpoint::{DedupBy, DedupRule, Endpoint, EndpointTrigger, EventTypeSource};
 use crate::event::{Dedup, DedupKey, EventType, Fence, KeptHeaders, NewEvent};
 use crate::id::{EventId, RunId};
 use crate::pointer;
-use crate::run::{NewRun, RetryPolicy};
+use crate::run::{NewRun, Trigger};
 
 /// The endpoint wants a deduplication key, and the request has none. The payload is handed back.
 #[derive(Debug)]
@@ -100,11 +102,10 @@ fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>, endpoint: &Endpoint) -> D
 }
 
 fn owes(endpoint: &Endpoint, now: Timestamp) -> Vec<NewRun> {
-    let run = |trigger: &crate::run::Trigger| NewRun {
+    let run = |trigger: &EndpointTrigger| NewRun {
         id: RunId::mint(now),
-        trigger: trigger.clone(),
-        retry: RetryPolicy::default(),
-        delay: std::time::Duration::ZERO,
+        trigger: Trigger::ploybook(trigger.ploybook.clone()),
+        delay: Duration::ZERO,
     };
     endpoint.config.trigger.as_ref().map(run).into_iter().collect()
 }

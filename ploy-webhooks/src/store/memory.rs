@@ -2,6 +2,7 @@
 //!
 //! It keeps every promise but the one that its name excludes: nothing survives the process.
 
+mod definitions;
 mod runs;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -50,6 +51,7 @@ struct State {
     runs: Runs,
     seen: HashMap<SeenKey, (EventId, Timestamp)>,
     expiries: BTreeSet<(Timestamp, SeenKey)>,
+    definitions: definitions::Definitions,
     root_token: Option<SecretDigest>,
 }
 
@@ -65,6 +67,8 @@ impl MemoryStore {
     const SCAN_MAX: usize = 1 << 16;
     /// How many events are looked at under one hold of the lock, so that appends pass between.
     const SCAN_SLICE: usize = 1 << 10;
+    /// About how many bytes of what was said a page of runs holds.
+    const PAGE_BYTES_MAX: u64 = 4 << 20;
 
     /// An empty store that holds [`PAYLOAD_BYTES_MAX`](Self::PAYLOAD_BYTES_MAX).
     #[must_use]
@@ -304,7 +308,7 @@ impl State {
     fn insert(&mut self, place: usize, mut event: NewEvent, now: Timestamp) {
         event.payload = self.keep(event.payload);
         for run in std::mem::take(&mut event.owes) {
-            self.runs.add(event.id, run, now);
+            self.runs.add(event.id, event.lane(), run, now);
         }
         self.events.insert(place, event.into());
     }

@@ -8,6 +8,7 @@
 //! | triggers: runs that are stored with their event | also [`RunStore`] |
 //! | runs that are carried out | also [`RunQueue`] |
 //! | endpoints that change at run time | also [`EndpointStore`] |
+//! | Ploybooks and subscriptions | also [`DefinitionStore`] |
 //! | to run the ready-made server on it | also [`TokenStore`] |
 //!
 //! Prove it with the conformance suite (feature `conformance`): one named test for each promise,
@@ -83,23 +84,27 @@
 //! }
 //! ```
 
+mod definitions;
 mod endpoints;
 mod error;
 mod events;
 
 pub mod grams;
 mod keys;
+mod lanes;
 pub mod memory;
 pub mod nearest;
 mod needle;
 mod query;
 mod runs;
 
+pub use definitions::{Defined, Definition, DefinitionKind, DefinitionStore};
 pub use endpoints::{Created, EndpointPatch, EndpointStore, TokenStore, Updated};
 pub use error::{StoreError, StoreErrorKind};
 pub use events::{Appended, EventStore};
 pub use keys::KeyStore;
+pub use lanes::Lanes;
 pub use memory::MemoryStore;
 pub use needle::{Needle, NeedleError, fold_into};
 pub use query::{EventQuery, Order, Page, PageSize, PageSizeError};
-pub use runs::{RunQueue, RunStore, Tenure};
+pub use runs::{Altered, Claim, RunQuery, RunQueue, RunStore, Tenure};

@@ -155,11 +155,11 @@ impl From<PageSize> for u16 {
 /// A part of what a query finds.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "every store builds it from its parts")]
-pub struct Page<T> {
+pub struct Page<T, Q = EventQuery> {
     /// What was found, in the order of the query. May be short, or empty, before the end.
     pub items: Vec<T>,
     /// The query that goes on where this page ended; `None` at the end.
-    pub next: Option<EventQuery>,
+    pub next: Option<Q>,
 }
 
 #[cfg(test)]

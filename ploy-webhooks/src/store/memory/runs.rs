@@ -1,7 +1,8 @@
 //! What events owe, in memory: on record, and in line.
 
-use std::collections::{BTreeSet, HashMap};
-use std::num::{NonZeroU16, NonZeroU32};
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::ops::Bound;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -10,20 +11,25 @@ use tokio::time::timeout;
 
 use super::{MemoryStore, State};
 use crate::clock::Timestamp;
-use crate::id::{EventId, RunId, WorkspaceId};
+use crate::event::Event;
+use crate::id::{EndpointId, EventId, RunId, WorkspaceId};
 use crate::run::{
-    Attempt, AttemptEnd, Lease, LeasedRun, NewRun, Outcome, RetryPolicy, Run, RunState,
+    Attempt, AttemptEnd, Lane, Lease, LeasedRun, NewRun, Outcome, Run, RunState, WorkerName,
 };
-use crate::store::{RunQueue, RunStore, StoreError, StoreErrorKind, Tenure};
+use crate::store::{
+    Altered, Claim, Lanes, Page, RunQuery, RunQueue, RunStore, StoreError, StoreErrorKind, Tenure,
+};
 
 /// The runs of a memory store.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    kept: HashMap<RunId, Kept>,
+    kept: BTreeMap<RunId, Kept>,
     of_events: BTreeSet<(EventId, RunId)>,
-    /// Those that are not finished, by when they may be claimed: at the end of a delay, or of
-    /// the lease that they are under. So a claim looks at nothing but what it takes.
-    line: BTreeSet<(Timestamp, RunId)>,
+    /// Those that are not finished, lane by lane, by when they may be claimed: at the end of a
+    /// delay, or of the lease that they are under. No lane is empty.
+    lines: BTreeMap<Lane, BTreeSet<(Timestamp, RunId)>>,
+    /// The lane that a claim ended with: the next one begins after it.
+    last_served: Option<Lane>,
     /// What attempts have said, in bytes.
     pub(super) outcome_bytes: u64,
 }
@@ -31,7 +37,7 @@ pub(super) struct Runs {
 #[derive(Debug)]
 struct Kept {
     run: Run,
-    retry: RetryPolicy,
+    lane: Lane,
     /// Its place in the line; `None` when it is finished.
     due_at: Option<Timestamp>,
 }
@@ -43,12 +49,12 @@ impl Runs {
         runs.iter().all(|run| !self.kept.contains_key(&run.id) && ids.insert(run.id))
     }
 
-    pub(super) fn add(&mut self, event: EventId, run: NewRun, now: Timestamp) {
+    pub(super) fn add(&mut self, event: EventId, lane: Lane, run: NewRun, now: Timestamp) {
         let due_at = now.after(run.delay);
         let queued = Run::queued(run.id, event, run.trigger, now);
         self.of_events.insert((event, run.id));
-        self.line.insert((due_at, run.id));
-        self.kept.insert(run.id, Kept { run: queued, retry: run.retry, due_at: Some(due_at) });
+        self.lines.entry(lane).or_default().insert((due_at, run.id));
+        self.kept.insert(run.id, Kept { run: queued, lane, due_at: Some(due_at) });
     }
 
     /// Forgets what the event owes.
@@ -56,12 +62,9 @@ impl Runs {
         let ids: Vec<_> = self.ids_of(event).collect();
         for id in ids {
             self.of_events.remove(&(event, id));
-            let Some(kept) = self.kept.remove(&id) else { continue };
-            if let Some(due_at) = kept.due_at {
-                self.line.remove(&(due_at, id));
-            }
-            let ends = kept.run.attempts.iter().filter_map(|attempt| attempt.end.as_ref());
-            self.outcome_bytes -= ends.map(|end| bytes_of(&end.outcome)).sum::<u64>();
+            let Some(mut kept) = self.kept.remove(&id) else { continue };
+            move_to(&mut self.lines, &mut kept, None);
+            self.outcome_bytes -= kept.run.outcome_bytes();
         }
     }
 
@@ -75,36 +78,75 @@ impl Runs {
         self.of_events.range((event, least)..=(event, greatest)).map(|(_, id)| *id)
     }
 
-    /// When the first in line may be claimed.
-    fn next_due(&self) -> Option<Timestamp> {
-        self.line.first().map(|(due_at, _)| *due_at)
+    /// When the first may be claimed that stands in a lane with room.
+    fn next_due(&self, lanes: &Lanes) -> Option<Timestamp> {
+        let with_room = self.lines.iter().filter(|(lane, _)| lanes.room(lane) > 0);
+        with_room.filter_map(|(_, line)| line.first()).map(|(due_at, _)| *due_at).min()
     }
 
-    /// Takes the first that is due to the end of its new lease.
-    fn claim(&mut self, now: Timestamp, until: Timestamp) -> Option<(Lease, &Kept)> {
-        if self.next_due()? > now {
-            return None;
+    /// The lanes, each once, beginning after the one that was served last.
+    fn lanes_in_turn(&self) -> Vec<Lane> {
+        let begin = self.last_served.map_or(Bound::Unbounded, Bound::Excluded);
+        let end = self.last_served.map_or(Bound::Excluded(LEAST_LANE), Bound::Included);
+        let (rest, start) = ((begin, Bound::Unbounded), (Bound::Unbounded, end));
+        self.lines.range(rest).chain(self.lines.range(start)).map(|(lane, _)| *lane).collect()
+    }
+
+    /// Takes what is due, as far as there is room for it.
+    fn claim(&mut self, claim: &Claim<'_>, now: Timestamp) -> Vec<Lease> {
+        let until = now.after(claim.lease);
+        let mut leases = Vec::new();
+        for lane in self.lanes_in_turn() {
+            let room = usize::from(claim.lanes.room(&lane));
+            let wanted = room.min(usize::from(claim.max.get()) - leases.len());
+            let due = self.lines[&lane].iter().take_while(|(due_at, _)| *due_at <= now);
+            let due: Vec<_> = due.take(wanted).map(|(_, id)| *id).collect();
+            if !due.is_empty() {
+                self.last_served = Some(lane);
+            }
+            leases.extend(due.into_iter().map(|id| self.lease(id, claim.worker, now, until)));
         }
-        let (_, id) = self.line.pop_first()?;
+        leases
+    }
+
+    /// Takes one run to the end of its new lease.
+    fn lease(&mut self, id: RunId, worker: &WorkerName, now: Timestamp, until: Timestamp) -> Lease {
         let kept = self.kept.get_mut(&id).expect("who stands in line is kept");
+        move_to(&mut self.lines, kept, Some(until));
         let earlier = u32::try_from(kept.run.attempts.len()).unwrap_or(u32::MAX);
         let number = NonZeroU32::MIN.saturating_add(earlier);
-        kept.run.attempts.push(Attempt { number, started_at: now, end: None });
+        let worker = worker.clone();
+        kept.run.attempts.push(Attempt { number, started_at: now, worker, end: None });
         kept.run.state = RunState::Running;
-        // Where it stands from now on. It gets there when the claim is over, so that one claim
-        // does not come by it twice.
-        kept.due_at = Some(until);
-        Some((Lease { run: id, attempt: number, place: 0 }, kept))
+        Lease { run: id, attempt: number, place: 0 }
     }
 
     fn extend(&mut self, lease: &Lease, until: Timestamp) -> Tenure {
         match self.kept.get_mut(&lease.run) {
             Some(kept) if kept.is_under(lease) => {
-                move_to(&mut self.line, kept, Some(until));
+                move_to(&mut self.lines, kept, Some(until));
                 Tenure::Held
             }
             _ => Tenure::Lost,
         }
+    }
+
+    /// Moves a run by hand: to that state, due then, where `may` allows it.
+    fn alter(
+        &mut self,
+        id: RunId,
+        may: impl FnOnce(RunState) -> bool,
+        (state, due_at): (RunState, Option<Timestamp>),
+    ) -> Altered {
+        let Some(kept) = self.kept.get_mut(&id) else {
+            return Altered::Missing;
+        };
+        if !may(kept.run.state) {
+            return Altered::Refused(kept.run.state);
+        }
+        kept.run.state = state;
+        move_to(&mut self.lines, kept, due_at);
+        Altered::Done
     }
 
     fn finish(&mut self, lease: &Lease, outcome: Outcome, now: Timestamp) -> Tenure {
@@ -115,9 +157,9 @@ impl Runs {
             Outcome::Retry { after, .. } => Some(now.after(*after)),
             Outcome::Succeed { .. } | Outcome::Fail { .. } => None,
         };
-        move_to(&mut self.line, kept, due_at);
+        move_to(&mut self.lines, kept, due_at);
         kept.run.state = outcome.state();
-        self.outcome_bytes += bytes_of(&outcome);
+        self.outcome_bytes += outcome.bytes();
         if let Some(attempt) = kept.run.attempts.last_mut() {
             attempt.end = Some(AttemptEnd { at: now, outcome });
         }
@@ -133,20 +175,24 @@ impl Kept {
     }
 }
 
-fn move_to(line: &mut BTreeSet<(Timestamp, RunId)>, kept: &mut Kept, due_at: Option<Timestamp>) {
-    let id = kept.run.id;
-    if let Some(before) = std::mem::replace(&mut kept.due_at, due_at) {
+/// The lane before which there is none.
+const LEAST_LANE: Lane = Lane::Endpoint(EndpointId::from_bytes([0; 16]));
+
+/// Moves a run within its line, or out of it.
+fn move_to(
+    lines: &mut BTreeMap<Lane, BTreeSet<(Timestamp, RunId)>>,
+    kept: &mut Kept,
+    due_at: Option<Timestamp>,
+) {
+    let (id, before) = (kept.run.id, std::mem::replace(&mut kept.due_at, due_at));
+    let line = lines.entry(kept.lane).or_default();
+    if let Some(before) = before {
         line.remove(&(before, id));
     }
     line.extend(due_at.map(|due_at| (due_at, id)));
-}
-
-const fn bytes_of(outcome: &Outcome) -> u64 {
-    let bytes = match outcome {
-        Outcome::Succeed { output } => output.len(),
-        Outcome::Retry { error, .. } | Outcome::Fail { error } => error.len(),
-    };
-    bytes as u64
+    if line.is_empty() {
+        lines.remove(&kept.lane);
+    }
 }
 
 #[async_trait]
@@ -158,28 +204,47 @@ impl RunStore for MemoryStore {
         }
         Ok(state.runs.of_event(*event).cloned().collect())
     }
+
+    async fn run(&self, workspace: &WorkspaceId, id: &RunId) -> Result<Option<Run>, StoreError> {
+        let state = self.state();
+        let found = state.runs.kept.get(id).map(|kept| &kept.run);
+        Ok(found.filter(|run| state.has(workspace, &run.event)).cloned())
+    }
+
+    async fn list_runs(&self, query: &RunQuery) -> Result<Page<Run, RunQuery>, StoreError> {
+        let end = query.below.map_or(Bound::Unbounded, Bound::Excluded);
+        let state = self.state();
+        let (mut items, mut scanned, mut bytes) = (Vec::new(), 0, 0);
+        let mut rest = query.clone();
+        for (id, Kept { run, .. }) in state.runs.kept.range((Bound::Unbounded, end)).rev() {
+            let is_full = items.len() == query.limit.get() || bytes > Self::PAGE_BYTES_MAX;
+            if is_full || scanned == Self::SCAN_SLICE {
+                return Ok(Page { items, next: Some(rest) });
+            }
+            scanned += 1;
+            rest.below = Some(*id);
+            let matches = query.state.is_none_or(|wanted| wanted == run.state);
+            if matches && state.has(&query.workspace, &run.event) {
+                bytes += run.outcome_bytes();
+                items.push(run.clone());
+            }
+        }
+        Ok(Page { items, next: None })
+    }
 }
 
 #[async_trait]
 impl RunQueue for MemoryStore {
-    async fn claim(&self, max: NonZeroU16, lease: Duration) -> Result<Vec<LeasedRun>, StoreError> {
+    async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<LeasedRun>, StoreError> {
         let now = self.clock.now();
-        let until = now.after(lease);
         let mut state = self.state();
-        let State { runs, events, .. } = &mut *state;
-        let mut leased = Vec::new();
-        while leased.len() < max.get().into() {
-            let Some((lease, kept)) = runs.claim(now, until) else { break };
-            let place = events.binary_search_by_key(&kept.run.event, |event| event.id);
-            leased.push(LeasedRun {
-                lease,
-                trigger: kept.run.trigger.clone(),
-                retry: kept.retry,
-                event: events[place.expect("a run goes with its event")].clone(),
-            });
-        }
-        runs.line.extend(leased.iter().map(|leased| (until, leased.lease.run)));
-        Ok(leased)
+        let leases = state.runs.claim(claim, now);
+        let leased = |lease: Lease| {
+            let run = &state.runs.kept[&lease.run].run;
+            let event = state.event(&run.event).expect("a run goes with its event").clone();
+            LeasedRun { lease, trigger: run.trigger.clone(), event }
+        };
+        Ok(leases.into_iter().map(leased).collect())
     }
 
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<Tenure, StoreError> {
@@ -200,13 +265,13 @@ impl RunQueue for MemoryStore {
         Ok(tenure)
     }
 
-    async fn wait(&self, at_most: Duration) -> Result<(), StoreError> {
+    async fn wait(&self, at_most: Duration, lanes: &Lanes) -> Result<(), StoreError> {
         let until_due = async {
             loop {
                 let mut owed = pin!(self.owed.notified());
                 // From here on nothing is missed.
                 owed.as_mut().enable();
-                let next_due = self.state().runs.next_due();
+                let next_due = self.state().runs.next_due(lanes);
                 let now = self.clock.now();
                 match next_due {
                     Some(due_at) if due_at <= now => break,
@@ -231,24 +296,54 @@ impl RunQueue for MemoryStore {
     ) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let mut state = self.state();
-        if !state.has(workspace, event) {
+        let Some(lane) = state.find(workspace, event).map(Event::lane) else {
             return Ok(false);
-        }
+        };
         if !state.runs.are_new(&runs) {
             return Err(known_already());
         }
         for run in runs {
-            state.runs.add(*event, run, now);
+            state.runs.add(*event, lane, run, now);
         }
         drop(state);
         self.owed.notify_waiters();
         Ok(true)
     }
+
+    async fn requeue(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError> {
+        let to = (RunState::Queued, Some(self.clock.now()));
+        let altered = self.state().alter(workspace, *run, RunState::may_be_requeued, to);
+        self.owed.notify_waiters();
+        Ok(altered)
+    }
+
+    async fn cancel(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError> {
+        let to = (RunState::Cancelled, None);
+        Ok(self.state().alter(workspace, *run, RunState::is_in_line, to))
+    }
 }
 
 impl State {
+    fn find(&self, workspace: &WorkspaceId, event: &EventId) -> Option<&Event> {
+        self.event(event).filter(|event| event.workspace == *workspace)
+    }
+
     fn has(&self, workspace: &WorkspaceId, event: &EventId) -> bool {
-        self.event(event).is_some_and(|event| event.workspace == *workspace)
+        self.find(workspace, event).is_some()
+    }
+
+    fn alter(
+        &mut self,
+        workspace: &WorkspaceId,
+        run: RunId,
+        may: impl FnOnce(RunState) -> bool,
+        to: (RunState, Option<Timestamp>),
+    ) -> Altered {
+        let event = self.runs.kept.get(&run).map(|kept| kept.run.event);
+        match event.filter(|event| self.has(workspace, event)) {
+            Some(_) => self.runs.alter(run, may, to),
+            None => Altered::Missing,
+        }
     }
 }
 
@@ -259,6 +354,8 @@ pub(super) fn known_already() -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
     use super::*;
     use crate::clock::{Clock, SystemClock};
     use crate::endpoint::{Endpoint, EndpointConfig};
@@ -272,8 +369,7 @@ mod tests {
         let now = SystemClock.now();
         let run = NewRun {
             id: RunId::mint(now),
-            trigger: Trigger { ploybook: "enrich".to_owned() },
-            retry: RetryPolicy::default(),
+            trigger: Trigger::ploybook("enrich".parse().unwrap()),
             delay,
         };
         let event =
@@ -282,8 +378,9 @@ mod tests {
     }
 
     async fn claim(store: &MemoryStore) -> Option<Lease> {
-        let mut claimed = store.claim(NonZeroU16::MIN, LONG).await.unwrap();
-        claimed.pop().map(|leased| leased.lease)
+        let (worker, lanes) = ("test".parse().unwrap(), Lanes::new(NonZeroU16::MAX));
+        let claim = Claim { worker: &worker, max: NonZeroU16::MIN, lease: LONG, lanes: &lanes };
+        store.claim(&claim).await.unwrap().pop().map(|leased| leased.lease)
     }
 
     #[tokio::test]
@@ -330,7 +427,7 @@ mod tests {
         assert!(matches!(appended, Appended::Stored));
         let claimed = async {
             loop {
-                store.wait(LONG).await.unwrap();
+                store.wait(LONG, &Lanes::new(NonZeroU16::MAX)).await.unwrap();
                 if let Some(lease) = claim(&store).await {
                     return lease;
                 }
