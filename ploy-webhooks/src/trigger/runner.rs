@@ -39,7 +39,7 @@ pub trait TriggerRunner: Debug + Send + Sync + 'static {
     ///
     /// The future is dropped when its time is over, when the run is cancelled and when its lease
     /// is lost. It must not block its thread: what does belongs behind
-    /// `blocking_fn`.
+    /// [`blocking_fn`](super::blocking_fn).
     async fn run(&self, job: Job) -> Result<Output, RunError>;
 
     /// On what terms a run is carried out: asked before each attempt. As it stands, on those of
