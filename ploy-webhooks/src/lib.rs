@@ -57,6 +57,7 @@ mod ploybook;
 mod pointer;
 mod run;
 mod secret;
+mod subscription;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use endpoint::{
@@ -79,3 +80,4 @@ pub use run::{
     Rule, Run, RunState, Trigger, WorkerName,
 };
 pub use secret::{Secret, SecretDigest};
+pub use subscription::{ParseTypePatternError, Subscription, SubscriptionError, TypePattern};

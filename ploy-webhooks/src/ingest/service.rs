@@ -12,7 +12,7 @@ use http_body::Body;
 use tower::Service;
 
 use super::budget::{Budget, Reservation};
-use super::cache::EndpointCache;
+use super::cache::{EndpointCache, Known};
 use super::check::{self, body};
 use super::in_time::in_time;
 use super::refusal::Outage;
@@ -21,7 +21,8 @@ use super::{Refusal, Settings, SettingsError, compose};
 use crate::clock::{Clock, SystemClock};
 use crate::endpoint::{Endpoint, Slug};
 use crate::limit::{LocalLimiter, RateLimiter};
-use crate::store::{Appended, EventStore, KeyStore, StoreError};
+use crate::store::{Appended, DefinitionStore, EventStore, KeyStore, RunQueue, StoreError};
+use crate::trigger::{Dispatcher, DispatcherSettings, TriggerRunner};
 
 /// The webhook intake: a tower [`Service`] that checks a request, stores its event, and answers.
 ///
@@ -29,9 +30,13 @@ use crate::store::{Appended, EventStore, KeyStore, StoreError};
 /// shed inside, with 503 and `Retry-After`. Its error is [`Infallible`]: every fault is an
 /// answer.
 ///
+/// `T` is what carries out the runs that events owe: see [`dispatch`](Self::dispatch). `()` stores
+/// them, for whoever else carries them out.
+///
 /// See the [module](super) for how to mount it.
-pub struct Ingest<E, K> {
+pub struct Ingest<E, K, T = ()> {
     parts: Arc<Parts<E, K>>,
+    runner: Arc<T>,
 }
 
 struct Parts<E, K> {
@@ -85,7 +90,21 @@ impl<E: EventStore, K: KeyStore> Ingest<E, K> {
     pub fn builder(events: E, keys: K) -> Builder<E, K> {
         Builder::new(events, keys)
     }
+}
 
+impl<E: RunQueue + Clone, K, T: TriggerRunner> Ingest<E, K, T> {
+    /// Starts to carry out what events owe, with the runner of this intake. Nothing else starts
+    /// it: a node that only takes events in leaves it to others.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with a timer.
+    pub fn dispatch(&self, settings: DispatcherSettings) -> Dispatcher {
+        Dispatcher::start(self.parts.events.clone(), self.runner.clone(), settings)
+    }
+}
+
+impl<E: EventStore, K: KeyStore, T> Ingest<E, K, T> {
     /// Takes a request and says what became of it, for an app that words its own answers. The
     /// service does the same and answers by the contract.
     ///
@@ -130,7 +149,7 @@ impl<E: EventStore, K: KeyStore> Ingest<E, K> {
     }
 }
 
-impl<E, K, B> Service<Request<B>> for Ingest<E, K>
+impl<E, K, T, B> Service<Request<B>> for Ingest<E, K, T>
 where
     E: EventStore,
     K: KeyStore,
@@ -190,7 +209,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
 
     /// The endpoint, if it takes events of this sender. Nobody is refused on the word of the
     /// cache: it may be older than the key that the sender was just given.
-    async fn admit(&self, sender: Sender<'_>) -> Result<Arc<Endpoint>, Refusal> {
+    async fn admit(&self, sender: Sender<'_>) -> Result<Arc<Known>, Refusal> {
         if let Some(seen) = self.endpoints.seen(sender.slug)
             && self.check_sender(&seen, sender).is_ok()
         {
@@ -199,7 +218,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
         self.admit_afresh(sender).await
     }
 
-    async fn admit_afresh(&self, sender: Sender<'_>) -> Result<Arc<Endpoint>, Refusal> {
+    async fn admit_afresh(&self, sender: Sender<'_>) -> Result<Arc<Known>, Refusal> {
         let look_up = in_time(self.settings.append_timeout, self.endpoints.fresh(sender.slug));
         let endpoint = match look_up.await {
             Some(found) => found.map_err(|error| self.store_failed(error))?,
@@ -216,7 +235,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
         &self,
         seen: &Endpoint,
         sender: Sender<'_>,
-    ) -> Result<Option<Arc<Endpoint>>, Refusal> {
+    ) -> Result<Option<Arc<Known>>, Refusal> {
         match self.admit_afresh(sender).await {
             Ok(now) if (now.id, now.revision) == (seen.id, seen.revision) => Ok(None),
             Ok(now) => Ok(Some(now)),
@@ -267,7 +286,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
     /// meanwhile, the sender is checked against the new one, a few times at most.
     async fn append(
         &self,
-        mut endpoint: Arc<Endpoint>,
+        mut endpoint: Arc<Known>,
         sender: Sender<'_>,
         mut payload: Bytes,
     ) -> Result<Accepted, Refusal> {
@@ -329,9 +348,11 @@ impl<'a> Sender<'a> {
 
 /// Assembles an [`Ingest`] with parts or settings of one's own.
 #[must_use]
-pub struct Builder<E, K> {
+pub struct Builder<E, K, T = ()> {
     events: E,
     keys: K,
+    runner: T,
+    definitions: Option<Arc<dyn DefinitionStore>>,
     limiter: Arc<dyn RateLimiter>,
     clock: Arc<dyn Clock>,
     settings: Settings,
@@ -342,10 +363,26 @@ impl<E: EventStore, K: KeyStore> Builder<E, K> {
         Self {
             events,
             keys,
+            runner: (),
+            definitions: None,
             limiter: Arc::new(LocalLimiter::new()),
             clock: Arc::new(SystemClock),
             settings: Settings::default(),
         }
+    }
+
+    /// What carries out the runs that events owe, once it is told to
+    /// [`dispatch`](Ingest::dispatch). Default: nothing does.
+    pub fn runner<T: TriggerRunner>(self, runner: T) -> Builder<E, K, T> {
+        let Self { events, keys, runner: (), definitions, limiter, clock, settings } = self;
+        Builder { events, keys, runner, definitions, limiter, clock, settings }
+    }
+}
+
+impl<E: EventStore, K: KeyStore, T> Builder<E, K, T> {
+    /// Where subscriptions are. Default: there are none.
+    pub fn definitions(self, definitions: impl DefinitionStore) -> Self {
+        Self { definitions: Some(Arc::new(definitions)), ..self }
     }
 
     /// The bounds. Default: those of [`Settings`].
@@ -368,33 +405,29 @@ impl<E: EventStore, K: KeyStore> Builder<E, K> {
     /// # Errors
     ///
     /// When the settings contradict themselves; the error names the one.
-    pub fn build(self) -> Result<Ingest<E, K>, SettingsError> {
+    pub fn build(self) -> Result<Ingest<E, K, T>, SettingsError> {
         self.settings.check()?;
         Ok(self.assemble())
     }
 
-    fn assemble(self) -> Ingest<E, K> {
-        let settings = self.settings;
+    fn assemble(self) -> Ingest<E, K, T> {
+        let Self { events, keys, runner, definitions, limiter, clock, settings } = self;
+        let endpoints = EndpointCache::new(keys, definitions, settings.cached_endpoints_max);
+        let budget = Budget::new(settings.in_flight_bytes_max);
         Ingest {
-            parts: Arc::new(Parts {
-                events: self.events,
-                endpoints: EndpointCache::new(self.keys, settings.cached_endpoints_max),
-                limiter: self.limiter,
-                clock: self.clock,
-                budget: Budget::new(settings.in_flight_bytes_max),
-                settings,
-            }),
+            parts: Arc::new(Parts { events, endpoints, limiter, clock, budget, settings }),
+            runner: Arc::new(runner),
         }
     }
 }
 
-impl<E, K> Clone for Ingest<E, K> {
+impl<E, K, T> Clone for Ingest<E, K, T> {
     fn clone(&self) -> Self {
-        Self { parts: self.parts.clone() }
+        Self { parts: self.parts.clone(), runner: self.runner.clone() }
     }
 }
 
-impl<E: fmt::Debug, K: fmt::Debug> fmt::Debug for Ingest<E, K> {
+impl<E: fmt::Debug, K: fmt::Debug, T> fmt::Debug for Ingest<E, K, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Parts { events, settings, .. } = &*self.parts;
         f.debug_struct("Ingest")
@@ -404,7 +437,7 @@ impl<E: fmt::Debug, K: fmt::Debug> fmt::Debug for Ingest<E, K> {
     }
 }
 
-impl<E: fmt::Debug, K: fmt::Debug> fmt::Debug for Builder<E, K> {
+impl<E: fmt::Debug, K: fmt::Debug, T> fmt::Debug for Builder<E, K, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("events", &self.events)
