@@ -80,4 +80,6 @@ pub use run::{
     Rule, Run, RunState, Trigger, WorkerName,
 };
 pub use secret::{Secret, SecretDigest};
-pub use subscription::{ParseTypePatternError, Subscription, SubscriptionError, TypePattern};
+pub use subscription::{
+    ParseTypePatternError, Subscription, SubscriptionError, TypePattern, rewire,
+};

@@ -1,17 +1,23 @@
 //! A subscription: which events of a workspace run what.
 
+mod wiring;
+
 use std::fmt;
+use std::num::NonZeroU16;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub(crate) use self::wiring::Wiring;
 use crate::endpoint::Endpoint;
 use crate::event::EventType;
-use crate::id::{EndpointId, SubscriptionId};
+use crate::id::{EndpointId, SubscriptionId, WorkspaceId};
 use crate::ploybook::PloybookName;
-use crate::run::{Route, Rule, Trigger};
+use crate::store::{
+    Definition, DefinitionKind, DefinitionStore, EndpointPatch, EndpointStore, StoreError,
+    StoreErrorKind,
+};
 
 /// Events of these endpoints and types, that meet a condition, run this.
 ///
@@ -117,8 +123,10 @@ impl Subscription {
         }
     }
 
-    fn concerns(&self, endpoint: &EndpointId) -> bool {
-        self.enabled && (self.endpoints.is_empty() || self.endpoints.contains(endpoint))
+    /// Whether it is about events of that endpoint, or of what the app publishes.
+    fn concerns(&self, endpoint: Option<&EndpointId>) -> bool {
+        let is_meant = |endpoint| self.endpoints.contains(endpoint);
+        self.enabled && (self.endpoints.is_empty() || endpoint.is_some_and(is_meant))
     }
 }
 
@@ -180,96 +188,85 @@ impl fmt::Display for TypePattern {
     }
 }
 
-/// What the events of one endpoint run: its own trigger, and what the subscriptions of its
-/// workspace say. Worked out when the endpoint is looked up, so that an event costs little.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Wiring {
-    triggers: Vec<Trigger>,
-    groups: Vec<Group>,
+/// Every subscription of a workspace.
+pub(crate) async fn all(
+    store: &(impl DefinitionStore + ?Sized),
+    workspace: &WorkspaceId,
+) -> Result<Vec<(SubscriptionId, Subscription)>, StoreError> {
+    // More than a workspace is allowed: of several that are made at the same time, all may be.
+    const ALL: NonZeroU16 = NonZeroU16::new(2 * Subscription::COUNT_MAX).expect("it is not zero");
+    let kind = DefinitionKind::Subscription;
+    let listed = store.definitions(workspace, kind, None, ALL).await?;
+    listed
+        .into_iter()
+        .map(|definition| {
+            let id = definition.name.parse().map_err(|error| unreadable(&definition, error))?;
+            let subscription = serde_json::from_str(&definition.text);
+            Ok((id, subscription.map_err(|error| unreadable(&definition, error))?))
+        })
+        .collect()
 }
 
-/// Subscriptions of which the first that holds is followed, some of them for certain types alone.
-#[derive(Clone, Debug)]
-struct Group {
-    name: Option<Arc<str>>,
-    rules: Vec<(Vec<TypePattern>, Rule)>,
+fn unreadable(
+    definition: &Definition,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> StoreError {
+    let message = format!("the subscription `{}` cannot be read", definition.name);
+    StoreError::new(StoreErrorKind::Corrupt, message).because(source)
 }
 
-impl Wiring {
-    /// The wiring of an endpoint, by the subscriptions of its workspace.
-    pub(crate) fn of(
-        endpoint: &Endpoint,
-        subscriptions: impl IntoIterator<Item = (SubscriptionId, Subscription)>,
-    ) -> Self {
-        let own = endpoint.config.trigger.as_ref();
-        let triggers = own.map(|own| Trigger::ploybook(own.ploybook.clone())).into_iter().collect();
-        let mut concerned: Vec<_> = subscriptions
-            .into_iter()
-            .filter(|(_, subscription)| subscription.concerns(&endpoint.id))
-            .collect();
-        concerned.sort_by_key(|(id, subscription)| (subscription.position, *id));
-        let mut groups: Vec<Group> = Vec::new();
-        for (id, Subscription { types, condition, ploybook, group, .. }) in concerned {
-            let rule = (types, Rule { subscription: id, condition, ploybook });
-            let known = groups
-                .iter_mut()
-                .find(|known| known.name.is_some() && known.name.as_deref() == group.as_deref());
-            match known {
-                Some(known) => known.rules.push(rule),
-                None => groups.push(Group { name: group.map(Into::into), rules: vec![rule] }),
+/// Has the events of endpoints run what the subscriptions of their workspace say now: to be called
+/// after a subscription was set or deleted, with the endpoints that it meant before and means now;
+/// none is all of them.
+///
+/// It counts up their revisions. So when this returns, no event is accepted any more by what was
+/// wired before, on any node, as with every change of an endpoint. Where it fails, it may hold for
+/// some endpoints and not yet for others: call it again.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn rewire(
+    store: &(impl EndpointStore + ?Sized),
+    workspace: &WorkspaceId,
+    endpoints: &[EndpointId],
+) -> Result<(), StoreError> {
+    const PAGE: NonZeroU16 = NonZeroU16::new(200).expect("it is not zero");
+    if !endpoints.is_empty() {
+        for id in endpoints {
+            if let Some(endpoint) = store.endpoint_by_id(workspace, id).await? {
+                count_up(store, &endpoint).await?;
             }
         }
-        Self { triggers, groups }
+        return Ok(());
     }
-
-    /// What an event of that type runs.
-    pub(crate) fn triggers(&self, event_type: Option<&EventType>) -> impl Iterator<Item = Trigger> {
-        let own = self.triggers.iter().cloned();
-        own.chain(self.groups.iter().filter_map(move |group| group.trigger(event_type)))
-    }
-
-    /// Whether no event runs anything.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.triggers.is_empty() && self.groups.is_empty()
-    }
-}
-
-impl Group {
-    fn trigger(&self, event_type: Option<&EventType>) -> Option<Trigger> {
-        let is_meant = |types: &[TypePattern]| {
-            types.is_empty()
-                || event_type.is_some_and(|found| types.iter().any(|types| types.matches(found)))
+    let mut after = None;
+    loop {
+        let page = store.endpoints(workspace, after, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(());
         };
-        let meant = self.rules.iter().filter(|(types, _)| is_meant(types)).map(|(_, rule)| rule);
-        let mut rules: Vec<Rule> = Vec::new();
-        for rule in meant {
-            rules.push(rule.clone());
-            if rule.condition.is_none() {
-                // What comes after it is never reached.
-                break;
-            }
-        }
-        match &rules[..] {
-            [] => None,
-            // There is nothing to decide.
-            [Rule { subscription, condition: None, ploybook }] => Some(Trigger::Ploybook {
-                name: ploybook.clone(),
-                subscription: Some(*subscription),
-            }),
-            _ => Some(Trigger::FirstOf(Route {
-                group: self.name.as_deref().map(str::to_owned),
-                rules: rules.into(),
-            })),
+        after = Some(last.id);
+        for endpoint in &page {
+            count_up(store, endpoint).await?;
         }
     }
+}
+
+async fn count_up(
+    store: &(impl EndpointStore + ?Sized),
+    endpoint: &Endpoint,
+) -> Result<(), StoreError> {
+    let Endpoint { workspace, id, revision, .. } = endpoint;
+    // Whoever else has changed it since has counted it up as well, and whoever has deleted it
+    // more than that.
+    let _ = store.update(workspace, id, *revision, EndpointPatch::default()).await?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::endpoint::{EndpointConfig, EndpointTrigger};
-    use crate::id::WorkspaceId;
 
     fn event_type(text: &str) -> EventType {
         EventType::try_from(text.to_owned()).unwrap()
@@ -305,74 +302,5 @@ mod tests {
         let least: Subscription =
             serde_json::from_value(serde_json::json!({"ploybook": "outreach"})).unwrap();
         assert_eq!(least, Subscription::to("outreach".parse().unwrap()));
-    }
-
-    fn wiring(config: EndpointConfig, subscriptions: Vec<Subscription>) -> Wiring {
-        let now = Timestamp::from_millis(0);
-        let (endpoint, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, now);
-        let numbered = (1..).map(|n| SubscriptionId::from_bytes([n; 16])).zip(subscriptions);
-        Wiring::of(&endpoint, numbered)
-    }
-
-    fn to(name: &str) -> Subscription {
-        Subscription::to(name.parse().unwrap())
-    }
-
-    fn rules(trigger: &Trigger) -> Vec<String> {
-        match trigger {
-            Trigger::Ploybook { name, .. } => vec![name.to_string()],
-            Trigger::FirstOf(route) => {
-                route.rules.iter().map(|rule| rule.ploybook.to_string()).collect()
-            }
-        }
-    }
-
-    #[test]
-    fn groups_are_in_the_order_of_their_positions_and_end_where_nothing_is_asked() {
-        let when = |condition: &str, position, name| Subscription {
-            condition: Some(condition.to_owned()),
-            group: Some("leads".to_owned()),
-            position,
-            ..to(name)
-        };
-        let wiring = wiring(
-            EndpointConfig::default(),
-            vec![
-                Subscription { group: Some("leads".to_owned()), position: 7, ..to("rest") },
-                when("b", 2, "nurture"),
-                when("a", 1, "outreach"),
-                when("c", 9, "never"),
-                Subscription { enabled: false, ..to("off") },
-            ],
-        );
-        let triggers: Vec<_> = wiring.triggers(None).collect();
-        assert_eq!(
-            triggers.iter().map(rules).collect::<Vec<_>>(),
-            [["outreach", "nurture", "rest"]]
-        );
-        assert!(
-            matches!(&triggers[0], Trigger::FirstOf(route) if route.group.as_deref() == Some("leads"))
-        );
-    }
-
-    #[test]
-    fn types_and_endpoints_are_told_apart() {
-        let paid = |name| Subscription { types: vec!["invoice.*".parse().unwrap()], ..to(name) };
-        let elsewhere = vec![EndpointId::from_bytes([9; 16])];
-        let trigger = Some(EndpointTrigger { ploybook: "own".parse().unwrap() });
-        let wiring = wiring(
-            EndpointConfig { trigger, ..EndpointConfig::default() },
-            vec![
-                paid("paid"),
-                to("all"),
-                Subscription { endpoints: elsewhere, ..to("elsewhere") },
-                Subscription { condition: Some("true".to_owned()), ..paid("asked") },
-            ],
-        );
-        let of = |event_type: Option<&EventType>| {
-            wiring.triggers(event_type).map(|trigger| rules(&trigger).concat()).collect::<Vec<_>>()
-        };
-        assert_eq!(of(None), ["own", "all"]);
-        assert_eq!(of(Some(&event_type("invoice.paid"))), ["own", "paid", "all", "asked"]);
     }
 }

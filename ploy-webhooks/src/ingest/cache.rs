@@ -5,15 +5,14 @@
 //! on the word of the cache alone. Readers take no lock. Absence is not cached: an endpoint exists
 //! from the moment it is made.
 
-use std::num::NonZeroU16;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use papaya::HashMap;
 
 use crate::endpoint::{Endpoint, Slug};
-use crate::store::{DefinitionKind, DefinitionStore, KeyStore, StoreError, StoreErrorKind};
-use crate::subscription::{Subscription, Wiring};
+use crate::store::{DefinitionStore, KeyStore, StoreError};
+use crate::subscription::{self, Wiring};
 
 #[derive(Debug)]
 pub(super) struct EndpointCache<K> {
@@ -71,22 +70,11 @@ impl<K: KeyStore> EndpointCache<K> {
     }
 
     async fn wiring(&self, endpoint: &Endpoint) -> Result<Wiring, StoreError> {
-        let Some(definitions) = &self.definitions else {
-            return Ok(Wiring::of(endpoint, []));
+        let subscriptions = match &self.definitions {
+            Some(definitions) => subscription::all(definitions, &endpoint.workspace).await?,
+            None => Vec::new(),
         };
-        const ALL: NonZeroU16 = NonZeroU16::new(Subscription::COUNT_MAX).expect("it is not zero");
-        let kind = DefinitionKind::Subscription;
-        let listed = definitions.definitions(&endpoint.workspace, kind, None, ALL).await?;
-        let subscriptions = listed.into_iter().map(|definition| {
-            let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| {
-                let message = format!("the subscription `{}` cannot be read", definition.name);
-                StoreError::new(StoreErrorKind::Corrupt, message).because(source)
-            };
-            let id = definition.name.parse().map_err(|error| unreadable(Box::new(error)))?;
-            let subscription = serde_json::from_str(&definition.text);
-            Ok((id, subscription.map_err(|error| unreadable(error.into()))?))
-        });
-        Ok(Wiring::of(endpoint, subscriptions.collect::<Result<Vec<_>, StoreError>>()?))
+        Ok(Wiring::of(endpoint, subscriptions))
     }
 
     pub(super) fn forget(&self, slug: &str) {

@@ -22,7 +22,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::endpoint::{Endpoint, Slug};
 use crate::limit::{LocalLimiter, RateLimiter};
 use crate::store::{Appended, DefinitionStore, EventStore, KeyStore, RunQueue, StoreError};
-use crate::trigger::{Dispatcher, DispatcherSettings, TriggerRunner};
+use crate::trigger::{Dispatcher, DispatcherSettings, Observer, TriggerRunner};
 
 /// The webhook intake: a tower [`Service`] that checks a request, stores its event, and answers.
 ///
@@ -100,7 +100,21 @@ impl<E: RunQueue + Clone, K, T: TriggerRunner> Ingest<E, K, T> {
     ///
     /// Outside of a tokio runtime with a timer.
     pub fn dispatch(&self, settings: DispatcherSettings) -> Dispatcher {
-        Dispatcher::start(self.parts.events.clone(), self.runner.clone(), settings)
+        self.dispatch_observed(settings, ())
+    }
+
+    /// The same, and tells `observer` what happens.
+    ///
+    /// # Panics
+    ///
+    /// As [`dispatch`](Self::dispatch).
+    pub fn dispatch_observed(
+        &self,
+        settings: DispatcherSettings,
+        observer: impl Observer,
+    ) -> Dispatcher {
+        let (queue, runner) = (self.parts.events.clone(), self.runner.clone());
+        Dispatcher::start_observed(queue, runner, settings, observer)
     }
 }
 

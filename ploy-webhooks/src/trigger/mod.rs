@@ -30,11 +30,17 @@ mod attempt;
 mod dispatcher;
 mod function;
 mod observer;
+mod ploybooks;
+mod remembered;
+mod replay;
+mod route;
 mod runner;
 mod settings;
 
 pub use dispatcher::Dispatcher;
 pub use function::{BlockingFn, RunnerFn, blocking_fn, runner_fn};
 pub use observer::Observer;
+pub use ploybooks::Ploybooks;
+pub use replay::{Replayed, replay};
 pub use runner::{Job, Output, Remedy, RunError, Terms, TriggerRunner};
 pub use settings::DispatcherSettings;
