@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ploy_webhooks::{
-    AllowList, DedupRule, EndpointConfig, EventTypeSource, Limits, Rate, Status, Trigger,
+    AllowList, DedupRule, EndpointConfig, EndpointTrigger, EventTypeSource, Limits, Rate, Status,
 };
 use serde::Deserialize;
 
@@ -11,7 +11,6 @@ use crate::api::json::{nullable, present};
 use crate::api::problem::Problem;
 
 const DESCRIPTION_CHARS_MAX: usize = 500;
-const PLOYBOOK_CHARS_MAX: usize = 200;
 const ALLOW_RANGES_MAX: usize = 256;
 const OVERLAP_SECONDS_MAX: u64 = 30 * 86_400;
 
@@ -21,7 +20,7 @@ const OVERLAP_SECONDS_MAX: u64 = 30 * 86_400;
 pub(super) struct NewEndpoint {
     description: String,
     #[serde(default)]
-    trigger: Option<Trigger>,
+    trigger: Option<EndpointTrigger>,
     #[serde(default, deserialize_with = "present")]
     auth: Option<Scheme>,
     #[serde(default, deserialize_with = "present")]
@@ -43,7 +42,7 @@ pub(super) struct Changes {
     #[serde(default, deserialize_with = "present")]
     status: Option<Status>,
     #[serde(default, deserialize_with = "nullable")]
-    trigger: Option<Option<Trigger>>,
+    trigger: Option<Option<EndpointTrigger>>,
     #[serde(default, deserialize_with = "present")]
     auth: Option<Scheme>,
     #[serde(default, deserialize_with = "present")]
@@ -139,14 +138,6 @@ fn check(config: &EndpointConfig) -> Result<(), Problem> {
     let description = &config.description;
     if description.chars().count() > DESCRIPTION_CHARS_MAX || has_control_characters(description) {
         return Err(invalid("`description` has at most 500 characters and no control characters"));
-    }
-    if let Some(Trigger { ploybook }) = &config.trigger
-        && (!(1..=PLOYBOOK_CHARS_MAX).contains(&ploybook.chars().count())
-            || has_control_characters(ploybook))
-    {
-        return Err(invalid(
-            "`trigger.ploybook` has 1 to 200 characters and no control characters",
-        ));
     }
     if config.limits.body_bytes == Some(0) {
         return Err(invalid("`limits.body_bytes` is at least 1"));
