@@ -1,0 +1,40 @@
+//! Triggers: how the runs that events owe are carried out.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use ploy_webhooks::store::MemoryStore;
+//! use ploy_webhooks::trigger::{Dispatcher, DispatcherSettings, Job, runner_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Arc::new(MemoryStore::new());
+//! let runner = runner_fn(|job: Job| async move { Ok(format!("did {}", job.run)) });
+//! let dispatcher = Dispatcher::start(store, runner, DispatcherSettings::new("node-1".parse()?));
+//! // … events are accepted, and what they owe is carried out …
+//! dispatcher.drain(Duration::from_secs(10)).await;
+//! # Ok(()) }
+//! ```
+//!
+//! # What may be relied on
+//!
+//! - *At least once*: every run that is owed is carried out, until it ends `succeeded` or
+//!   `failed`, with every attempt on record. When a worker is lost, its runs are carried out
+//!   again when their leases end.
+//! - *One at a time*: two attempts of a run are never under way at once, as long as the runner
+//!   stops when its future is dropped.
+//! - *Nobody waits for a neighbour*: lanes, one for each endpoint, have a bound of their own.
+//! - *A runner harms nothing but its own run*: it may panic, hang, and return as much as it likes.
+
+mod attempt;
+mod dispatcher;
+mod function;
+mod observer;
+mod runner;
+mod settings;
+
+pub use dispatcher::Dispatcher;
+pub use function::{BlockingFn, RunnerFn, blocking_fn, runner_fn};
+pub use observer::Observer;
+pub use runner::{Job, Output, Remedy, RunError, Terms, TriggerRunner};
+pub use settings::DispatcherSettings;
