@@ -190,11 +190,11 @@ async fn migrate_over(connection: &mut PgConnection, schema: &str) -> Result<(),
         let sql = sqlx::SqlStr::from_static(sql);
         Migration::new(version, description, MigrationType::Simple, sql, false)
     };
-    let mut migrator = Migrator::with_migrations(vec![migration(
-        1,
-        "init",
-        include_str!("../migrations/0001_init.sql"),
-    )]);
+    let mut migrator = Migrator::with_migrations(vec![
+        migration(1, "init", include_str!("../migrations/0001_init.sql")),
+        migration(2, "lanes", include_str!("../migrations/0002_lanes.sql")),
+        migration(3, "definitions", include_str!("../migrations/0003_definitions.sql")),
+    ]);
     migrator.dangerous_set_table_name("migrations");
     if !exists {
         // Asked for only where it is needed: it takes a right that the table's owner may lack.
