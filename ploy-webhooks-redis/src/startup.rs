@@ -7,7 +7,7 @@ use ploy_webhooks::store::StoreError;
 use redis::Value;
 
 use crate::durable::Wait;
-use crate::engine::{Call, Engine, Lane, Node};
+use crate::engine::{Call, Engine, Node, Via};
 use crate::error::{Failure, corrupt, refused};
 use crate::layout::Layout;
 use crate::settings::{Durability, RedisSettings, UnseenSettings};
@@ -227,7 +227,7 @@ pub(crate) async fn agree_on_layout(
             set.arg(&key).arg(*name).arg(value);
             Call::new(slot, set)
         });
-        for answer in engine.call_all(Lane::Write, calls.collect()).await {
+        for answer in engine.call_all(Via::Write, calls.collect()).await {
             answer.map_err(|failure| failure.of_write("cannot make the Redis store"))?;
         }
     }
@@ -256,7 +256,7 @@ async fn read_layout(
     let (slot, key) = layout.store_wide("meta");
     let mut get = redis::cmd("HMGET");
     get.arg(key).arg("format").arg("buckets");
-    let answer = engine.call(Lane::Read, Call::new(slot, get)).await;
+    let answer = engine.call(Via::Read, Call::new(slot, get)).await;
     let answer = answer.map_err(|failure| failure.of_read("cannot open the Redis store"))?;
     let fields: [Value; 2] = value::parts(answer).ok_or_else(|| corrupt("the key `meta`"))?;
     Ok(fields.map(value::text))
