@@ -46,10 +46,12 @@ pub mod conformance;
 pub mod ingest;
 pub mod limit;
 pub mod store;
+pub mod trigger;
 
 mod clock;
 mod endpoint;
 mod event;
+mod fields;
 mod id;
 mod ploybook;
 mod pointer;
@@ -65,9 +67,12 @@ pub use event::{
     Dedup, DedupKey, Event, EventSummary, EventType, Fence, KeptHeaders, NewEvent,
     ParseEventTypeError,
 };
+pub use fields::Fields;
 pub use id::{EndpointId, EventId, ParseIdError, RunId, SubscriptionId, WorkspaceId};
 pub use ingest::Ingest;
-pub use ploybook::{ParsePloybookNameError, PloybookName, RetryPolicy};
+pub use ploybook::{
+    Means, ParsePloybookNameError, Ploybook, PloybookError, PloybookName, RetryPolicy,
+};
 pub use pointer::{JsonPointer, ParsePointerError};
 pub use run::{
     Attempt, AttemptEnd, Lane, Lease, LeasedRun, NewRun, Outcome, ParseWorkerNameError, Route,

@@ -73,6 +73,197 @@ impl fmt::Debug for PloybookName {
     }
 }
 
+/// A definition of what is run, how, and on what terms.
+///
+/// Kept as JSON, under its name:
+/// `{"run":{"command":{"argv":["make-page"]}},"instructions":"…","time_limit_seconds":120}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Ploybook {
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// Whether it may be run. What is wired to one that may not fails, and says so.
+    #[serde(default = "enabled")]
+    pub enabled: bool,
+    /// How it is run.
+    pub run: Means,
+    /// What whoever carries it out is told to do.
+    #[serde(default)]
+    pub instructions: String,
+    /// How long one attempt may take: 1 second to 24 hours.
+    #[serde(default = "default_time_limit", rename = "time_limit_seconds", with = "seconds")]
+    pub time_limit: Duration,
+    /// How often it is tried.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// Whether a payload of the form `{"data":{"message":…,"context":…}}` is a request, with its
+    /// context as data. Otherwise the whole payload is data, whatever its form.
+    #[serde(default = "enabled")]
+    pub takes_requests: bool,
+}
+
+/// How a Ploybook is run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Means {
+    /// A function of the app, by a name that the app has given it.
+    Function(String),
+    /// A program with its arguments. No shell has a hand in it.
+    Command {
+        /// The program, and what it is given.
+        argv: Vec<String>,
+        /// The folder that it is run in; `None` is that of the process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<String>,
+    },
+    /// A POST to an engine.
+    Http {
+        /// Where it is sent.
+        url: String,
+        /// The environment variable that holds the secret which signs it; `None` signs nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secret_env: Option<String>,
+    },
+}
+
+const fn enabled() -> bool {
+    true
+}
+
+const fn default_time_limit() -> Duration {
+    Ploybook::TIME_LIMIT_DEFAULT
+}
+
+mod seconds {
+    //! A duration as whole seconds.
+
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(duration.as_secs())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_secs)
+    }
+}
+
+/// What is wrong with a Ploybook, for who defines it.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PloybookError {
+    /// The description is too long.
+    #[error("`description` has at most 500 characters")]
+    Description,
+    /// The instructions are too long.
+    #[error("`instructions` has at most 65536 bytes")]
+    Instructions,
+    /// The time limit is out of bounds.
+    #[error("`time_limit_seconds` is 1 to 86400 (a day)")]
+    TimeLimit,
+    /// The retry policy is out of bounds.
+    #[error("`retry` has at most 100 attempts and gaps of at most 86400 seconds (a day)")]
+    Retry,
+    /// The command is empty or too long, or has a NUL in it.
+    #[error(
+        "`run.command.argv` has 1 to 64 texts, the first of which names a program, none of them \
+         longer than 4096 bytes or with a NUL in it"
+    )]
+    Command,
+    /// The URL is none.
+    #[error("`run.http.url` is not an http or https URL of at most 2048 bytes")]
+    Url,
+    /// The name of a function or of an environment variable is none.
+    #[error("`run.function` and `run.http.secret_env` have 1 to 100 visible ASCII characters")]
+    Name,
+}
+
+impl Ploybook {
+    /// The time limit where none is set: a minute.
+    pub const TIME_LIMIT_DEFAULT: Duration = Duration::from_secs(60);
+    /// The longest time limit: a day.
+    pub const TIME_LIMIT_MAX: Duration = Duration::from_secs(86_400);
+
+    /// One that is run in that way, on the usual terms and without instructions.
+    #[must_use]
+    pub fn new(run: Means) -> Self {
+        Self {
+            description: String::new(),
+            enabled: true,
+            run,
+            instructions: String::new(),
+            time_limit: Self::TIME_LIMIT_DEFAULT,
+            retry: RetryPolicy::default(),
+            takes_requests: true,
+        }
+    }
+
+    /// Whether everything is within its bounds.
+    ///
+    /// # Errors
+    ///
+    /// The first bound that is broken.
+    pub fn check(&self) -> Result<(), PloybookError> {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let RetryPolicy { attempts_max, first_gap, gap_max } = self.retry;
+        if self.description.chars().count() > 500 {
+            Err(PloybookError::Description)
+        } else if self.instructions.len() > 65_536 {
+            Err(PloybookError::Instructions)
+        } else if self.time_limit.is_zero() || self.time_limit > Self::TIME_LIMIT_MAX {
+            Err(PloybookError::TimeLimit)
+        } else if attempts_max.get() > 100 || first_gap > DAY || gap_max > DAY {
+            Err(PloybookError::Retry)
+        } else {
+            self.run.check()
+        }
+    }
+}
+
+impl Means {
+    fn check(&self) -> Result<(), PloybookError> {
+        let is_name = |text: &str| {
+            (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        match self {
+            Self::Function(name) if is_name(name) => Ok(()),
+            Self::Function(_) => Err(PloybookError::Name),
+            Self::Command { argv, folder } => {
+                let is_text = |text: &String| text.len() <= 4_096 && !text.contains('\0');
+                let is_command = (1..=64).contains(&argv.len())
+                    && !argv[0].is_empty()
+                    && argv.iter().chain(folder).all(is_text);
+                if is_command { Ok(()) } else { Err(PloybookError::Command) }
+            }
+            Self::Http { url, secret_env } => {
+                let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+                let is_url = url.len() <= 2_048
+                    && scheme.is_some_and(|scheme| {
+                        ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+                    })
+                    && url.parse::<http::Uri>().is_ok_and(|url| url.host().is_some());
+                if !is_url {
+                    Err(PloybookError::Url)
+                } else if secret_env.as_deref().is_none_or(is_name) {
+                    Ok(())
+                } else {
+                    Err(PloybookError::Name)
+                }
+            }
+        }
+    }
+}
+
 /// How often a run is tried, and how long apart.
 ///
 /// In JSON `{"attempts_max":4,"first_gap_seconds":5,"gap_max_seconds":3600}`.
@@ -160,6 +351,45 @@ mod tests {
         for text in ["", " a", "a ", "a\nb", ".", "..", &"é".repeat(201)] {
             assert_eq!(text.parse::<PloybookName>(), Err(ParsePloybookNameError), "{text}");
         }
+    }
+
+    #[test]
+    fn ploybooks_keep_their_json_form() {
+        let form = serde_json::json!({
+            "description": "Pages", "enabled": false,
+            "run": {"command": {"argv": ["make-page", "--fast"]}},
+            "instructions": "Make a page.", "time_limit_seconds": 120,
+            "retry": {"attempts_max": 2, "first_gap_seconds": 1, "gap_max_seconds": 9},
+            "takes_requests": false,
+        });
+        let ploybook: Ploybook = serde_json::from_value(form.clone()).unwrap();
+        assert_eq!(ploybook.check(), Ok(()));
+        assert_eq!(serde_json::to_value(ploybook).unwrap(), form);
+        let least = serde_json::json!({"run": {"function": "page"}});
+        let ploybook: Ploybook = serde_json::from_value(least).unwrap();
+        assert_eq!(ploybook, Ploybook::new(Means::Function("page".to_owned())));
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_named() {
+        let with = |run| Ploybook::new(run).check();
+        let http = |url: &str| Means::Http { url: url.to_owned(), secret_env: None };
+        assert_eq!(with(http("https://engine.example/run?x=1")), Ok(()));
+        for url in ["", "engine.example", "ftp://a/b", "http://", "https://a b"] {
+            assert_eq!(with(http(url)), Err(PloybookError::Url), "{url}");
+        }
+        let command = |argv: &[&str]| Means::Command {
+            argv: argv.iter().map(ToString::to_string).collect(),
+            folder: None,
+        };
+        assert_eq!(with(command(&["true"])), Ok(()));
+        for argv in [&[][..], &[""], &["a\0"], &["a"; 65]] {
+            assert_eq!(with(command(argv)), Err(PloybookError::Command), "{argv:?}");
+        }
+        assert_eq!(with(Means::Function(String::new())), Err(PloybookError::Name));
+        let mut ploybook = Ploybook::new(Means::Function("page".to_owned()));
+        ploybook.time_limit = Duration::ZERO;
+        assert_eq!(ploybook.check(), Err(PloybookError::TimeLimit));
     }
 
     #[test]

@@ -371,6 +371,9 @@ pub struct Lease {
 pub struct LeasedRun {
     /// The right to carry it out.
     pub lease: Lease,
+    /// Whether the lease before this one ended without a word: its worker may have been lost
+    /// through this very run.
+    pub is_after_loss: bool,
     /// What it runs.
     pub trigger: Trigger,
     /// The event that owes it.

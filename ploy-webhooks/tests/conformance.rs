@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ploy_webhooks::conformance::Fixture;
-use ploy_webhooks::store::{EndpointStore, MemoryStore, RunQueue, TokenStore};
+use ploy_webhooks::store::{DefinitionStore, EndpointStore, MemoryStore, RunQueue, TokenStore};
 use ploy_webhooks::{Clock, ManualClock};
 
 /// All traits, as an app names them that chooses its store at run time.
-trait Store: EndpointStore + RunQueue + TokenStore {}
+trait Store: EndpointStore + RunQueue + DefinitionStore + TokenStore {}
 
-impl<S: EndpointStore + RunQueue + TokenStore + ?Sized> Store for S {}
+impl<S: EndpointStore + RunQueue + DefinitionStore + TokenStore + ?Sized> Store for S {}
 
 /// A memory store by a clock that the test turns.
 #[derive(Debug, Default)]

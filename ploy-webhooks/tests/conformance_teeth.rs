@@ -98,16 +98,27 @@ teeth! {
     runs_are_added_to_stored_events
         bites EnqueuesForAnybody | SaysAddedToAll | IgnoresDelays;
     claimed_runs_come_whole
-        bites ForgetsRetryPolicies | ClaimsWithoutPayloads | ForgetsHeaders | LosesOneOfAFullClaim;
+        bites ForgetsRoutes | ClaimsWithoutPayloads | ForgetsHeaders | LosesOneOfAFullClaim;
     of_simultaneous_claims_each_run_goes_to_one bites ClaimsWithoutALock | LosesOneOfAFullClaim;
     runs_wait_for_their_delay bites IgnoresDelays | IgnoresTheGapsOfRetries | NeverTriesAgain;
     a_lease_that_ends_is_claimed_again
-        bites LeasesNeverEnd | IgnoresTheAttempt | SaysHeldToAll | ForgetsEarlierAttempts;
+        bites LeasesNeverEnd | IgnoresTheAttempt | SaysHeldToAll | ForgetsEarlierAttempts
+        | ForgetsLosses;
     extended_leases_hold bites ForgetsToExtend | ExtendsOnlyForward;
     waiting_ends_when_a_run_is_owed bites WaitsOutItsTime;
     what_came_of_an_attempt_is_on_record
-        bites DropsOutputs | CutsErrorsAtNul | ForgetsEarlierAttempts | SaysHeldToAll;
+        bites DropsOutputs | CutsErrorsAtNul | ForgetsEarlierAttempts | SaysHeldToAll | ForgetsWorkers;
     of_simultaneous_ends_one_is_recorded bites RecordsInTwoSteps | SaysHeldToAll;
+    a_busy_lane_does_not_hold_up_the_others bites IgnoresLanes | ServesOneLane;
+    waiting_passes_over_full_lanes bites IgnoresLanes | WaitsOutItsTime;
+    runs_are_found_by_their_ids bites FindsOnlyOwedRuns;
+    lists_of_runs_join_without_gap_or_repeat bites SkipsOneBetweenPages;
+    runs_are_tried_again_by_hand bites RequeuesWhatSucceeded | SaysHeldToAll | WaitsOutItsTime;
+    cancelled_runs_are_not_claimed bites CancelsOnlyWhatWaits | SaysHeldToAll;
+    definitions_are_kept_whole bites SharesDefinitions | DefinesWhateverIsExpected;
+    lists_of_definitions_join_without_gap_or_repeat bites SkipsOneBetweenPages | SharesDefinitions;
+    of_simultaneous_definitions_one_wins bites DefinesWhateverIsExpected;
+    definitions_survive_a_restart bites LosesEverything;
     a_change_fences_the_state_before bites IgnoresTheFence;
     changes_wait_for_appends_under_way bites IgnoresTheFence | ChecksTheFenceBeforeTheCommit;
     changes_are_not_starved_by_appends bites ChangesNeverReturn;

@@ -14,11 +14,10 @@ use super::scene::{
 };
 use crate::clock::{Clock, SystemClock};
 use crate::endpoint::{
-    AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EventTypeSource, KeyDigest,
-    Limits, Rate, Revision, Slug, Status,
+    AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger,
+    EventTypeSource, KeyDigest, Limits, Rate, Revision, Slug, Status,
 };
 use crate::id::EndpointId;
-use crate::run::Trigger;
 use crate::secret::Secret;
 use crate::store::{Created, EndpointPatch, EndpointStore, Updated};
 
@@ -66,7 +65,7 @@ fn full_config() -> EndpointConfig {
     EndpointConfig {
         description: "Clay → CRM; 'quotes' \"and\" \\ %_ \u{1f600}".to_owned(),
         status: Status::Paused,
-        trigger: Some(Trigger { ploybook: "enrich the lead".to_owned() }),
+        trigger: Some(EndpointTrigger { ploybook: "enrich the lead".parse().expect("a name") }),
         limits: Limits {
             rate: Some(Rate { per_second: NonZeroU32::MAX, burst: Some(NonZeroU32::MIN) }),
             body_bytes: Some(1 << 40),

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::endpoint::Endpoint;
-use crate::store::{Created, EndpointStore, EventStore, KeyStore, RunQueue, TokenStore};
+use crate::store::{
+    Created, DefinitionStore, EndpointStore, EventStore, KeyStore, RunQueue, TokenStore,
+};
 
-/// One store to be tested, with all six traits.
+/// One store to be tested, with all seven traits.
 ///
 /// Each test makes a fixture of its own, by evaluating the expression that was given to
 /// [`conformance!`](crate::conformance!), and drops it when it ends: a directory or a database
 /// that belongs to the test belongs into the fixture.
 pub trait Fixture {
     /// The store.
-    type Store: EndpointStore + RunQueue + TokenStore + ?Sized;
+    type Store: EndpointStore + RunQueue + DefinitionStore + TokenStore + ?Sized;
 
     /// Opens the store, which is empty. Called once.
     fn open(&self) -> impl Future<Output = Arc<Self::Store>>;

@@ -1,7 +1,6 @@
 //! Promises about the line of runs: who gets which, for how long, and when.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +11,14 @@ use tokio::time::{sleep, timeout};
 use super::append::{odd_payloads, varied_events};
 use super::scene::{
     LONG, assert_is_lost, claim, claim_all, claim_one, endpoint, event, extend, finish, names_of,
-    owing, published, run, runs_of, store_one, succeed, workspace,
+    owing, published, roomy, run, runs_of, store_one, succeed, workspace,
 };
 use super::{EventsFixture, Fixture};
+use crate::clock::{Clock, SystemClock};
 use crate::event::Event;
-use crate::id::RunId;
-use crate::run::{Lease, NewRun, Outcome, RetryPolicy, RunState};
+use crate::id::{RunId, SubscriptionId};
+use crate::ploybook::PloybookName;
+use crate::run::{Lease, NewRun, Outcome, Route, Rule, RunState, Trigger};
 use crate::store::{RunQueue, Tenure};
 
 /// A delay or a lease that the suite lets pass.
@@ -25,7 +26,7 @@ const SHORT: Duration = Duration::from_secs(1);
 /// Enough for it to have passed by any clock.
 const PAST_SHORT: Duration = Duration::from_millis(1_300);
 
-/// A run is claimed with all that its attempt needs: its trigger, its retry policy, and its
+/// A run is claimed with all that its attempt needs: its trigger, of whatever form, and its
 /// event as it was appended, payload and all, whether an endpoint took it or the app published
 /// it. Its first attempt is number 1.
 pub async fn claimed_runs_come_whole<F: Fixture>(fixture: &F) {
@@ -50,8 +51,8 @@ pub async fn claimed_runs_come_whole<F: Fixture>(fixture: &F) {
                 panic!("{id} was claimed, and is not owed or was claimed before");
             };
             assert_eq!(leased.lease.attempt.get(), 1, "left: the number of a first attempt");
+            assert!(!leased.is_after_loss, "a first attempt is said to come after a loss");
             assert_eq!(leased.trigger, run.trigger, "left: the trigger as it was claimed");
-            assert_eq!(leased.retry, run.retry, "left: the retry policy as it was claimed");
             assert!(
                 leased.event == event,
                 "the event of a claimed run is not the one that owes it: {:?} instead of {:?}",
@@ -65,12 +66,19 @@ pub async fn claimed_runs_come_whole<F: Fixture>(fixture: &F) {
 }
 
 fn varied_run(number: u16, of_event: u16) -> NewRun {
-    let retry = RetryPolicy {
-        attempts_max: NonZeroU16::MIN.saturating_add(of_event),
-        first_gap: Duration::from_millis(u64::from(number)),
-        gap_max: LONG + Duration::from_millis(1),
+    let ploybook: PloybookName =
+        format!("Ploybook {number} → '{of_event}'").parse().expect("the name of a Ploybook");
+    let subscription = SubscriptionId::mint(SystemClock.now());
+    let rule = |condition| Rule { subscription, condition, ploybook: ploybook.clone() };
+    let trigger = match number % 3 {
+        0 => Trigger::ploybook(ploybook),
+        1 => Trigger::Ploybook { name: ploybook, subscription: Some(subscription) },
+        _ => Trigger::FirstOf(Route {
+            group: (of_event == 0).then(|| "leads \\ 'quoted'\u{0}".to_owned()),
+            rules: [rule(Some("payload.a == \"\\u0000\"".to_owned())), rule(None)].into(),
+        }),
     };
-    NewRun { retry, ..run(&format!("Ploybook {number} → '{of_event}'")) }
+    NewRun { trigger, ..run("replaced") }
 }
 
 /// While sixteen tasks claim at the same time, each of 300 runs goes to one of them, and none is
@@ -155,7 +163,9 @@ pub async fn a_lease_that_ends_is_claimed_again<F: Fixture>(fixture: &F) {
     let first = claim_for_short(&*store).await;
     assert_eq!((first.run, first.attempt.get()), (id, 1), "left: what was claimed at first");
     fixture.elapse(PAST_SHORT).await;
-    let second = claim_one(&*store, LONG).await.lease;
+    let second = claim_one(&*store, LONG).await;
+    assert!(second.is_after_loss, "it is not said that the lease before ended without a word");
+    let second = second.lease;
     assert_eq!((second.run, second.attempt.get()), (id, 2), "left: what was claimed then");
 
     assert_is_lost(&*store, &first, "the run was claimed again").await;
@@ -243,7 +253,7 @@ const A_WHILE: Duration = Duration::from_secs(30);
 /// Waits, and sees to it that the wait ends soon.
 async fn wait<S: RunQueue + ?Sized>(store: &S, at_most: Duration) {
     const SOON: Duration = Duration::from_secs(10);
-    match timeout(SOON, store.wait(at_most)).await {
+    match timeout(SOON, store.wait(at_most, &roomy())).await {
         Ok(waited) => waited.expect("wait gives no error"),
         Err(_) => panic!("a wait of at most {at_most:?} had not ended after {SOON:?}"),
     }

@@ -103,7 +103,7 @@ promises! {
         owed_runs_are_not_dropped,
     }
 
-    // Of `RunStore`, `RunQueue`, `EndpointStore` and `TokenStore`.
+    // Of `RunStore`, `RunQueue`, `EndpointStore`, `DefinitionStore` and `TokenStore`.
     all_traits {
         owed_runs_are_stored_with_their_event,
         runs_are_added_to_stored_events,
@@ -116,6 +116,14 @@ promises! {
         waiting_ends_when_a_run_is_owed,
         what_came_of_an_attempt_is_on_record,
         of_simultaneous_ends_one_is_recorded,
+
+        a_busy_lane_does_not_hold_up_the_others,
+        waiting_passes_over_full_lanes,
+
+        runs_are_found_by_their_ids,
+        lists_of_runs_join_without_gap_or_repeat,
+        runs_are_tried_again_by_hand,
+        cancelled_runs_are_not_claimed,
 
         a_change_fences_the_state_before,
         changes_wait_for_appends_under_way,
@@ -135,6 +143,11 @@ promises! {
 
         changes_survive_a_restart,
         leases_survive_a_restart,
+
+        definitions_are_kept_whole,
+        lists_of_definitions_join_without_gap_or_repeat,
+        of_simultaneous_definitions_one_wins,
+        definitions_survive_a_restart,
 
         one_root_token_is_set_for_good,
 

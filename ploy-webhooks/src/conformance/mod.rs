@@ -47,7 +47,8 @@
 //!
 //! - `conformance!(fixture)`, for a [`Fixture`]: all of [`EventStore`](crate::store::EventStore),
 //!   [`KeyStore`](crate::store::KeyStore), [`RunStore`](crate::store::RunStore),
-//!   [`RunQueue`](crate::store::RunQueue), [`EndpointStore`](crate::store::EndpointStore) and
+//!   [`RunQueue`](crate::store::RunQueue), [`EndpointStore`](crate::store::EndpointStore),
+//!   [`DefinitionStore`](crate::store::DefinitionStore) and
 //!   [`TokenStore`](crate::store::TokenStore).
 //! - `conformance!(events_only: fixture)`, for an [`EventsFixture`]: `EventStore` and `KeyStore`,
 //!   with endpoints that the suite hands to the fixture and never changes.
@@ -58,11 +59,14 @@
 mod append;
 mod calls;
 mod dedup;
+mod definitions;
 mod deletion;
 mod endpoints;
 mod fence;
 mod fixture;
+mod hands;
 mod isolation;
+mod lanes;
 mod leases;
 mod list;
 mod model;
@@ -76,11 +80,14 @@ mod tokens;
 
 pub use append::*;
 pub use dedup::*;
+pub use definitions::*;
 pub use deletion::*;
 pub use endpoints::*;
 pub use fence::*;
 pub use fixture::{EventsFixture, Fixture};
+pub use hands::*;
 pub use isolation::*;
+pub use lanes::*;
 pub use leases::*;
 #[doc(hidden)]
 pub use list::run;

@@ -8,8 +8,8 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use super::scene::{
-    LONG, assert_is_lost, claim_all, claim_one, endpoint, event, finish, owing, runs_of, store_one,
-    succeed,
+    LONG, WORKER, assert_is_lost, claim_all, claim_one, endpoint, event, finish, owing, runs_of,
+    store_one, succeed,
 };
 use super::{EventsFixture, Fixture, scene};
 use crate::endpoint::Endpoint;
@@ -125,6 +125,9 @@ fn assert_is_on_record(run: &Run, outcomes: &[Outcome], one_is_under_way: bool) 
     let count = outcomes.len() + usize::from(one_is_under_way);
     let counted: Vec<_> = (1..).map_while(NonZeroU32::new).take(count).collect();
     assert_eq!(numbers, counted, "left: the attempts on record; right: those that were made");
+    for attempt in &run.attempts {
+        assert_eq!(attempt.worker.as_str(), WORKER, "left: who is on record to have claimed");
+    }
     let ends: Vec<_> = run.attempts.iter().filter_map(|attempt| attempt.end.as_ref()).collect();
     assert_eq!(ends.len(), outcomes.len(), "left: the ends on record; right: what was finished");
     for (attempt, outcome) in run.attempts.iter().zip(outcomes) {

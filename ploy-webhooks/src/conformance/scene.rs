@@ -12,10 +12,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::endpoint::{Endpoint, EndpointConfig, Revision, Slug, Status};
 use crate::event::{Dedup, DedupKey, Event, EventSummary, EventType, Fence, NewEvent};
 use crate::id::{EndpointId, EventId, RunId, WorkspaceId};
-use crate::run::{Lease, LeasedRun, NewRun, Outcome, RetryPolicy, Run, Trigger};
+use crate::run::{Lease, LeasedRun, NewRun, Outcome, Run, Trigger};
 use crate::store::{
-    Appended, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, KeyStore, Order,
-    PageSize, RunQueue, RunStore, Tenure, Updated,
+    Appended, Claim, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, KeyStore,
+    Lanes, Order, PageSize, RunQueue, RunStore, Tenure, Updated,
 };
 
 /// A window, a delay or a lease that no test outlives.
@@ -73,8 +73,7 @@ pub(super) fn event_type(text: &str) -> EventType {
 pub(super) fn run(ploybook: &str) -> NewRun {
     NewRun {
         id: RunId::mint(SystemClock.now()),
-        trigger: Trigger { ploybook: ploybook.to_owned() },
-        retry: RetryPolicy::default(),
+        trigger: Trigger::ploybook(ploybook.parse().expect("the name of a Ploybook")),
         delay: Duration::ZERO,
     }
 }
@@ -253,6 +252,14 @@ pub(super) async fn runs_of<S: RunStore + ?Sized>(
     store.runs(workspace, event).await.expect("runs gives no error")
 }
 
+/// The worker that the suite is.
+pub(super) const WORKER: &str = "conformance-1:4711";
+
+/// Room for whatever is due, in every lane.
+pub(super) fn roomy() -> Lanes {
+    Lanes::new(NonZeroU16::MAX)
+}
+
 /// How many runs may be claimed before the store is taken to give out the same ones for ever.
 const CLAIMS_MAX: usize = 10_000;
 
@@ -262,8 +269,20 @@ pub(super) async fn claim<S: RunQueue + ?Sized>(
     max: u16,
     lease: Duration,
 ) -> Vec<LeasedRun> {
+    claim_in(store, max, lease, &roomy()).await
+}
+
+/// Up to so many runs, claimed at once where there is room.
+pub(super) async fn claim_in<S: RunQueue + ?Sized>(
+    store: &S,
+    max: u16,
+    lease: Duration,
+    lanes: &Lanes,
+) -> Vec<LeasedRun> {
     let max = NonZeroU16::new(max).expect("at least one is claimed");
-    let claimed = store.claim(max, lease).await.expect("claim gives no error");
+    let worker = WORKER.parse().expect("the name of a worker");
+    let claimed = store.claim(&Claim { worker: &worker, max, lease, lanes }).await;
+    let claimed = claimed.expect("claim gives no error");
     assert!(
         claimed.len() <= max.get().into(),
         "a claim of at most {max} runs gave {}",

@@ -85,8 +85,8 @@ pub trait RunQueue: RunStore {
     ///   [`Outcome::Retry`] (`runs_wait_for_their_delay`).
     /// - Until its lease ends or is finished, a run is claimed by nobody else, whatever claims at
     ///   the same time, on this node or another (`of_simultaneous_claims_each_run_goes_to_one`).
-    /// - When a lease ends without a word, the run is due again
-    ///   (`a_lease_that_ends_is_claimed_again`).
+    /// - When a lease ends without a word, the run is due again, and [says
+    ///   so](LeasedRun::is_after_loss) (`a_lease_that_ends_is_claimed_again`).
     /// - Runs of a deleted endpoint are not claimed, and their leases are lost
     ///   (`runs_of_a_deleted_endpoint_are_not_claimed`).
     /// - Leases outlast the process (`leases_survive_a_restart`).

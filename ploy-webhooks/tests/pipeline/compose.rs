@@ -6,7 +6,8 @@ use std::time::Duration;
 use ploy_webhooks::ingest::{Settings, SettingsError, SourceAddress};
 use ploy_webhooks::store::{MemoryStore, RunStore};
 use ploy_webhooks::{
-    DedupBy, DedupRule, EndpointConfig, EventTypeSource, Ingest, Trigger, WorkspaceId,
+    DedupBy, DedupRule, EndpointConfig, EndpointTrigger, EventTypeSource, Ingest, PloybookName,
+    Trigger, WorkspaceId,
 };
 
 use super::intake::{Answer, Intake, full};
@@ -175,8 +176,8 @@ async fn the_type_is_read_from_a_header_or_by_a_pointer() {
 #[tokio::test]
 async fn a_trigger_is_a_run_that_the_event_owes() {
     let mut config = deduplicated(DedupBy::Body, true);
-    let trigger = Trigger { ploybook: "enrich".to_owned() };
-    config.trigger = Some(trigger.clone());
+    let ploybook: PloybookName = "enrich".parse().unwrap();
+    config.trigger = Some(EndpointTrigger { ploybook: ploybook.clone() });
     let intake = Intake::open(config).await;
     let answer = intake.post("{}").await;
     assert_repeats(&intake.post("{}").await, &answer);
@@ -184,7 +185,7 @@ async fn a_trigger_is_a_run_that_the_event_owes() {
     let runs = store.runs(&WorkspaceId::DEFAULT, &answer.id()).await;
     let runs = runs.expect("memory answers");
     let triggers: Vec<_> = runs.iter().map(|run| &run.trigger).collect();
-    assert_eq!(triggers, [&trigger]);
+    assert_eq!(triggers, [&Trigger::ploybook(ploybook)]);
     intake.configure(|config| config.trigger = None).await;
     let answer = intake.post("{ }").await;
     let runs = store.runs(&WorkspaceId::DEFAULT, &answer.id()).await;

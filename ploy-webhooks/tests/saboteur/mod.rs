@@ -1,5 +1,6 @@
 //! The memory store with one fault, of the kinds that stores really have.
 
+mod definitions;
 mod events;
 mod runs;
 
@@ -26,6 +27,7 @@ pub(crate) enum Fault {
     BatchesShareAFate,
     BeginsWithWhatItShouldBeBeyond,
     CachesLookUps,
+    CancelsOnlyWhatWaits,
     ChangesEndpointsOfAnybody,
     ChangesNeverReturn,
     ChecksTheFenceBeforeTheCommit,
@@ -34,6 +36,7 @@ pub(crate) enum Fault {
     ComparesTheFenceByOrder,
     CutsErrorsAtNul,
     CutsPayloadsAtEscapedNul,
+    DefinesWhateverIsExpected,
     DeletesOnlyWhatItSees,
     DropsOutputs,
     EnqueuesForAnybody,
@@ -41,15 +44,19 @@ pub(crate) enum Fault {
     ExtendsOnlyForward,
     FencesAcrossWorkspaces,
     FindsLate,
+    FindsOnlyOwedRuns,
     ForgetsEarlierAttempts,
     ForgetsHeaders,
     ForgetsLeases,
+    ForgetsLosses,
     ForgetsNewKeys,
-    ForgetsRetryPolicies,
+    ForgetsRoutes,
     ForgetsRuns,
     ForgetsSources,
     ForgetsToExtend,
+    ForgetsWorkers,
     IgnoresDelays,
+    IgnoresLanes,
     IgnoresTheAttempt,
     IgnoresTheFence,
     IgnoresTheGapsOfRetries,
@@ -69,10 +76,13 @@ pub(crate) enum Fault {
     RecordsInTwoSteps,
     RepeatsExtendTheWindow,
     RepeatsTheLastOfAPage,
+    RequeuesWhatSucceeded,
     SaysAddedToAll,
     SaysCreatedToAll,
     SaysHeldToAll,
     SearchesTheBeginOfPayloads,
+    ServesOneLane,
+    SharesDefinitions,
     ShowsEventsToAnybody,
     SkipsOneBetweenPages,
     SortsByArrival,

@@ -4,9 +4,12 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ploy_webhooks::store::{RunQueue, RunStore, StoreError, Tenure};
+use ploy_webhooks::store::{
+    Altered, Claim, Lanes, Page, RunQuery, RunQueue, RunStore, StoreError, Tenure,
+};
 use ploy_webhooks::{
-    EndpointId, EventId, Lease, LeasedRun, NewRun, Outcome, RetryPolicy, Run, WorkspaceId,
+    EndpointId, EventId, Lease, LeasedRun, NewRun, Outcome, Run, RunId, RunState, Trigger,
+    WorkspaceId,
 };
 
 use super::{Fault, Saboteur, dawdle};
@@ -32,28 +35,69 @@ impl RunStore for Saboteur {
         }
         Ok(runs)
     }
+
+    async fn run(&self, workspace: &WorkspaceId, id: &RunId) -> Result<Option<Run>, StoreError> {
+        if self.fault == Fault::FindsOnlyOwedRuns {
+            let events: Vec<_> = self.aside().appended.iter().map(|event| event.id).collect();
+            for event in events {
+                let runs = self.store.runs(workspace, &event).await?;
+                let first = runs.into_iter().next().filter(|run| run.id == *id);
+                if first.is_some() {
+                    return Ok(first);
+                }
+            }
+            return Ok(None);
+        }
+        self.store.run(workspace, id).await
+    }
+
+    async fn list_runs(&self, query: &RunQuery) -> Result<Page<Run, RunQuery>, StoreError> {
+        let mut page = self.store.list_runs(query).await?;
+        if let (Fault::SkipsOneBetweenPages, Some(next)) = (self.fault, &mut page.next)
+            && let Some(skipped) = self.store.list_runs(next).await?.items.first()
+        {
+            next.below = Some(skipped.id);
+        }
+        Ok(page)
+    }
 }
 
 #[async_trait]
 impl RunQueue for Saboteur {
-    async fn claim(&self, max: NonZeroU16, lease: Duration) -> Result<Vec<LeasedRun>, StoreError> {
+    async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<LeasedRun>, StoreError> {
         if let Some(left_over) = self.aside().left_over.pop() {
             return Ok(vec![left_over]);
         }
         let mut claimed = match self.fault {
-            Fault::ClaimsWithoutALock => self.claim_in_two_steps(max, lease).await?,
-            Fault::LeasesNeverEnd => self.store.claim(max, FOR_EVER).await?,
-            _ => self.store.claim(max, lease).await?,
+            Fault::ClaimsWithoutALock => self.claim_in_two_steps(claim).await?,
+            Fault::LeasesNeverEnd => self.store.claim(&Claim { lease: FOR_EVER, ..*claim }).await?,
+            Fault::ForgetsWorkers => {
+                let nobody = "nobody".parse().expect("the name of a worker");
+                self.store.claim(&Claim { worker: &nobody, ..*claim }).await?
+            }
+            Fault::IgnoresLanes => {
+                let lanes = Lanes::new(NonZeroU16::MAX);
+                self.store.claim(&Claim { lanes: &lanes, ..*claim }).await?
+            }
+            Fault::ServesOneLane => self.claim_in_one_lane(claim).await?,
+            _ => self.store.claim(claim).await?,
         };
         let leases = claimed.iter().map(|leased| (leased.lease.run, leased.lease));
         self.aside().leases.extend(leases);
         match self.fault {
-            Fault::LosesOneOfAFullClaim if claimed.len() == usize::from(max.get()) => {
+            Fault::LosesOneOfAFullClaim if claimed.len() == usize::from(claim.max.get()) => {
                 claimed.pop();
             }
-            Fault::ForgetsRetryPolicies => {
+            Fault::ForgetsLosses => {
                 for leased in &mut claimed {
-                    leased.retry = RetryPolicy::default();
+                    leased.is_after_loss = false;
+                }
+            }
+            Fault::ForgetsRoutes => {
+                for leased in &mut claimed {
+                    if let Trigger::FirstOf(route) = &leased.trigger {
+                        leased.trigger = Trigger::ploybook(route.rules[0].ploybook.clone());
+                    }
                 }
             }
             Fault::ClaimsWithoutPayloads => {
@@ -94,10 +138,13 @@ impl RunQueue for Saboteur {
         Ok(self.tenure_told(tenure))
     }
 
-    async fn wait(&self, at_most: Duration) -> Result<(), StoreError> {
+    async fn wait(&self, at_most: Duration, lanes: &Lanes) -> Result<(), StoreError> {
         match self.fault {
             Fault::WaitsOutItsTime => tokio::time::sleep(at_most).await,
-            _ => self.store.wait(at_most).await?,
+            Fault::IgnoresLanes => {
+                self.store.wait(at_most, &Lanes::new(NonZeroU16::MAX)).await?;
+            }
+            _ => self.store.wait(at_most, lanes).await?,
         }
         Ok(())
     }
@@ -118,21 +165,51 @@ impl RunQueue for Saboteur {
         let added = self.store.enqueue(&workspace, event, runs).await?;
         Ok(added || self.fault == Fault::SaysAddedToAll)
     }
+
+    async fn requeue(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError> {
+        match self.fault {
+            Fault::RequeuesWhatSucceeded => {
+                let altered = self.store.requeue(workspace, run).await?;
+                match altered {
+                    Altered::Refused(RunState::Succeeded) => Ok(Altered::Done),
+                    altered => Ok(altered),
+                }
+            }
+            _ => self.store.requeue(workspace, run).await,
+        }
+    }
+
+    async fn cancel(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError> {
+        let found = self.store.run(workspace, run).await?;
+        match found.filter(|run| run.state == RunState::Running) {
+            Some(_) if self.fault == Fault::CancelsOnlyWhatWaits => Ok(Altered::Done),
+            _ => self.store.cancel(workspace, run).await,
+        }
+    }
 }
 
 impl Saboteur {
     /// Looks for runs that are due, and takes them afterwards.
-    async fn claim_in_two_steps(
-        &self,
-        max: NonZeroU16,
-        lease: Duration,
-    ) -> Result<Vec<LeasedRun>, StoreError> {
-        let seen = self.store.claim(max, Duration::ZERO).await?;
+    async fn claim_in_two_steps(&self, claim: &Claim<'_>) -> Result<Vec<LeasedRun>, StoreError> {
+        let seen = self.store.claim(&Claim { lease: Duration::ZERO, ..*claim }).await?;
         dawdle().await;
         for leased in &seen {
-            let _whatever = self.store.extend(&leased.lease, lease).await?;
+            let _whatever = self.store.extend(&leased.lease, claim.lease).await?;
         }
         Ok(seen)
+    }
+
+    /// Gives nothing while anything waits in a full lane, as a store with a single line would.
+    async fn claim_in_one_lane(&self, claim: &Claim<'_>) -> Result<Vec<LeasedRun>, StoreError> {
+        let full: Vec<_> = claim.lanes.in_use().filter(|(_, room)| *room == 0).collect();
+        let lanes = Lanes::new(NonZeroU16::MAX);
+        let worker = claim.worker;
+        let (max, lease) = (NonZeroU16::MAX, Duration::ZERO);
+        let due = self.store.claim(&Claim { worker, max, lease, lanes: &lanes }).await?;
+        if due.iter().any(|due| full.iter().any(|(lane, _)| *lane == due.event.lane())) {
+            return Ok(Vec::new());
+        }
+        self.store.claim(claim).await
     }
 
     /// Looks whether the lease holds, and records afterwards.
@@ -174,7 +251,10 @@ impl Saboteur {
 
     /// Keeps what is due of an endpoint that is about to be deleted.
     pub(super) async fn keep_runs_of(&self, endpoint: &EndpointId) -> Result<(), StoreError> {
-        let mut due = self.store.claim(NonZeroU16::MAX, Duration::ZERO).await?;
+        let (worker, lanes) = ("saboteur".parse(), Lanes::new(NonZeroU16::MAX));
+        let worker = &worker.expect("the name of a worker");
+        let (max, lease) = (NonZeroU16::MAX, Duration::ZERO);
+        let mut due = self.store.claim(&Claim { worker, max, lease, lanes: &lanes }).await?;
         due.retain(|leased| leased.event.endpoint == Some(*endpoint));
         self.aside().left_over = due;
         Ok(())

@@ -92,8 +92,8 @@ impl Runs {
         self.lines.range(rest).chain(self.lines.range(start)).map(|(lane, _)| *lane).collect()
     }
 
-    /// Takes what is due, as far as there is room for it.
-    fn claim(&mut self, claim: &Claim<'_>, now: Timestamp) -> Vec<Lease> {
+    /// Takes what is due, as far as there is room for it, and says in which state it was.
+    fn claim(&mut self, claim: &Claim<'_>, now: Timestamp) -> Vec<(Lease, RunState)> {
         let until = now.after(claim.lease);
         let mut leases = Vec::new();
         for lane in self.lanes_in_turn() {
@@ -110,15 +110,21 @@ impl Runs {
     }
 
     /// Takes one run to the end of its new lease.
-    fn lease(&mut self, id: RunId, worker: &WorkerName, now: Timestamp, until: Timestamp) -> Lease {
+    fn lease(
+        &mut self,
+        id: RunId,
+        worker: &WorkerName,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> (Lease, RunState) {
         let kept = self.kept.get_mut(&id).expect("who stands in line is kept");
         move_to(&mut self.lines, kept, Some(until));
         let earlier = u32::try_from(kept.run.attempts.len()).unwrap_or(u32::MAX);
         let number = NonZeroU32::MIN.saturating_add(earlier);
         let worker = worker.clone();
         kept.run.attempts.push(Attempt { number, started_at: now, worker, end: None });
-        kept.run.state = RunState::Running;
-        Lease { run: id, attempt: number, place: 0 }
+        let before = std::mem::replace(&mut kept.run.state, RunState::Running);
+        (Lease { run: id, attempt: number, place: 0 }, before)
     }
 
     fn extend(&mut self, lease: &Lease, until: Timestamp) -> Tenure {
@@ -239,10 +245,11 @@ impl RunQueue for MemoryStore {
         let now = self.clock.now();
         let mut state = self.state();
         let leases = state.runs.claim(claim, now);
-        let leased = |lease: Lease| {
+        let leased = |(lease, before): (Lease, RunState)| {
             let run = &state.runs.kept[&lease.run].run;
             let event = state.event(&run.event).expect("a run goes with its event").clone();
-            LeasedRun { lease, trigger: run.trigger.clone(), event }
+            let is_after_loss = before == RunState::Running;
+            LeasedRun { lease, is_after_loss, trigger: run.trigger.clone(), event }
         };
         Ok(leases.into_iter().map(leased).collect())
     }
