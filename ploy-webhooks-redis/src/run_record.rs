@@ -101,14 +101,16 @@ pub(crate) fn parse_leased(run: Value, bucket: u16) -> Result<LeasedRun, StoreEr
 }
 
 fn read_leased(run: Value, bucket: u16) -> Option<LeasedRun> {
-    let [owner, workspace, id, attempt, record, entry, content] = value::parts(run)?;
+    let [owner, workspace, id, attempt, before, record, entry, content] = value::parts(run)?;
     let owner = lane_named(&value::bytes(owner)?)?;
     let (_, _, trigger) = parse_record(&value::bytes(record)?)?;
     let attempt = value::text(attempt)?.parse().ok()?;
+    let before = state_of(*value::bytes(before)?.first()?)?;
     let entry = Entry::parse(&value::bytes(entry)?).ok()?;
     let workspace = value::text(workspace)?.parse().ok()?;
     Some(LeasedRun {
         lease: Lease { run: run_id(id)?, attempt, place: bucket.into() },
+        is_after_loss: before == RunState::Running,
         trigger,
         event: entry.event(owner, workspace, value::bytes(content)?).ok()?,
     })

@@ -21,7 +21,7 @@ const VERSION_MIN: (u32, u32) = (7, 0);
 /// be told that writes were flushed which had not even been written.
 const VERSION_WAITAOF: (u32, u32) = (8, 0);
 /// How the store is laid out. A store of another format is refused.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// Whether the server says when it has flushed, and is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,7 +237,9 @@ pub(crate) async fn agree_on_layout(
     };
     if format != FORMAT {
         return Err(refused(format!(
-            "the Redis store has the format {format}, and this version knows only {FORMAT}"
+            "the Redis store has the format {format}, which another version of this crate has \
+             made, and this one knows only {FORMAT}: open it with that version, or set another \
+             prefix to begin anew beside it"
         )));
     }
     if buckets != ours[1].1 {

@@ -5,8 +5,9 @@
 -- ARGV    how many at most, the lease in milliseconds, after how many bytes of payload it is
 --         enough, who claims, how much room there is in a lane, and where there is less, the lane
 --         and its room
--- answer  for each run the owner, the workspace, its id, the number of the attempt, its record, and
---         of its event the index entry, and headers and payload
+-- answer  for each run the owner, the workspace, its id, the number of the attempt, the letter of
+--         the state that it was in, its record, and of its event the index entry, and headers and
+--         payload
 
 local tag, wanted, lease, enough = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local worker, room_of_each = ARGV[4], tonumber(ARGV[5])
@@ -51,7 +52,7 @@ local function serve(owner, room)
                 claimed[#claimed + 1] = owner
             end
             local entry = call('ZRANGEBYLEX', tag .. 'index:' .. owner, '[' .. event, '+', 'LIMIT', 0, 1)[1]
-            answer[#answer + 1] = { owner, workspace, id, attempt, run[1], entry, payload }
+            answer[#answer + 1] = { owner, workspace, id, attempt, state, run[1], entry, payload }
             bytes = bytes + #payload
         end
     end
