@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 
 use ploy_webhooks::store::{Appended, StoreError};
-use ploy_webhooks::{EventId, NewEvent, Revision, WorkspaceId};
+use ploy_webhooks::{EventId, Lane, NewEvent, Revision, WorkspaceId};
 use redis::Value;
 
 use crate::engine::{Answer, Call};
-use crate::layout::{Layout, Owner};
+use crate::layout::{Layout, name_of};
 use crate::queue::Waiting;
 use crate::record;
-use crate::runs;
+use crate::run_record;
 use crate::script::{self, ScriptCall};
 use crate::value;
 
 /// What an event is checked against: events of which this is the same are checked at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Checked {
-    pub(crate) owner: Owner,
+    pub(crate) owner: Lane,
     workspace: WorkspaceId,
     /// `None` where the app published the event.
     revision: Option<Revision>,
@@ -26,7 +26,7 @@ pub(crate) struct Checked {
 impl Checked {
     pub(crate) fn of(event: &NewEvent) -> Self {
         Self {
-            owner: Owner::of(event),
+            owner: event.lane(),
             workspace: event.workspace,
             revision: event.fence.map(|fence| fence.checked_at),
         }
@@ -77,7 +77,7 @@ impl Part {
         for (checked, events) in &self.groups {
             let (place, _) = tags[&layout.bucket_of(checked.owner).number];
             call.push_text(place);
-            call.push_text(checked.owner);
+            call.push_text(name_of(checked.owner));
             call.push_text(checked.workspace);
             match checked.revision {
                 Some(revision) => call.push_text(revision.get()),
@@ -149,9 +149,9 @@ fn push_event(call: &mut ScriptCall, event: &NewEvent) {
     if let Some(dedup) = &event.dedup {
         call.push(dedup.key.as_bytes());
         // A window of nothing is one that has ended: the shortest there is comes nearest.
-        call.push_text(runs::millis(dedup.window).max(1));
+        call.push_text(run_record::millis(dedup.window).max(1));
     }
-    runs::push_runs(call, &event.owes);
+    run_record::push_runs(call, &event.owes);
 }
 
 /// The answer of a script that has been carried out, and does not say what came of it.
@@ -181,7 +181,7 @@ impl Waiting {
             Verdict::Stored => Ok(Appended::Stored),
             Verdict::Duplicate(first) => Ok(Appended::Duplicate(first)),
             Verdict::Fenced => Ok(Appended::Fenced(Box::new(event))),
-            Verdict::RunKnown => Err(runs::known_already()),
+            Verdict::RunKnown => Err(run_record::known_already()),
         });
         // A caller that has gone meanwhile is not missed: the event is what it is.
         let _ = answer.send(outcome);

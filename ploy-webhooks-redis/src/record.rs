@@ -13,11 +13,13 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use ploy_webhooks::store::StoreError;
-use ploy_webhooks::{Event, EventId, EventSummary, EventType, KeptHeaders, NewEvent, WorkspaceId};
+use ploy_webhooks::{
+    EndpointId, Event, EventId, EventSummary, EventType, KeptHeaders, Lane, NewEvent, WorkspaceId,
+};
 use redis::RedisWrite;
 
 use crate::error::{corrupt, misuse};
-use crate::layout::Owner;
+
 use crate::script::ScriptCall;
 
 /// The largest string that Redis holds is 512 MiB; headers and their length come on top.
@@ -103,7 +105,7 @@ impl Entry {
     /// The event of this entry with that content.
     pub(crate) fn event(
         self,
-        owner: Owner,
+        owner: Lane,
         workspace: WorkspaceId,
         content: Vec<u8>,
     ) -> Result<Event, StoreError> {
@@ -111,7 +113,7 @@ impl Entry {
         Ok(Event {
             id: self.id,
             workspace,
-            endpoint: owner.endpoint(),
+            endpoint: endpoint_of(owner),
             event_type: self.event_type,
             headers,
             source: self.source,
@@ -119,14 +121,21 @@ impl Entry {
         })
     }
 
-    pub(crate) fn summary(self, owner: Owner) -> EventSummary {
+    pub(crate) fn summary(self, owner: Lane) -> EventSummary {
         EventSummary {
             id: self.id,
-            endpoint: owner.endpoint(),
+            endpoint: endpoint_of(owner),
             event_type: self.event_type,
             source: self.source,
             size: self.size.into(),
         }
+    }
+}
+
+const fn endpoint_of(owner: Lane) -> Option<EndpointId> {
+    match owner {
+        Lane::Endpoint(id) => Some(id),
+        Lane::Workspace(_) => None,
     }
 }
 
@@ -184,7 +193,7 @@ mod tests {
             prop_assert!(entry.starts_with(&id));
             prop_assert_eq!(super::payload(&content).unwrap(), &event.payload[..]);
             let entry = Entry::parse(&entry).unwrap();
-            let owner = Owner::Workspace(WorkspaceId::DEFAULT);
+            let owner = Lane::Workspace(WorkspaceId::DEFAULT);
             prop_assert_eq!(entry.event(owner, WorkspaceId::DEFAULT, content).unwrap(), Event::from(event));
         }
 

@@ -27,11 +27,12 @@ local function write(command, key, values)
     end
 end
 
-local now
+local now, turn
 local function millis()
     if not now then
         local time = call('TIME')
-        now = time[1] * 1000 + math.floor(time[2] / 1000)
+        turn = time[1] * 1000 + time[2] / 1000
+        now = math.floor(turn)
     end
     return now
 end
@@ -49,7 +50,8 @@ for _ = 1, tonumber(ARGV[3]) do
         is_open = endpoint[1] == revision and endpoint[2] == workspace
     end
 
-    local index, payloads, runs, due, seen, first_of, owed = {}, {}, {}, {}, {}, {}, {}
+    local index, payloads, runs, queued, line, seen, first_of, owed = {}, {}, {}, {}, {}, {}, {}, {}
+    local least_delay = math.huge
     for _ = 1, events do
         local entry, payload, more = ARGV[at], ARGV[at + 1], ARGV[at + 2]
         at = at + 3
@@ -112,10 +114,12 @@ for _ = 1, tonumber(ARGV[3]) do
                     ids[#ids + 1] = run_id
                     runs[#runs + 1] = run_id .. 's'
                     runs[#runs + 1] = id .. string.format('%.0f:', millis()) .. ARGV[runs_at + 3 * run + 1]
-                    runs[#runs + 1] = run_id .. 'm'
-                    runs[#runs + 1] = 'q0'
-                    due[#due + 1] = string.format('%.0f', millis() + tonumber(ARGV[runs_at + 3 * run + 2]))
-                    due[#due + 1] = owner .. run_id
+                    queued[#queued + 1] = '0'
+                    queued[#queued + 1] = run_id
+                    local delay = tonumber(ARGV[runs_at + 3 * run + 2])
+                    least_delay = math.min(least_delay, delay)
+                    line[#line + 1] = string.format('%.0f', millis() + delay)
+                    line[#line + 1] = run_id
                 end
                 runs[#runs + 1] = 'o' .. id
                 runs[#runs + 1] = table.concat(ids)
@@ -126,7 +130,12 @@ for _ = 1, tonumber(ARGV[3]) do
     write('HSET', tag .. 'payloads:' .. owner, payloads)
     write('ZADD', tag .. 'index:' .. owner, index)
     write('HSET', tag .. 'runs:' .. owner, runs)
-    write('ZADD', tag .. 'due', due)
+    if #line > 0 then
+        write('ZADD', tag .. 'queued:' .. owner, queued)
+        write('ZADD', tag .. 'line:' .. owner, line)
+        -- Behind the lanes that were served before, in the same millisecond too.
+        call('ZADD', tag .. 'lanes', 'LT', string.format('%.3f', math.max(turn, now + least_delay)), owner)
+    end
     for _, first in ipairs(seen) do
         call('SET', first[1], first[2], 'PX', first[3])
     end

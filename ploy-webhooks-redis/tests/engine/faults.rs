@@ -2,14 +2,14 @@
 //! lost, nothing that was refused is there, and the store goes on by itself.
 
 use std::collections::HashSet;
-use std::num::{NonZeroU8, NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::scene::{
-    PATIENCE, append, ask, connect, endpoint_of, event, keyed, open, run, set_status, settings,
-    until, workspace,
+    PATIENCE, append, ask, claim, connect, endpoint_of, event, keyed, open, run, set_status,
+    settings, until, workspace,
 };
 use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{
@@ -371,7 +371,7 @@ async fn an_append_that_meets_a_broken_key_is_indeterminate() {
     let endpoint = endpoint_of(&store, workspace()).await;
     let keys: Vec<String> = ask(redis.url(), &["KEYS", "*endpoint:*"]);
     let (bucket, _) = keys[0].split_once("endpoint:").unwrap();
-    ask::<()>(redis.url(), &["SET", &format!("{bucket}due"), "broken"]);
+    ask::<()>(redis.url(), &["SET", &format!("{bucket}lanes"), "broken"]);
     let mut owing = event(&endpoint, "{}");
     owing.owes = vec![run()];
     let id = owing.id;
@@ -438,7 +438,7 @@ async fn a_server_that_does_not_show_its_settings_is_trusted_only_on_demand() {
     owing.owes = vec![run()];
     let id = append(&store, owing).await.unwrap();
     assert!(store.enqueue(&endpoint.workspace, &id, vec![run()]).await.unwrap());
-    let claimed = store.claim(NonZeroU16::MAX, PATIENCE).await.unwrap();
+    let claimed = claim(&store, u16::MAX, PATIENCE).await;
     assert_eq!(claimed.len(), 2);
     let later = Outcome::Retry { error: String::new(), after: PATIENCE };
     let ended = store.finish(&claimed[0].lease, later).await;
@@ -485,7 +485,7 @@ async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
         assert_eq!(kind(outcome), Some(StoreErrorKind::Indeterminate));
     }
     // A claim is handed out all the same, since it has counted an attempt.
-    let claimed = store.claim(NonZeroU16::MAX, PATIENCE).await.unwrap();
+    let claimed = claim(&store, u16::MAX, PATIENCE).await;
     assert_eq!(claimed.len(), 1);
     replica.thaw();
     append_when_it_works(&store, &endpoint).await;

@@ -1,13 +1,13 @@
 //! Several nodes on one server: what holds on one holds across all.
 
 use std::collections::{BTreeSet, HashSet};
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::scene::{
-    PATIENCE, ask, endpoint_of, event, keyed, open, run, set_status, settings, until, workspace,
+    PATIENCE, ask, claim, endpoint_of, event, keyed, open, roomy, run, set_status, settings, until,
+    workspace,
 };
 use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{
@@ -196,8 +196,7 @@ async fn no_attempt_is_handed_out_twice() {
         claims.spawn(async move {
             let mut attempts = Vec::new();
             for _ in 0..40 {
-                let few = NonZeroU16::new(5).unwrap();
-                let claimed = node.claim(few, Duration::from_millis(5)).await.unwrap();
+                let claimed = claim(&node, 5, Duration::from_millis(5)).await;
                 attempts.extend(claimed.iter().map(|run| (run.lease.run, run.lease.attempt)));
             }
             attempts
@@ -219,8 +218,8 @@ async fn a_node_that_waits_hears_of_runs_on_another() {
         let other = other.clone();
         async move {
             loop {
-                other.wait(PATIENCE).await.unwrap();
-                let claimed = other.claim(NonZeroU16::MIN, PATIENCE).await.unwrap();
+                other.wait(PATIENCE, &roomy()).await.unwrap();
+                let claimed = claim(&other, 1, PATIENCE).await;
                 if let Some(run) = claimed.first() {
                     return run.lease.run;
                 }
