@@ -68,7 +68,9 @@ pub use event::{
     Dedup, DedupKey, Event, EventSummary, EventType, Fence, KeptHeaders, NewEvent,
     ParseEventTypeError,
 };
-pub use fields::Fields;
+pub use fields::{
+    Absence, Field, FieldMap, FieldMapError, FieldName, Fields, MissingField, ParseFieldNameError,
+};
 pub use id::{EndpointId, EventId, ParseIdError, RunId, SubscriptionId, WorkspaceId};
 pub use ingest::Ingest;
 pub use ploybook::{
