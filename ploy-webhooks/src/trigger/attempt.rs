@@ -136,7 +136,11 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
                 Ok(Ok(Tenure::Lost)) | Err(_) => return,
                 Ok(Err(error)) => {
                     observer.store_failed(&error);
-                    sleep(STORE_GAP).await;
+                    let now = Instant::now();
+                    if now >= self.held_until {
+                        return;
+                    }
+                    sleep_until((now + STORE_GAP).min(self.held_until)).await;
                 }
             }
         }
