@@ -173,9 +173,10 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
         let gap = self.terms.retry.gap_after(attempt, fastrand::f64());
         let after = match error.remedy() {
             Remedy::Again => Some(gap),
-            Remedy::AgainAfter(wanted) => Some(wanted.max(gap).min(GAP_MAX)),
+            Remedy::AgainAfter(wanted) => Some(wanted.max(gap)),
             Remedy::None => None,
         };
+        let after = after.map(|after| after.min(GAP_MAX));
         let error = cut_text(error.into_message(), settings.error_bytes_max);
         let is_last = attempt >= self.terms.retry.attempts_max.get().into();
         Some(match after {
