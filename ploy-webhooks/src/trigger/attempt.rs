@@ -21,6 +21,8 @@ use crate::store::{RunQueue, StoreErrorKind, Tenure};
 const STOP_GRACE: Duration = Duration::from_secs(1);
 /// No gap before another attempt is longer, whatever a runner asks for.
 const GAP_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// As good as no limit: an instant that is farther away may not exist.
+const TIME_LIMIT_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// The gap between two calls of a store that fails.
 const STORE_GAP: Duration = Duration::from_millis(250);
 
@@ -92,7 +94,7 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
         let mut task = JoinSet::new();
         task.spawn(work);
         let mut interrupted = self.shared.interrupted.clone();
-        let mut stop_at = Instant::now() + self.terms.time_limit;
+        let mut stop_at = self.stop_at();
         let mut is_told = false;
         let end = loop {
             tokio::select! {
@@ -104,7 +106,7 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
                 terms = &mut told, if !is_told => {
                     is_told = true;
                     self.terms = terms.unwrap_or(self.terms);
-                    stop_at = Instant::now() + self.terms.time_limit;
+                    stop_at = self.stop_at();
                 }
                 () = sleep_until(stop_at) => break End::TimedOut,
                 () = self.hold() => break End::Lost,
@@ -120,6 +122,11 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
             (End::TimedOut | End::Interrupted, Ok(Some(Ok(result)))) => End::Ended(Ok(result)),
             (end, _) => end,
         }
+    }
+
+    /// When an attempt that begins now has to end.
+    fn stop_at(&self) -> Instant {
+        Instant::now() + self.terms.time_limit.min(TIME_LIMIT_MAX)
     }
 
     /// Extends the lease, again and again. Returns when it is lost.
