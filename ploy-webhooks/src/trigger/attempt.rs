@@ -110,7 +110,8 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
                 }
                 () = sleep_until(stop_at) => break End::TimedOut,
                 () = self.hold() => break End::Lost,
-                _ = interrupted.wait_for(|is_over| *is_over) => break End::Interrupted,
+                // An error is no signal: the dispatcher is dropped, and this goes with it.
+                Ok(_) = interrupted.wait_for(|is_over| *is_over) => break End::Interrupted,
             }
         };
         task.abort_all();
