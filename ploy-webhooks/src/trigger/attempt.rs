@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::observer::Observer;
@@ -72,6 +72,9 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
             let terms = shared.runner.terms(&leased, shared.settings.terms).await;
             // The attempt may have ended meanwhile.
             let _ = tell.send(terms);
+            // The attempt waits to run on this very thread, where no other thread takes it from:
+            // a runner that blocks the thread would keep it from ever looking at the time.
+            yield_now().await;
             if leased.is_after_loss {
                 give_up_after_last(&leased.lease, &terms)?;
             }
