@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ploy_webhooks::store::{Altered, Claim, Lanes, RunQueue, StoreError, Tenure};
-use ploy_webhooks::{
-    EventId, Lease, LeasedRun, NewRun, Outcome, RunId, RunState, WorkspaceId,
-};
+use ploy_webhooks::{EventId, Lease, LeasedRun, NewRun, Outcome, RunId, RunState, WorkspaceId};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -58,11 +56,8 @@ const LOOK_SHARE: u32 = 8;
 #[async_trait]
 impl RunQueue for PostgresStore {
     async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<LeasedRun>, StoreError> {
-        let mut in_use: Vec<_> = claim
-            .lanes
-            .in_use()
-            .map(|(lane, room)| (Uuid::from(lane), i32::from(room)))
-            .collect();
+        let mut in_use: Vec<_> =
+            claim.lanes.in_use().map(|(lane, room)| (Uuid::from(lane), i32::from(room))).collect();
         in_use.sort_unstable();
         let (lanes, rooms): (Vec<_>, Vec<_>) = in_use.into_iter().unzip();
         let rows = self
@@ -175,7 +170,11 @@ impl PostgresStore {
     async fn next_due(&self, full: &[Uuid]) -> Result<Option<Duration>, StoreError> {
         let millis: Option<i64> = self
             .call("look for runs", async |connection| {
-                sqlx::query_scalar(NEXT_DUE).bind(full).fetch_one(connection).await.map_err(read_failed)
+                sqlx::query_scalar(NEXT_DUE)
+                    .bind(full)
+                    .fetch_one(connection)
+                    .await
+                    .map_err(read_failed)
             })
             .await?;
         Ok(millis.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0))))
@@ -247,6 +246,7 @@ fn leased(row: &PgRow) -> Result<LeasedRun, StoreError> {
             attempt: attempt_number(row.try_get(9).map_err(read_failed)?)?,
             place: number.cast_unsigned(),
         },
+        is_after_loss: false,
         trigger: serde_json::from_str(trigger)
             .map_err(|error| corrupt("runs", "trigger").because(error))?,
         event: events::event(row)?,
