@@ -26,7 +26,7 @@ where
         let mut account = String::new();
         for rule in &*route.rules {
             let Rule { subscription, ploybook, .. } = rule;
-            match decision(rule, job)? {
+            match decision(rule, job).await? {
                 Decision::Follow => {
                     let run = self.follow(rule, job).await?;
                     account.push_str(&format!(
@@ -66,30 +66,33 @@ where
     }
 }
 
+/// Judges the rule's condition, away from the threads of the runtime: it takes as long as its
+/// bounds allow.
 #[cfg(feature = "conditions")]
-fn decision(rule: &Rule, job: &Job) -> Result<Decision, RunError> {
+async fn decision(rule: &Rule, job: &Job) -> Result<Decision, RunError> {
     use crate::condition::{Condition, Facts, Verdict};
 
-    let Some(text) = &rule.condition else {
+    let Some(text) = rule.condition.clone() else {
         return Ok(Decision::Follow);
     };
-    let condition = match Condition::compile(text) {
-        Ok(condition) => condition,
-        Err(error) => return Ok(Decision::PassOver(format!("`{text}` is no condition: {error}"))),
+    let (event, fields) = (job.event.clone(), job.fields.clone());
+    let judge = move || match Condition::compile(&text) {
+        Err(error) => Decision::PassOver(format!("`{text}` is no condition: {error}")),
+        Ok(condition) => match condition.judge(&Facts { event: &event, fields: &fields }) {
+            Verdict::Holds => Decision::Follow,
+            Verdict::Fails => Decision::PassOver(format!("`{text}` does not hold")),
+            Verdict::Unclear(reason) => {
+                Decision::PassOver(format!("`{text}` does not hold: {reason}"))
+            }
+        },
     };
-    let facts = Facts { event: &job.event, fields: &job.fields };
-    Ok(match condition.judge(&facts) {
-        Verdict::Holds => Decision::Follow,
-        Verdict::DoesNotHold => Decision::PassOver(format!("`{text}` does not hold")),
-        Verdict::Unknown(reason) => {
-            Decision::PassOver(format!("`{text}` cannot be told: {reason}"))
-        }
-    })
+    let judged = tokio::task::spawn_blocking(judge).await;
+    judged.map_err(|_| RunError::retry("judging a condition was interrupted"))
 }
 
 /// Without conditions, nothing that has one can be decided.
 #[cfg(not(feature = "conditions"))]
-fn decision(rule: &Rule, _: &Job) -> Result<Decision, RunError> {
+async fn decision(rule: &Rule, _: &Job) -> Result<Decision, RunError> {
     match &rule.condition {
         None => Ok(Decision::Follow),
         Some(_) => Err(RunError::permanent(
