@@ -5,11 +5,10 @@
 //! that stand first in them, buckets do too. A lane without room is passed over where it stands:
 //! however much waits in it, that is one step.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use ploy_webhooks::LeasedRun;
 use ploy_webhooks::store::{Claim, Lanes, StoreError};
+use ploy_webhooks::{Lane, LeasedRun};
 use redis::Value;
 
 use crate::RedisStore;
@@ -20,7 +19,8 @@ use crate::run_record::{millis, parse_leased};
 use crate::script::{self, ScriptCall};
 use crate::value;
 
-/// A claim is answered with no more payload than this, but for the last event of each bucket.
+/// A claim is answered with no more payload than this, but for the last event of
+/// each bucket on a Cluster.
 const CLAIM_BYTES: u64 = 8 << 20;
 /// How often a claim looks again: when others were faster, or where there is more than a bucket's
 /// share.
@@ -40,41 +40,38 @@ pub(crate) async fn claim(
         if due.is_empty() {
             break;
         }
-        // Each bucket gives its share of what is wanted, those whose turn it is the most.
-        let (share, rest) = (left / due.len(), left % due.len());
-        let shares = (0..due.len()).map(|place| share + usize::from(place < rest));
-        let asked: Vec<_> = due.iter().copied().zip(shares).take(left).collect();
+        // One call on a single server, one for each bucket on a Cluster. Each gives its share of
+        // what is wanted, those whose turn it is the most.
+        let asked = grouped(store, due);
+        let (share, rest) = (left / asked.len(), left % asked.len());
+        let shares = (0..asked.len()).map(|place| share + usize::from(place < rest));
+        let asked: Vec<_> = asked.into_iter().zip(shares).take(left).collect();
         let enough = ((CLAIM_BYTES - bytes) / asked.len() as u64).max(1);
-        let taken = HashMap::<u16, Vec<_>>::new();
-        let taken = lanes.in_use().fold(taken, |mut taken, (lane, room)| {
-            taken.entry(store.layout.bucket_of(lane).number).or_default().push((lane, room));
-            taken
-        });
-        let calls = asked.iter().map(|(bucket, share)| {
-            let call = ScriptCall::small(&script::CLAIM, &bucket.tag);
+        let calls = asked.iter().map(|(buckets, share)| {
+            let keys = buckets.iter().map(|bucket| &bucket.tag);
+            let call = ScriptCall::new(&script::CLAIM, keys, (16, 256 + 24 * buckets.len()));
             let call = call.text(share).text(millis(claim.lease).max(1)).text(enough);
             let mut call = call.bytes(claim.worker.as_str()).text(lanes.each());
-            for (lane, room) in taken.get(&bucket.number).into_iter().flatten() {
-                call.push_text(name_of(*lane));
+            push_lanes(&mut call, store, buckets, lanes.in_use(), |call, room| {
                 call.push_text(room);
-            }
-            Call::of_script(bucket.slot, &script::CLAIM, call)
+            });
+            Call::of_script(buckets[0].slot, &script::CLAIM, call)
         });
         let answers = store.engine.call_all(Via::Write, calls.collect()).await;
         let (mut failure, mut broken, mut has_answered) = (None, None, false);
         let mut has_more = false;
-        for ((bucket, share), answer) in asked.iter().zip(answers) {
+        for ((buckets, share), answer) in asked.iter().zip(answers) {
             let before = claimed.len();
             match answer {
                 // One that is not durable is handed out too: it was counted as an attempt.
                 // Should it be lost after all, it is as a lease that has ended.
                 Ok(answer) => {
                     has_answered = true;
-                    broken = take(answer, bucket, &mut claimed).err().or(broken);
+                    broken = take(answer, buckets, &mut claimed).err().or(broken);
                 }
                 Err(Failure::NotDurable(_, answer)) => {
                     has_answered = true;
-                    broken = take(*answer, bucket, &mut claimed).err().or(broken);
+                    broken = take(*answer, buckets, &mut claimed).err().or(broken);
                 }
                 Err(refusal) => failure = Some(refusal.of_write("cannot claim runs")),
             }
@@ -107,16 +104,10 @@ pub(crate) async fn due_in(
     store: &RedisStore,
     lanes: &Lanes,
 ) -> Result<Vec<Option<i64>>, StoreError> {
-    let full: Vec<_> = (lanes.in_use().filter(|(_, room)| *room == 0))
-        .map(|(lane, _)| (store.layout.bucket_of(lane).number, lane))
-        .collect();
     let calls = store.over_all_buckets(&script::DUE, |mut call, buckets| {
-        for (number, lane) in &full {
-            if let Some(place) = buckets.iter().position(|bucket| bucket.number == *number) {
-                call.push_text(place + 1);
-                call.push_text(name_of(*lane));
-            }
-        }
+        let buckets: Vec<_> = buckets.iter().collect();
+        let full = lanes.in_use().filter(|(_, room)| *room == 0);
+        push_lanes(&mut call, store, &buckets, full, |_, _| {});
         call
     });
     let broken = || corrupt("what is due");
@@ -164,11 +155,42 @@ async fn due_buckets<'store>(
     Ok(due.into_iter().map(|(_, bucket)| bucket).collect())
 }
 
-/// Takes apart what a claim in one bucket was answered.
-fn take(answer: Value, bucket: &Bucket, claimed: &mut Vec<LeasedRun>) -> Result<(), StoreError> {
+/// Those that one script may touch at once, in order.
+fn grouped<'store>(store: &RedisStore, buckets: Vec<&'store Bucket>) -> Vec<Vec<&'store Bucket>> {
+    match store.engine.is_cluster() {
+        true => buckets.into_iter().map(|bucket| vec![bucket]).collect(),
+        false => vec![buckets],
+    }
+}
+
+/// Writes lanes as arguments that lie in these buckets: the number of the key, and the lane, and
+/// what is said of its room.
+fn push_lanes(
+    call: &mut ScriptCall,
+    store: &RedisStore,
+    buckets: &[&Bucket],
+    lanes: impl Iterator<Item = (Lane, u16)>,
+    push_room: impl Fn(&mut ScriptCall, u16),
+) {
+    for (lane, room) in lanes {
+        let number = store.layout.bucket_of(lane).number;
+        if let Some(place) = buckets.iter().position(|bucket| bucket.number == number) {
+            call.push_text(place + 1);
+            call.push_text(name_of(lane));
+            push_room(call, room);
+        }
+    }
+}
+
+/// Takes apart what a claim in some buckets was answered.
+fn take(
+    answer: Value,
+    buckets: &[&Bucket],
+    claimed: &mut Vec<LeasedRun>,
+) -> Result<(), StoreError> {
     let mut outcome = Ok(());
     for run in value::array(answer).ok_or_else(|| corrupt("a claim"))? {
-        match parse_leased(run, bucket.number) {
+        match parse_leased(run, buckets) {
             Ok(run) => claimed.push(run),
             // The others are claimed, and not to be lost.
             Err(error) => outcome = Err(error),

@@ -59,7 +59,7 @@ pub(crate) enum Content {
 /// An event that was found.
 pub(crate) struct Found {
     pub(crate) owner: Lane,
-    entry: Entry,
+    pub(crate) entry: Entry,
     content: Vec<u8>,
 }
 

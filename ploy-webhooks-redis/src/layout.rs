@@ -12,7 +12,8 @@
 //! | `{ploy:3}:payloads:ep_…` | hash: the headers and the payload of each event, by its id |
 //! | `{ploy:3}:runs:ep_…` | hash: what the events owe, and what came of it |
 //! | `{ploy:3}:queued:ep_…` | sorted set, all scores 0: the ids of the runs in that state; the same with `running`, `retrying`, `succeeded`, `failed` and `cancelled` |
-//! | `{ploy:3}:line:ep_…` | sorted set: the runs that are to be claimed, by when |
+//! | `{ploy:3}:delayed:ep_…` | the same for runs that are queued and wait for their delay |
+//! | `{ploy:3}:line:ep_…` | sorted set: the runs that are due at a time, by when |
 //! | `{ploy:3}:seen:ep_…:…` | the id of the first event with a deduplication key |
 //! | `{ploy:3}:lanes` | sorted set: who has a line, by when it is its turn |
 //! | `{ploy:3}:claimed` | hash: whose run it is that somebody has claimed |
@@ -23,9 +24,10 @@
 //! Where an event is published by the app, its workspace stands in the place of the endpoint. So
 //! everything of an endpoint is under one hash tag, and a dozen keys are its whole history.
 //!
-//! A line is ordered by when its runs are due, and one that is claimed is due when its lease ends.
-//! A lane stands among the lanes where the first of its line stands while that is not yet due, and
-//! from then on where its turn is: behind those that came, or were served, before.
+//! Runs of `queued` are due, and taken in the order of their ids. What waits for a delay, or for the
+//! next attempt, stands in `line`, and so does what is claimed: it is due when its lease ends. A lane
+//! stands among the lanes where the first of its line does while nothing of it is due, and from then
+//! on where its turn is: behind those that came, or were served, before.
 
 use std::fmt::{self, Display};
 use std::num::NonZeroU16;

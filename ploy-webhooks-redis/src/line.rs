@@ -105,7 +105,7 @@ impl RunQueue for RedisStore {
         call.push(self.layout.channel());
         call.push_text(name_of(found.owner));
         call.push(event.as_bytes());
-        push_runs(&mut call, &runs);
+        push_runs(&mut call, event, &runs);
         let call = Call::of_script(bucket.slot, &script::ENQUEUE, call);
         let answer = self.engine.call(Via::Write, call).await;
         let answer = answer.map_err(|failure| failure.of_write("cannot add runs"))?;

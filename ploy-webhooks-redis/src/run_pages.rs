@@ -32,7 +32,7 @@ pub(crate) async fn page(
     let wanted = Wanted {
         workspace: query.workspace,
         only: None,
-        sets: states.iter().map(|state| format!("{}:", state.as_str())).collect(),
+        sets: states.into_iter().flat_map(lists_of).map(|list| format!("{list}:")).collect(),
         first,
         last: b"-".to_vec(),
         is_turned: true,
@@ -58,6 +58,14 @@ pub(crate) async fn page(
         rest.below = Some(RunId::from_bytes(found.id));
     }
     Ok(Page { items, next: (!is_last).then_some(rest) })
+}
+
+/// The lists of the runs in that state.
+fn lists_of(state: RunState) -> Vec<&'static str> {
+    match state {
+        RunState::Queued => vec![state.as_str(), "delayed"],
+        state => vec![state.as_str()],
+    }
 }
 
 /// What was read of a run.

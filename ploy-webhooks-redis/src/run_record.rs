@@ -1,7 +1,7 @@
 //! The bytes that a run is kept as.
 //!
 //! ```text
-//! record    event (16) · when it was made · `:` · what it runs, in JSON
+//! record    when it was made (6) · event (16) · what it runs, in JSON
 //! standing  letter of its state · how often it was tried · `:` · how many bytes its attempts said
 //! attempt   when it was claimed · ` ` · worker
 //! … ended   the same · ` ` · when · ` ` · letter of the state that followed · ` ` · after how many
@@ -23,7 +23,7 @@ use ploy_webhooks::{
 use redis::Value;
 
 use crate::error::{corrupt, misuse};
-use crate::layout::lane_named;
+use crate::layout::{Bucket, lane_named};
 use crate::record::Entry;
 use crate::script::ScriptCall;
 use crate::value;
@@ -43,11 +43,15 @@ pub(crate) fn known_already() -> StoreError {
     misuse("a run with that id is stored already")
 }
 
-/// Writes runs as arguments: the id, what it runs, and the delay of each.
-pub(crate) fn push_runs(call: &mut ScriptCall, runs: &[NewRun]) {
+/// Writes the runs of an event as arguments: the id, the record without the time, which the server
+/// tells, and the delay of each.
+pub(crate) fn push_runs(call: &mut ScriptCall, event: &EventId, runs: &[NewRun]) {
     for run in runs {
         call.push(run.id.as_bytes());
-        call.push(serde_json::to_vec(&run.trigger).expect("a trigger has a form in JSON"));
+        let mut record = Vec::with_capacity(128);
+        record.extend_from_slice(event.as_bytes());
+        serde_json::to_writer(&mut record, &run.trigger).expect("a trigger has a form in JSON");
+        call.push(record);
         call.push_text(millis(run.delay));
     }
 }
@@ -96,12 +100,14 @@ fn read_run(run: Value) -> Option<Run> {
 }
 
 /// A run as `scripts/claim.lua` tells it.
-pub(crate) fn parse_leased(run: Value, bucket: u16) -> Result<LeasedRun, StoreError> {
-    read_leased(run, bucket).ok_or_else(|| corrupt("a run that is due"))
+pub(crate) fn parse_leased(run: Value, buckets: &[&Bucket]) -> Result<LeasedRun, StoreError> {
+    read_leased(run, buckets).ok_or_else(|| corrupt("a run that is due"))
 }
 
-fn read_leased(run: Value, bucket: u16) -> Option<LeasedRun> {
-    let [owner, workspace, id, attempt, before, record, entry, content] = value::parts(run)?;
+fn read_leased(run: Value, buckets: &[&Bucket]) -> Option<LeasedRun> {
+    let [place, owner, workspace, id, attempt, before, record, entry, content] = value::parts(run)?;
+    let place = usize::try_from(value::int(&place)?.checked_sub(1)?).ok()?;
+    let bucket = buckets.get(place)?.number;
     let owner = lane_named(&value::bytes(owner)?)?;
     let (_, _, trigger) = parse_record(&value::bytes(record)?)?;
     let attempt = value::text(attempt)?.parse().ok()?;
@@ -117,10 +123,11 @@ fn read_leased(run: Value, bucket: u16) -> Option<LeasedRun> {
 }
 
 fn parse_record(bytes: &[u8]) -> Option<(EventId, Timestamp, Trigger)> {
-    let (event, rest) = bytes.split_first_chunk::<16>()?;
-    let colon = rest.iter().position(|&byte| byte == b':')?;
-    let trigger = serde_json::from_slice(&rest[colon + 1..]).ok()?;
-    Some((EventId::from_bytes(*event), timestamp(&rest[..colon])?, trigger))
+    let (made_at, rest) = bytes.split_first_chunk::<6>()?;
+    let (event, trigger) = rest.split_first_chunk::<16>()?;
+    let made_at = made_at.iter().fold(0, |millis, byte| millis << 8 | u64::from(*byte));
+    let trigger = serde_json::from_slice(trigger).ok()?;
+    Some((EventId::from_bytes(*event), Timestamp::from_millis(made_at), trigger))
 }
 
 fn parse_attempt(bytes: &[u8], number: NonZeroU32) -> Option<Attempt> {

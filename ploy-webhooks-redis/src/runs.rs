@@ -23,7 +23,8 @@ impl RunStore for RedisStore {
         };
         let bucket = self.layout.bucket_of(found.owner);
         let call = ScriptCall::small(&script::RUNS, &bucket.tag);
-        let call = call.text(name_of(found.owner)).bytes(event.as_bytes());
+        let stored_with: Vec<u8> = found.entry.owes.iter().flat_map(|id| *id.as_bytes()).collect();
+        let call = call.text(name_of(found.owner)).bytes(event.as_bytes()).bytes(stored_with);
         let call = Call::of_script(bucket.slot, &script::RUNS, call);
         let answer = self.engine.call(Via::Read, call).await;
         let answer = answer.map_err(|failure| failure.of_read("cannot read the runs"))?;

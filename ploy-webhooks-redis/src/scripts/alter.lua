@@ -8,7 +8,7 @@
 
 local tag, owner, id, state = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
 local key = tag .. 'runs:' .. owner
-local run = call('HMGET', key, id .. 's', id .. 'm')
+local run = call('HMGET', key, id, id .. 'm')
 if not run[1] then
     return 0
 end
@@ -19,12 +19,9 @@ end
 call('HSET', key, id .. 'm', state .. digits(attempts) .. ':' .. digits(said))
 call('HDEL', tag .. 'claimed', id)
 call('ZREM', tag .. LISTS[before] .. owner, id)
+call('ZREM', tag .. 'delayed:' .. owner, id)
+call('ZREM', tag .. 'line:' .. owner, id)
 call('ZADD', tag .. LISTS[state] .. owner, 0, id)
-if state == 'q' then
-    call('ZADD', tag .. 'line:' .. owner, digits(now), id)
-else
-    call('ZREM', tag .. 'line:' .. owner, id)
-end
 line_up(tag, owner)
 if state == 'q' then
     tell(ARGV[1])

@@ -20,7 +20,7 @@ end
 local keys = {}
 for _, name in ipairs({
     'endpoint:', 'index:', 'payloads:', 'runs:', 'line:',
-    'queued:', 'running:', 'retrying:', 'succeeded:', 'failed:', 'cancelled:',
+    'queued:', 'delayed:', 'running:', 'retrying:', 'succeeded:', 'failed:', 'cancelled:',
 }) do
     keys[#keys + 1] = tag .. name .. id
 end

@@ -9,11 +9,11 @@ local workspace, id = ARGV[1], ARGV[3]
 local published = tonumber(ARGV[2])
 
 for place, tag in ipairs(KEYS) do
-    if place == published and call('HEXISTS', tag .. 'runs:' .. workspace, id .. 's') == 1 then
+    if place == published and call('HEXISTS', tag .. 'runs:' .. workspace, id) == 1 then
         return { workspace, read_run(tag, workspace, id) }
     end
     for _, owner in ipairs(call('ZRANGE', tag .. 'workspace:' .. workspace, 0, -1)) do
-        if call('HEXISTS', tag .. 'runs:' .. owner, id .. 's') == 1 then
+        if call('HEXISTS', tag .. 'runs:' .. owner, id) == 1 then
             return { owner, read_run(tag, owner, id) }
         end
     end

@@ -7,7 +7,8 @@ local time = call('TIME')
 local micros = time[1] * 1000000 + time[2]
 local now = math.floor(micros / 1000)
 
--- The list of each state, by its letter.
+-- The list of each state, by its letter. Runs that are queued and wait for a delay have one of their
+-- own, and stand in line too: those of `queued` are due, and `queued` is their line.
 local LISTS = {
     q = 'queued:', r = 'running:', w = 'retrying:', s = 'succeeded:', f = 'failed:', c = 'cancelled:',
 }
@@ -27,12 +28,13 @@ local function standing(kept)
 end
 
 -- Has a lane stand where it belongs after its line has changed: where the first of the line does,
--- while that is not yet due. Otherwise it has a turn, and keeps it unless it was served.
+-- while nothing is due. Otherwise it has a turn, and keeps it unless it was served.
 local function line_up(tag, owner, is_served)
-    local first = call('ZRANGE', tag .. 'line:' .. owner, 0, 0, 'WITHSCORES')
-    if not first[1] then
+    local is_due = call('EXISTS', tag .. 'queued:' .. owner) == 1
+    local first = not is_due and call('ZRANGE', tag .. 'line:' .. owner, 0, 0, 'WITHSCORES')
+    if not is_due and not first[1] then
         call('ZREM', tag .. 'lanes', owner)
-    elseif tonumber(first[2]) > now then
+    elseif not is_due and tonumber(first[2]) > now then
         call('ZADD', tag .. 'lanes', first[2], owner)
     else
         -- Microseconds: turns within a millisecond are told apart.

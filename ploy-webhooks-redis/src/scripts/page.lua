@@ -12,7 +12,7 @@ for at = 3, #ARGV, 3 do
     local tag, owner, id = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
     local key = tag .. 'runs:' .. owner
     local kept = call('HGET', key, id .. 'm') or QUEUED
-    local size = call('HSTRLEN', key, id .. 's')
+    local size = call('HSTRLEN', key, id)
     if size == 0 or (wanted ~= '' and string.sub(kept, 1, 1) ~= wanted) then
         answer[#answer + 1] = false
     else

@@ -9,7 +9,7 @@ local QUEUED = 'q0:0'
 -- attempt (nil: none).
 local function read_run(tag, owner, id)
     local key = tag .. 'runs:' .. owner
-    local run = call('HMGET', key, id .. 's', id .. 'm')
+    local run = call('HMGET', key, id, id .. 'm')
     local kept = run[2] or QUEUED
     local attempts = {}
     for number = 1, tonumber(string.match(kept, '^%a(%d+):') or '0') do

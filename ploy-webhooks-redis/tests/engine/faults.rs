@@ -223,10 +223,11 @@ async fn a_lost_answer_to_a_check_of_a_rate_is_unavailable() {
     assert_eq!(kind(lost), Some(StoreErrorKind::Unavailable));
 }
 
-/// How many scripts the server has been sent.
-fn scripts(redis: &Redis) -> u64 {
+/// How often the server has been sent that command.
+fn calls(redis: &Redis, command: &str) -> u64 {
     let stats: String = ask(redis.url(), &["INFO", "commandstats"]);
-    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    let name = format!("cmdstat_{command}:calls=");
+    let line = stats.lines().find_map(|line| line.strip_prefix(&name));
     line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
 }
 
@@ -239,14 +240,14 @@ async fn what_may_have_been_stored_is_not_sent_again() {
     let store = open(&settings).await;
     let endpoint = endpoint_of(&store, workspace()).await;
     append(&store, event(&endpoint, "{}")).await.unwrap();
-    let before = scripts(&redis);
+    let before = calls(&redis, "evalsha");
 
     proxy.swallow_answers();
     let outcome = append(&store, event(&endpoint, "{}")).await;
     assert_eq!(kind(outcome), Some(StoreErrorKind::Indeterminate));
     proxy.restore();
     append_when_it_works(&store, &endpoint).await;
-    assert_eq!(scripts(&redis) - before, 2, "left: how often an append was sent");
+    assert_eq!(calls(&redis, "evalsha") - before, 2, "left: how often an append was sent");
 }
 
 #[tokio::test]
@@ -470,8 +471,29 @@ async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
     };
     until("the replica", attaching).await;
     settings.response_timeout = Duration::from_secs(20);
-    let store = open(&settings).await;
+    let store = Arc::new(open(&settings).await);
     let endpoint = endpoint_of(&store, workspace()).await;
+    let mut owing = event(&endpoint, "{}");
+    owing.owes = vec![run()];
+    append(&store, owing).await.unwrap();
+
+    // What workers say at the same time waits once for all of it, and not each for itself.
+    let mut owing = event(&endpoint, "{}");
+    owing.owes = (0..64).map(|_| run()).collect();
+    append(&store, owing).await.unwrap();
+    let claimed = claim(&store, 65, PATIENCE).await;
+    assert_eq!(claimed.len(), 65);
+    let before = calls(&master, "wait");
+    let mut ends = JoinSet::new();
+    for leased in claimed {
+        let store = store.clone();
+        ends.spawn(async move {
+            store.finish(&leased.lease, Outcome::Fail { error: String::new() }).await
+        });
+    }
+    assert!(ends.join_all().await.into_iter().all(|end| end.unwrap() == Tenure::Held));
+    let waits = calls(&master, "wait") - before;
+    assert!(waits <= 8, "65 ends have waited {waits} times");
     let mut owing = event(&endpoint, "{}");
     owing.owes = vec![run()];
     append(&store, owing).await.unwrap();

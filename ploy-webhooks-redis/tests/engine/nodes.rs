@@ -11,10 +11,11 @@ use crate::scene::{
 };
 use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{
-    Appended, Created, EndpointStore, EventQuery, EventStore, KeyStore, PageSize, RunQueue,
+    Altered, Appended, Created, EndpointStore, EventQuery, EventStore, KeyStore, PageSize,
+    RunQueue, Tenure,
 };
 use ploy_webhooks::{
-    Clock, Endpoint, EndpointConfig, EventId, Rate, Slug, Status, SystemClock, WorkspaceId,
+    Clock, Endpoint, EndpointConfig, EventId, Outcome, Rate, Slug, Status, SystemClock, WorkspaceId,
 };
 use ploy_webhooks_engines::Redis;
 use ploy_webhooks_redis::{RedisLimiter, RedisSettings, RedisStore};
@@ -240,6 +241,41 @@ async fn a_node_that_waits_hears_of_runs_on_another() {
     let owed = event.owes[0].id;
     crate::scene::append(&one, event).await.unwrap();
     assert_eq!(tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap(), owed);
+}
+
+#[tokio::test]
+async fn a_node_that_waits_hears_of_a_run_that_is_tried_again_by_hand() {
+    let (settings, [one, other]) = two_nodes().await;
+    let endpoint = endpoint_of(&one, workspace()).await;
+    let mut event = event(&endpoint, "{}");
+    event.owes = vec![run()];
+    crate::scene::append(&one, event).await.unwrap();
+    let leased = claim(&one, 1, PATIENCE).await.remove(0);
+    let given_up = Outcome::Fail { error: "no".to_owned() };
+    assert_eq!(one.finish(&leased.lease, given_up).await.unwrap(), Tenure::Held);
+    let waiting = tokio::spawn({
+        let other = other.clone();
+        async move {
+            loop {
+                other.wait(PATIENCE, &roomy()).await.unwrap();
+                if let Some(run) = claim(&other, 1, PATIENCE).await.first() {
+                    return run.lease;
+                }
+            }
+        }
+    });
+    let channel = format!("{}:due", settings.prefix);
+    let url = Redis::shared().url();
+    let listening = async {
+        while ask::<(String, u32)>(url, &["PUBSUB", "NUMSUB", &channel]).1 == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    until("its subscription", listening).await;
+    let altered = one.requeue(&endpoint.workspace, &leased.lease.run).await.unwrap();
+    assert_eq!(altered, Altered::Done);
+    let lease = until("the run", waiting).await.unwrap();
+    assert_eq!((lease.run, lease.attempt.get()), (leased.lease.run, 2));
 }
 
 fn with_slug(mut endpoint: Endpoint, slug: &Slug) -> Endpoint {
