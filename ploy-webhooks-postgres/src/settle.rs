@@ -229,10 +229,7 @@ struct Settled {
 const SETTLE: &str = "SELECT held_extended, held_done, held_failed, is_sooner
     FROM settle_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
-async fn settle(
-    connection: &mut PgConnection,
-    groups: &Groups<'_>,
-) -> Result<Settled, StoreError> {
+async fn settle(connection: &mut PgConnection, groups: &Groups<'_>) -> Result<Settled, StoreError> {
     let Groups { extended, done, failed } = groups;
     let numbers = |keys: &mut dyn Iterator<Item = &Key>| {
         let leases = keys.map(|(number, run, attempt)| (*number, Uuid::from(*run), *attempt));
@@ -263,11 +260,14 @@ async fn settle(
     let held = |column| {
         let held: sqlx::Result<Option<Vec<i64>>> = row.try_get(column);
         let held = held.map_err(|error| write_error(WHAT, error))?.unwrap_or_default();
-        Ok::<_, StoreError>(held.into_iter().map(|place| usize::try_from(place - 1).unwrap_or(usize::MAX)))
+        Ok::<_, StoreError>(
+            held.into_iter().map(|place| usize::try_from(place - 1).unwrap_or(usize::MAX)),
+        )
     };
     let mut tenures = vec![Tenure::Lost; groups.len()];
     let extended: Vec<_> = extended.values().map(|(_, places)| places).collect();
-    let held_extended = held(0)?.filter_map(|place| extended.get(place)).flat_map(|places| places.iter());
+    let held_extended =
+        held(0)?.filter_map(|place| extended.get(place)).flat_map(|places| places.iter());
     let held_done = held(1)?.filter_map(|place| done.get(place)).map(|(.., place)| place);
     let held_failed = held(2)?.filter_map(|place| failed.get(place)).map(|(.., place)| place);
     for place in held_extended.chain(held_done).chain(held_failed) {
