@@ -42,6 +42,37 @@ CREATE TABLE open_runs (
 WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000,
     autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_threshold = 10000);
 
+-- What a batch of events owes, as it came: a row a batch. Whoever looks for runs enters it first, and
+-- the node that stored it does so right behind it (enter_runs). So an append pays for one row, and
+-- not for two a run and all their indexes.
+CREATE TABLE owed (
+    sheet            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    owed_at          timestamptz NOT NULL,
+    stream           int         NOT NULL,
+    numbers          bigint[],             -- of the endpoints; NULL where the fence does not hold
+    endpoints        uuid[],
+    workspaces       uuid[],
+    ids              uuid[]      NOT NULL, -- of the events
+    fences           smallint[],
+    event_workspaces uuid[],
+    repeats          int[]       NOT NULL,
+    owing            int[]       NOT NULL,
+    run_ids          uuid[]      NOT NULL,
+    triggers         text[]      NOT NULL,
+    delays_ms        bigint[]    NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0, toast.autovacuum_vacuum_scale_factor = 0,
+    toast.autovacuum_vacuum_threshold = 20000, toast.autovacuum_vacuum_cost_delay = 0);
+
+-- It is there for milliseconds: compression costs more than it saves.
+ALTER TABLE owed ALTER numbers SET STORAGE EXTERNAL, ALTER endpoints SET STORAGE EXTERNAL,
+    ALTER workspaces SET STORAGE EXTERNAL, ALTER ids SET STORAGE EXTERNAL,
+    ALTER fences SET STORAGE EXTERNAL, ALTER event_workspaces SET STORAGE EXTERNAL,
+    ALTER repeats SET STORAGE EXTERNAL, ALTER owing SET STORAGE EXTERNAL,
+    ALTER run_ids SET STORAGE EXTERNAL, ALTER triggers SET STORAGE EXTERNAL,
+    ALTER delays_ms SET STORAGE EXTERNAL;
+
 -- Attempts that are over. Without a reference to the run, whose check would lock its row each time.
 CREATE TABLE attempts (
     run        bigint      NOT NULL,
@@ -171,28 +202,86 @@ BEGIN
     WHERE (_fences[i] IS NULL OR numbers[_fences[i]] IS NOT NULL)
         AND (repeats = '{}' OR i <> ALL (repeats));
 
-    IF _owing = '{}' THEN
-        RETURN;
+    IF _owing <> '{}' THEN
+        INSERT INTO owed (owed_at, stream, numbers, endpoints, workspaces, ids, fences,
+            event_workspaces, repeats, owing, run_ids, triggers, delays_ms)
+        VALUES (_now, _stream, numbers, _endpoints, _workspaces, _ids, _fences,
+            _event_workspaces, repeats, _owing, _run_ids, _triggers, _delays_ms);
     END IF;
-    WITH owed AS (
-        SELECT nextval('run_numbers') AS number, r.id, r.trigger, r.delay_ms,
-            _ids[r.event] AS event, numbers[_fences[r.event]] AS endpoint,
-            coalesce(_workspaces[_fences[r.event]], _event_workspaces[r.event]) AS workspace,
-            coalesce(_endpoints[_fences[r.event]], _event_workspaces[r.event]) AS lane
-        FROM unnest(_owing, _run_ids, _triggers, _delays_ms) AS r (event, id, trigger, delay_ms)
-        WHERE (_fences[r.event] IS NULL OR numbers[_fences[r.event]] IS NOT NULL)
-            AND (repeats = '{}' OR r.event <> ALL (repeats))
-    ), kept AS (
-        INSERT INTO runs (number, workspace, id, stream, event, endpoint, trigger, created_at)
-        SELECT number, workspace, id, _stream, event, endpoint, trigger, _now FROM owed
-    )
-    INSERT INTO open_runs (number, due_at, endpoint, lane, workspace, run, attempt, state)
-    SELECT number, _now + delay_ms * interval '1 millisecond', endpoint, lane, workspace, id, 0,
-        'queued'
-    FROM owed;
-    IF FOUND THEN
+END
+$$;
+
+-- Enters what is owed, of that many batches at most, and returns of how many: when it returns 0,
+-- all that was committed before is in line. One does it at a time, and the others wait for it. Who
+-- waits for runs is told: here, and not for each batch, because that costs as much as a row.
+--
+-- A run whose id is another's is not entered: ids are made to be different, and what came first
+-- stands.
+CREATE FUNCTION enter_runs(_sheets int) RETURNS int LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+DECLARE
+    _sheet            bigint;
+    _owed_at          timestamptz;
+    _stream           int;
+    -- Variables, because the fields of a record would be put together anew for each of their items.
+    _numbers          bigint[];
+    _endpoints        uuid[];
+    _workspaces       uuid[];
+    _ids              uuid[];
+    _fences           smallint[];
+    _event_workspaces uuid[];
+    _repeats          int[];
+    _owing            int[];
+    _run_ids          uuid[];
+    _triggers         text[];
+    _delays_ms        bigint[];
+    _entered          bigint[] := '{}';
+BEGIN
+    PERFORM FROM owed LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
+    PERFORM pg_advisory_xact_lock(1886154620, 0);
+    FOR _sheet, _owed_at, _stream, _numbers, _endpoints, _workspaces, _ids, _fences,
+        _event_workspaces, _repeats, _owing, _run_ids, _triggers, _delays_ms IN
+        SELECT sheet, owed_at, stream, numbers, endpoints, workspaces, ids, fences,
+            event_workspaces, repeats, owing, run_ids, triggers, delays_ms
+        FROM owed ORDER BY sheet LIMIT _sheets
+    LOOP
+        WITH owing AS (
+            SELECT nextval('run_numbers') AS number, r.id, r.trigger, r.delay_ms,
+                _ids[r.event] AS event, _numbers[_fences[r.event]] AS endpoint,
+                coalesce(_workspaces[_fences[r.event]], _event_workspaces[r.event]) AS workspace,
+                coalesce(_endpoints[_fences[r.event]], _event_workspaces[r.event]) AS lane
+            FROM unnest(_owing, _run_ids, _triggers, _delays_ms)
+                AS r (event, id, trigger, delay_ms)
+            WHERE (_fences[r.event] IS NULL OR _numbers[_fences[r.event]] IS NOT NULL)
+                AND r.event <> ALL (_repeats)
+        ), kept AS (
+            INSERT INTO runs (number, workspace, id, stream, event, endpoint, trigger, created_at)
+            SELECT number, workspace, id, _stream, event, endpoint, trigger, _owed_at FROM owing
+            ON CONFLICT DO NOTHING RETURNING number
+        )
+        INSERT INTO open_runs (number, due_at, endpoint, lane, workspace, run, attempt, state)
+        SELECT o.number, _owed_at + o.delay_ms * interval '1 millisecond', o.endpoint, o.lane,
+            o.workspace, o.id, 0, 'queued'
+        FROM owing o JOIN kept k ON k.number = o.number;
+        _entered := _entered || _sheet;
+    END LOOP;
+    IF _entered <> '{}' THEN
+        DELETE FROM owed WHERE sheet = ANY (_entered);
         PERFORM pg_notify('ploy_runs', current_schema());
     END IF;
+    RETURN cardinality(_entered);
+END
+$$;
+
+-- Enters all that is owed.
+CREATE FUNCTION enter_all_runs() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    WHILE enter_runs(64) > 0 LOOP
+    END LOOP;
 END
 $$;
 
@@ -211,7 +300,7 @@ CREATE FUNCTION claim_runs(
 ) RETURNS TABLE (
     event_id uuid, endpoint_id uuid, event_workspace uuid, event_type text, event_source bytea,
     event_headers bytea, event_payload bytea, run_id uuid, run_number bigint, run_attempt int,
-    run_trigger text, last_served uuid
+    run_trigger text, last_served uuid, is_after_loss boolean
 ) LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -219,85 +308,98 @@ AS $$
 DECLARE
     -- Of lanes that hold something, a claim looks at no more than these once it has found anything.
     LANES_MAX CONSTANT int := 1024;
-    _now      timestamptz := clock_timestamp();
+    _now      timestamptz;
     _left     int := least(_max, 64);
-    _lane     uuid := coalesce(_after, '00000000-0000-0000-0000-000000000000');
-    -- Before or behind all that is in the lane.
-    _edge     timestamptz := CASE WHEN _after IS NULL THEN '-infinity' ELSE 'infinity' END;
+    _lane     uuid;
+    _edge     timestamptz; -- before or behind all that is in the lane
     _next     uuid;
     _due      timestamptz;
     _first_of bigint;
     _endpoint bigint;
-    _wraps    boolean := _after IS NOT NULL;
-    _looked   int := 0;
-    _used     int := 1; -- the first lane in use that is not before the one that is looked at
+    _wraps    boolean;
+    _looked   int;
+    _used     int; -- the first lane in use that is not before the one that is looked at
     _room     int;
     _found    tid[];
-    _lapsed   boolean;
+    _lapsed   boolean[]; -- whose lease has ended without a word
     _places   tid[] := '{}';
+    _losses   boolean[] := '{}';
     _served   uuid;
-    _any_lapsed boolean := false;
 BEGIN
     LOOP
-        SELECT o.lane, o.due_at, o.endpoint INTO _next, _due, _first_of FROM open_runs o
-        WHERE o.due_at IS NOT NULL AND (o.lane, o.due_at) > (_lane, _edge)
-        ORDER BY o.lane, o.due_at LIMIT 1;
-        IF _next IS NULL AND _wraps THEN
-            _wraps := false;
-            _lane := '00000000-0000-0000-0000-000000000000';
-            _edge := '-infinity';
-            _used := 1;
-            CONTINUE;
-        END IF;
-        -- The end, or all the way round.
-        EXIT WHEN _next IS NULL OR (NOT _wraps AND _next > _after);
-        _lane := _next;
-        _edge := 'infinity';
-        _looked := _looked + 1;
-        EXIT WHEN _looked > LANES_MAX AND _places <> '{}';
-        CONTINUE WHEN _due > _now;
+        _now := clock_timestamp();
+        _lane := coalesce(_after, '00000000-0000-0000-0000-000000000000');
+        _edge := CASE WHEN _after IS NULL THEN '-infinity' ELSE 'infinity' END;
+        _wraps := _after IS NOT NULL;
+        _used := 1;
+        _looked := 0;
+        LOOP
+            SELECT o.lane, o.due_at, o.endpoint INTO _next, _due, _first_of FROM open_runs o
+            WHERE o.due_at IS NOT NULL AND (o.lane, o.due_at) > (_lane, _edge)
+            ORDER BY o.lane, o.due_at LIMIT 1;
+            IF _next IS NULL AND _wraps THEN
+                _wraps := false;
+                _lane := '00000000-0000-0000-0000-000000000000';
+                _edge := '-infinity';
+                _used := 1;
+                CONTINUE;
+            END IF;
+            -- The end, or all the way round.
+            EXIT WHEN _next IS NULL OR (NOT _wraps AND _next > _after);
+            _lane := _next;
+            _edge := 'infinity';
+            _looked := _looked + 1;
+            EXIT WHEN _looked > LANES_MAX AND _places <> '{}';
+            CONTINUE WHEN _due > _now;
 
-        WHILE _used <= cardinality(_in_use) AND _in_use[_used] < _lane LOOP
-            _used := _used + 1;
+            WHILE _used <= cardinality(_in_use) AND _in_use[_used] < _lane LOOP
+                _used := _used + 1;
+            END LOOP;
+            _room := CASE WHEN _in_use[_used] = _lane THEN _rooms[_used] ELSE _each END;
+            CONTINUE WHEN _room <= 0;
+            -- Those of a deleted endpoint are not claimed. One may have come back by its id.
+            _endpoint := NULL;
+            IF _first_of IS NOT NULL THEN
+                SELECT n.number INTO _endpoint FROM endpoints n WHERE n.id = _lane;
+                CONTINUE WHEN _endpoint IS NULL;
+            END IF;
+
+            SELECT array_agg(d.place), array_agg(d.lapsed) INTO _found, _lapsed FROM (
+                SELECT o.ctid AS place, o.state = 'running' AS lapsed FROM open_runs o
+                WHERE o.lane = _lane AND o.due_at <= _now
+                    AND o.endpoint IS NOT DISTINCT FROM _endpoint
+                ORDER BY o.due_at LIMIT least(_room, _left) FOR UPDATE SKIP LOCKED
+            ) d;
+            CONTINUE WHEN _found IS NULL;
+            _places := _places || _found;
+            _served := _lane;
+            _losses := _losses || _lapsed;
+            _left := _left - cardinality(_found);
+            EXIT WHEN _left <= 0;
         END LOOP;
-        _room := CASE WHEN _in_use[_used] = _lane THEN _rooms[_used] ELSE _each END;
-        CONTINUE WHEN _room <= 0;
-        -- Those of a deleted endpoint are not claimed. An endpoint may have come back by its id.
-        _endpoint := NULL;
-        IF _first_of IS NOT NULL THEN
-            SELECT n.number INTO _endpoint FROM endpoints n WHERE n.id = _lane;
-            CONTINUE WHEN _endpoint IS NULL;
-        END IF;
-
-        SELECT array_agg(d.place), bool_or(d.lapsed) INTO _found, _lapsed FROM (
-            SELECT o.ctid AS place, o.state = 'running' AS lapsed FROM open_runs o
-            WHERE o.lane = _lane AND o.due_at <= _now AND o.endpoint IS NOT DISTINCT FROM _endpoint
-            ORDER BY o.due_at LIMIT least(_room, _left) FOR UPDATE SKIP LOCKED
-        ) d;
-        CONTINUE WHEN _found IS NULL;
-        _places := _places || _found;
-        _served := _lane;
-        _any_lapsed := _any_lapsed OR _lapsed;
-        _left := _left - cardinality(_found);
-        EXIT WHEN _left <= 0;
+        -- Who stored it enters it, as a rule.
+        EXIT WHEN _places <> '{}' OR enter_runs(64) = 0;
     END LOOP;
+    IF _places = '{}' THEN
+        RETURN;
+    END IF;
 
     -- Nobody else changes them now, so that they stay where they are.
-    IF _any_lapsed THEN
+    IF true = ANY (_losses) THEN
         INSERT INTO attempts (run, number, started_at, worker)
         SELECT o.number, o.attempt, o.started_at, o.worker
-        FROM unnest(_places) AS p (place) JOIN open_runs o ON o.ctid = p.place
-        WHERE o.state = 'running';
+        FROM unnest(_places, _losses) AS p (place, is_loss) JOIN open_runs o ON o.ctid = p.place
+        WHERE p.is_loss;
     END IF;
     RETURN QUERY
     WITH claimed AS (
         UPDATE open_runs o SET state = 'running', attempt = o.attempt + 1, worker = _worker,
             started_at = _now, due_at = _now + _lease_ms * interval '1 millisecond'
-        FROM unnest(_places) AS p (place) WHERE o.ctid = p.place
-        RETURNING o.workspace, o.run, o.number, o.attempt
+        FROM unnest(_places, _losses) AS p (place, is_loss) WHERE o.ctid = p.place
+        RETURNING o.workspace, o.run, o.number, o.attempt, p.is_loss
     )
     SELECT e.id, n.id, coalesce(n.workspace, e.workspace), e.type, e.source, e.headers, e.payload,
-        c.run, c.number, c.attempt, r.trigger, _served
+        c.run, c.number, c.attempt, r.trigger, _served, c.is_loss
     FROM claimed c
     JOIN runs r ON r.workspace = c.workspace AND r.id = c.run
     JOIN events e ON e.stream = r.stream AND e.id = r.event
@@ -313,7 +415,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 SET enable_sort = off
 AS $$
 DECLARE
-    _now      timestamptz := clock_timestamp();
+    _now      timestamptz;
     _lane     uuid := '00000000-0000-0000-0000-000000000000';
     _edge     timestamptz := '-infinity';
     _due      timestamptz;
@@ -322,6 +424,8 @@ DECLARE
     _next     int := 1; -- the first full lane that is not before the one that is looked at
     _first    timestamptz;
 BEGIN
+    PERFORM enter_all_runs();
+    _now := clock_timestamp();
     LOOP
         SELECT o.lane, o.due_at, o.endpoint INTO _lane, _due, _first_of FROM open_runs o
         WHERE o.due_at IS NOT NULL AND (o.lane, o.due_at) > (_lane, _edge)
@@ -450,9 +554,11 @@ CREATE FUNCTION alter_run(
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
-    _now   timestamptz := clock_timestamp();
+    _now   timestamptz;
     _place tid;
 BEGIN
+    PERFORM enter_all_runs();
+    _now := clock_timestamp();
     is_done := false;
     PERFORM FROM runs r WHERE r.workspace = _workspace AND r.id = _run AND (r.endpoint IS NULL
         OR EXISTS (SELECT FROM endpoints n WHERE n.number = r.endpoint));
@@ -493,6 +599,7 @@ DECLARE
     _workspaces uuid[];
     _runs       uuid[];
 BEGIN
+    PERFORM enter_all_runs();
     SELECT array_agg(r.number), array_agg(r.workspace), array_agg(r.id)
     INTO _numbers, _workspaces, _runs
     FROM (

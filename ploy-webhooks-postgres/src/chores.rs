@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::block::{Span, endpoint_term};
 use crate::database::{self, locks};
+use crate::enter::enter_all;
 use crate::error::{store_error, timed_out};
 use crate::partitions::{self, ROWS_AT_ONCE};
 use crate::search::Unread;
@@ -71,6 +72,8 @@ async fn do_all(shared: &Shared) -> Result<(), StoreError> {
     if !is_mine {
         return Ok(());
     }
+    // What a node that is gone has put down, and nobody has looked for.
+    let entered = enter_all(&mut connection).await;
     // One that fails does not keep the others from being done.
     let made = partitions::make_ahead(&mut connection, settings).await;
     let forgotten = forget_expired_keys(&mut connection).await;
@@ -79,7 +82,7 @@ async fn do_all(shared: &Shared) -> Result<(), StoreError> {
         Some(retention) => partitions::drop_old(&mut connection, retention).await,
         None => Ok(()),
     };
-    made.and(forgotten).and(purged).and(dropped)
+    entered.and(made).and(forgotten).and(purged).and(dropped)
 }
 
 async fn forget_expired_keys(connection: &mut PgConnection) -> Result<(), StoreError> {

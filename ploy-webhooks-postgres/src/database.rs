@@ -22,6 +22,7 @@ pub(crate) mod locks {
     pub(crate) const STREAM: i32 = ENDPOINT + 1;
     /// What one node does for all, by what it is.
     pub(crate) const CHORE: i32 = ENDPOINT + 2;
+    // ENDPOINT + 3 is held by whoever enters runs: see the function `enter_runs`.
 }
 
 /// Postgres 14 and later: `ATTACH` of a partition beside a default one, and the planner's way
@@ -62,6 +63,15 @@ pub(crate) async fn connect_writer(
         // What a writer runs has one good plan, and making another each time costs more than to
         // run it.
         .options([("plan_cache_mode", "force_generic_plan")]);
+    connect_with(settings, &options).await
+}
+
+/// A connection for entering runs. A crash that loses what was not flushed loses nothing: what was
+/// entered is put down as it was before.
+pub(crate) async fn connect_enterer(
+    settings: &PostgresSettings,
+) -> Result<PgConnection, StoreError> {
+    let options = options(settings, settings.call_timeout).options([("synchronous_commit", "off")]);
     connect_with(settings, &options).await
 }
 

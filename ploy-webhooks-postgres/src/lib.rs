@@ -6,6 +6,7 @@ mod chores;
 mod database;
 mod definitions;
 mod endpoints;
+mod enter;
 mod error;
 mod events;
 mod index;
@@ -101,6 +102,7 @@ impl PostgresStore {
             pool: database::pool(&settings, settings.readers_max),
             tails: Tails::default(),
             runs_due: Arc::default(),
+            runs_put_down: Arc::default(),
             settings: Arc::new(settings),
         };
         let mut writers = Vec::new();
@@ -117,6 +119,7 @@ impl PostgresStore {
             others: vec![
                 tokio::spawn(chores::run(shared.clone(), chores.clone())),
                 tokio::spawn(wake::listen(shared.clone(), changes)),
+                tokio::spawn(enter::run(shared.clone())),
             ],
         };
         // A search takes no place from look-ups, changes and claims.

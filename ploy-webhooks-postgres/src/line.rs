@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::PostgresStore;
 use crate::batch::{json, millis};
+use crate::enter::enter_all;
 use crate::error::{corrupt, write_error};
 use crate::events;
 use crate::runs::{attempt_number, read_failed, state};
@@ -36,12 +37,16 @@ impl Turns {
         *self.last_served.lock().expect("no holder of the lock panics")
     }
 
-    fn claimed(&self, runs: &[LeasedRun], last_served: Option<Uuid>) {
-        if runs.is_empty() {
-            self.in_vain.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.in_vain.store(0, Ordering::Relaxed);
-            *self.last_served.lock().expect("no holder of the lock panics") = last_served;
+    /// A claim has ended with that lane, or without any.
+    fn ended(&self, served: Option<Uuid>) {
+        match served {
+            None => {
+                self.in_vain.fetch_add(1, Ordering::Relaxed);
+            }
+            served => {
+                self.in_vain.store(0, Ordering::Relaxed);
+                *self.last_served.lock().expect("no holder of the lock panics") = served;
+            }
         }
     }
 }
@@ -50,7 +55,7 @@ impl Turns {
 const PAUSE: Duration = Duration::from_millis(50);
 /// Between two looks of one who waits.
 const LOOK_GAP_MIN: Duration = Duration::from_millis(10);
-/// Who waits spends no more than one part in so many on looking.
+/// And longer, the longer a look takes: who waits spends no more than one part in so many on it.
 const LOOK_SHARE: u32 = 8;
 
 #[async_trait]
@@ -75,13 +80,9 @@ impl RunQueue for PostgresStore {
                     .map_err(write_failed)
             })
             .await?;
-        let claimed: Vec<_> = rows.iter().map(leased).collect::<Result<_, _>>()?;
-        let last_served = match rows.first() {
-            Some(row) => row.try_get(11).map_err(read_failed)?,
-            None => None,
-        };
-        self.turns.claimed(&claimed, last_served);
-        Ok(claimed)
+        let served = rows.first().map(|row| row.try_get(11).map_err(read_failed)).transpose()?;
+        self.turns.ended(served);
+        rows.iter().map(leased).collect()
     }
 
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<Tenure, StoreError> {
@@ -104,6 +105,7 @@ impl RunQueue for PostgresStore {
                 owed.as_mut().enable();
                 let looked_at = Instant::now();
                 let next = self.next_due(&full).await?;
+                let gap = LOOK_GAP_MIN.max(looked_at.elapsed() * LOOK_SHARE);
                 if next.is_some_and(|next| next.is_zero()) {
                     // What is due and could not be claimed is not asked for without a pause.
                     if !has_slept && self.turns.in_vain.load(Ordering::Relaxed) > 1 {
@@ -119,7 +121,6 @@ impl RunQueue for PostgresStore {
                 has_slept = true;
                 // A look that is in vain, as where others fill a lane without room, is not
                 // repeated at once.
-                let gap = LOOK_GAP_MIN.max(looked_at.elapsed().min(PAUSE));
                 sleep_until(looked_at + gap).await;
             }
         });
@@ -137,6 +138,8 @@ impl RunQueue for PostgresStore {
             runs.iter().map(|run| json(&run.trigger)).collect::<Result<_, _>>()?;
         let there: Option<bool> = self
             .change("enqueue runs", async |connection| {
+                // The id of one that is not entered yet would not be known.
+                enter_all(connection).await?;
                 sqlx::query_scalar(ENQUEUE)
                     .bind(Uuid::from(*event))
                     .bind(Uuid::from(*workspace))
@@ -246,7 +249,7 @@ fn leased(row: &PgRow) -> Result<LeasedRun, StoreError> {
             attempt: attempt_number(row.try_get(9).map_err(read_failed)?)?,
             place: number.cast_unsigned(),
         },
-        is_after_loss: false,
+        is_after_loss: row.try_get(12).map_err(read_failed)?,
         trigger: serde_json::from_str(trigger)
             .map_err(|error| corrupt("runs", "trigger").because(error))?,
         event: events::event(row)?,

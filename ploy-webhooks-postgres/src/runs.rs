@@ -12,6 +12,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use crate::PostgresStore;
+use crate::enter::enter_all;
 use crate::error::{corrupt, store_error};
 use crate::wire::Uuid;
 
@@ -24,10 +25,11 @@ const PAGE_BYTES_MAX: i64 = 4 << 20;
 impl RunStore for PostgresStore {
     async fn runs(&self, workspace: &WorkspaceId, event: &EventId) -> Result<Vec<Run>, StoreError> {
         self.call("read runs", async |connection| {
+            enter_all(connection).await?;
             let rows = sqlx::query(RUNS_OF_EVENT)
                 .bind(Uuid::from(*workspace))
                 .bind(Uuid::from(*event))
-                .fetch_all(connection)
+                .fetch_all(&mut *connection)
                 .await
                 .map_err(read_failed)?;
             runs(&rows)
@@ -37,10 +39,11 @@ impl RunStore for PostgresStore {
 
     async fn run(&self, workspace: &WorkspaceId, id: &RunId) -> Result<Option<Run>, StoreError> {
         self.call("look a run up", async |connection| {
+            enter_all(connection).await?;
             let rows = sqlx::query(RUN)
                 .bind(Uuid::from(*workspace))
                 .bind(Uuid::from(*id))
-                .fetch_all(connection)
+                .fetch_all(&mut *connection)
                 .await
                 .map_err(read_failed)?;
             Ok(runs(&rows)?.pop())
@@ -57,6 +60,7 @@ impl RunStore for PostgresStore {
             Some(state) => (LIST_OPEN, Some(state.as_str())),
         };
         self.call("list runs", async |connection| {
+            enter_all(connection).await?;
             let mut list = sqlx::query(statement)
                 .bind(Uuid::from(query.workspace))
                 .bind(query.below.map(Uuid::from))
@@ -66,7 +70,7 @@ impl RunStore for PostgresStore {
             if let Some(state) = state {
                 list = list.bind(state);
             }
-            let rows = list.fetch_all(connection).await.map_err(read_failed)?;
+            let rows = list.fetch_all(&mut *connection).await.map_err(read_failed)?;
             let items = runs(&rows)?;
             let looked = rows.first().map(|row| Looked::from(row, slice)).transpose()?;
             let below = looked.and_then(|looked| looked.goes_on_below(&items));
