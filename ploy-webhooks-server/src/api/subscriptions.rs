@@ -11,7 +11,7 @@ use axum::routing::get;
 use http::StatusCode;
 use ploy_webhooks::store::DefinitionKind;
 use ploy_webhooks::{
-    Clock, EndpointId, Revision, Subscription, SubscriptionId, SystemClock, rewire,
+    Clock, Condition, EndpointId, Revision, Subscription, SubscriptionId, SystemClock, rewire,
 };
 use serde_json::{Map, Value};
 
@@ -27,7 +27,9 @@ impl Defines for Subscription {
     const KIND: DefinitionKind = DefinitionKind::Subscription;
 
     fn check(&self, _: &Api) -> Result<(), Problem> {
-        self.check().map_err(Problem::invalid)
+        self.check().map_err(Problem::invalid)?;
+        let condition = self.condition.as_deref().map(Condition::compile).transpose();
+        condition.map(|_| ()).map_err(|error| Problem::invalid(format!("`condition`: {error}")))
     }
 }
 
