@@ -13,12 +13,12 @@ CREATE TABLE triggers (
 -- A run's place is that of its event times 2^20, and its number among those that the event owes.
 -- Its lane is the number of its event's endpoint, or the workspace that the app published in.
 CREATE TABLE owed (
-    place      INTEGER PRIMARY KEY,
+    place      INTEGER NOT NULL,
     id         BLOB    NOT NULL,
     trigger    INTEGER NOT NULL,
     lane       ANY     NOT NULL,
     created_at INTEGER NOT NULL,
-    due_at     INTEGER NOT NULL
+    due_at     INTEGER           -- NULL: at once
 ) STRICT;
 
 DROP INDEX runs_in_line;

@@ -14,7 +14,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use crate::error::{corrupt, store_error};
 use crate::events::{Origin, Origins, event_type, headers, source};
 use crate::lane::LaneKey;
-use crate::owed::{self, seq_of};
+use crate::owed::{self, NUMBER_BITS, seq_of};
 use crate::triggers::TriggersRead;
 
 /// A claim holds no more payload than this, but for the one that takes it past it: the caller
@@ -32,6 +32,32 @@ macro_rules! is_in_line {
         "state IN ('queued', 'running', 'retrying')"
     };
 }
+
+const NEXT_LANE: &str = concat!(
+    "-- claim()
+     SELECT lane, due_at FROM runs INDEXED BY runs_in_line WHERE ",
+    is_in_line!(),
+    " AND lane > ?1 ORDER BY lane, due_at LIMIT 1"
+);
+
+const NEXT_LANE_OF_START: &str = concat!(
+    "-- claim()
+     SELECT lane, due_at FROM runs INDEXED BY runs_in_line WHERE ",
+    is_in_line!(),
+    " AND lane > ?1 AND lane <= ?2 ORDER BY lane, due_at LIMIT 1"
+);
+
+/// What is due in a lane.
+const DUE: &str = concat!(
+    "-- claim()
+     SELECT r.place, r.id, r.trigger, r.attempt, r.state,
+         e.id, e.type, e.source, e.headers, e.payload
+     FROM runs AS r INDEXED BY runs_in_line
+     LEFT JOIN events AS e ON e.seq = r.place >> 20
+     WHERE r.",
+    is_in_line!(),
+    " AND r.lane = ?1 AND r.due_at <= ?2 ORDER BY r.due_at LIMIT ?3"
+);
 
 /// The lane that a claim ended with: the next one begins after it.
 #[derive(Debug)]
@@ -89,18 +115,8 @@ impl<'connection> LaneWalk<'connection> {
         connection: &'connection Connection,
         round: Round,
     ) -> rusqlite::Result<Self> {
-        let rest = connection.prepare_cached(concat!(
-            "-- lanes()
-             SELECT lane, due_at FROM runs INDEXED BY runs_in_line WHERE ",
-            is_in_line!(),
-            " AND lane > ?1 ORDER BY lane, due_at LIMIT 1"
-        ))?;
-        let start = connection.prepare_cached(concat!(
-            "-- lanes()
-             SELECT lane, due_at FROM runs INDEXED BY runs_in_line WHERE ",
-            is_in_line!(),
-            " AND lane > ?1 AND lane <= ?2 ORDER BY lane, due_at LIMIT 1"
-        ))?;
+        let rest = connection.prepare_cached(NEXT_LANE)?;
+        let start = connection.prepare_cached(NEXT_LANE_OF_START)?;
         Ok(Self { rest, start, origins: Origins::new(connection)?, round })
     }
 
@@ -153,7 +169,8 @@ fn first_due(
         first.filter(|first| *first <= now)
     };
     let mut origins = Origins::new(connection)?;
-    let mut select = connection.prepare_cached("-- wait()\n SELECT lane, due_at FROM owed")?;
+    let mut select = connection
+        .prepare_cached("-- wait()\n SELECT lane, coalesce(due_at, created_at) FROM owed")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         if let Some(origin) = origins.of_lane(row.get(0)?)?
@@ -238,16 +255,7 @@ impl<'claim> Claiming<'claim> {
             Ok(Self {
                 wanted,
                 now,
-                due: connection.prepare_cached(concat!(
-                    "-- claim()
-                     SELECT r.place, r.id, r.trigger, r.attempt, r.state,
-                         e.id, e.type, e.source, e.headers, e.payload
-                     FROM runs AS r INDEXED BY runs_in_line
-                     LEFT JOIN events AS e ON e.seq = r.place >> 20
-                     WHERE r.",
-                    is_in_line!(),
-                    " AND r.lane = ?1 AND r.due_at <= ?2 ORDER BY r.due_at LIMIT ?3"
-                ))?,
+                due: connection.prepare_cached(DUE)?,
                 update: connection.prepare_cached(
                     "-- claim()
                      UPDATE runs SET state = 'running', attempt = ?2, due_at = ?3
@@ -333,19 +341,20 @@ fn leased(
     };
     let state = row.get_ref(4).map_err(failed)?;
     let state = state.as_str().map_err(|error| failed(error.into()))?;
-    let id = EventId::from_bytes(row.get(5).map_err(failed)?);
     let event = match before {
         // Runs of one event mostly stand one behind the other: its payload is held once.
-        Some(before) if before.event.id == id => before.event.clone(),
-        _ => event(row, id, seq_of(place), origin)?,
+        Some(before) if before.lease.place >> NUMBER_BITS == lease.place >> NUMBER_BITS => {
+            before.event.clone()
+        }
+        _ => event(row, seq_of(place), origin)?,
     };
     let is_after_loss = state == RunState::Running.as_str();
     Ok(LeasedRun { lease, is_after_loss, trigger, event })
 }
 
-fn event(row: &Row<'_>, id: EventId, seq: i64, origin: Origin) -> Result<Event, StoreError> {
+fn event(row: &Row<'_>, seq: i64, origin: Origin) -> Result<Event, StoreError> {
     Ok(Event {
-        id,
+        id: EventId::from_bytes(row.get(5).map_err(failed)?),
         workspace: origin.workspace,
         endpoint: origin.endpoint,
         event_type: event_type(row, 6, seq)?,
@@ -368,7 +377,66 @@ fn failed(error: rusqlite::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
+    use ploy_webhooks::EndpointId;
+    use rusqlite::StatementStatus;
+
     use super::*;
+    use crate::database::MIGRATIONS;
+
+    /// A hundred thousand runs in a full lane, one in each of ten with room.
+    #[test]
+    fn what_waits_in_a_full_lane_is_not_looked_at() {
+        let connection = Connection::open_in_memory().unwrap();
+        MIGRATIONS.iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+        let full = EndpointId::from_bytes([7; 16]);
+        connection
+            .execute(
+                "INSERT INTO endpoints VALUES (1, ?1, zeroblob(16), 'full', 1, 1, '{}', '{}')",
+                [full.as_bytes()],
+            )
+            .unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO triggers VALUES (1, '{\"ploybook\":\"page\"}');
+                 INSERT INTO events (seq, id, endpoint, payload) VALUES (1, zeroblob(16), 1, x'7b7d');
+                 INSERT INTO events (seq, id, workspace, payload)
+                 VALUES (2, zeroblob(16), zeroblob(16), x'7b7d');
+                 WITH RECURSIVE numbers (n) AS
+                     (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 99999)
+                 INSERT INTO runs SELECT (1 << 20) + n, randomblob(16), 1, 1, 'queued', 0, 1, n
+                 FROM numbers;
+                 WITH RECURSIVE numbers (n) AS
+                     (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 9)
+                 INSERT INTO runs
+                 SELECT (2 << 20) + n, randomblob(16), 1, CAST(printf('%016d', n) AS BLOB),
+                     'queued', 0, 1, 1
+                 FROM numbers;",
+            )
+            .unwrap();
+        let mut lanes = Lanes::new(NonZeroU16::MIN);
+        lanes.enter(Lane::Endpoint(full));
+        let wanted = Wanted {
+            worker: "test".parse().unwrap(),
+            max: 64,
+            lease: Duration::from_secs(60),
+            lanes,
+        };
+        let now = Timestamp::from_millis(1 << 40);
+        let claimed = claim(&connection, &wanted, &LastServed::default(), None, now).unwrap();
+        assert_eq!(claimed.runs.len(), 10, "left: how many were claimed beside a full lane");
+        assert!(claimed.rest.is_none(), "every lane was looked at");
+        let steps_of = |statement| {
+            connection.prepare_cached(statement).unwrap().get_status(StatementStatus::VmStep)
+        };
+        let steps: i32 = [NEXT_LANE, NEXT_LANE_OF_START, DUE].into_iter().map(steps_of).sum();
+        assert!(steps < 2_000, "a claim of ten runs took {steps} steps");
+
+        let due = first_due(&connection, &wanted.lanes, now).unwrap();
+        let until = now.after(wanted.lease);
+        assert_eq!(due, Some(until), "left: when the first is due in a lane with room");
+    }
 
     #[test]
     fn every_state_is_in_line_that_says_so() {

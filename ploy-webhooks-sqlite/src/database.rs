@@ -11,7 +11,7 @@ use crate::settings::{Durability, SqliteSettings};
 
 /// `ploy` in ASCII: tells such a file from any other SQLite database.
 const APPLICATION_ID: i32 = 0x706c_6f79;
-const MIGRATIONS: &[&str] = &[
+pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_init.sql"),
     include_str!("../migrations/0002_line.sql"),
     include_str!("../migrations/0003_lanes.sql"),
@@ -133,6 +133,8 @@ fn prepare(connection: &mut Connection, settings: &SqliteSettings) -> rusqlite::
         },
     )?;
     connection.pragma_update(None, "cache_size", -CACHE_KIBIBYTES)?;
+    // How to undo a statement that files many runs is held in memory, not written to a file.
+    connection.pragma_update(None, "temp_store", "memory")?;
     // Not within a commit: see `checkpoint.rs`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // What an endpoint's deletion frees is overwritten where that costs no further write.

@@ -19,7 +19,7 @@ use crate::triggers::TriggerNumbers;
 pub(crate) const OWED_MAX: usize = 2_048;
 
 /// How much of a run's place is its number among those of its event.
-const NUMBER_BITS: u32 = 20;
+pub(crate) const NUMBER_BITS: u32 = 20;
 /// How many runs an event can owe.
 const RUNS_OF_EVENT_MAX: i64 = 1 << NUMBER_BITS;
 
@@ -87,7 +87,7 @@ impl<'batch> Arrivals<'batch> {
                 self.triggers.of(self.connection, &run.trigger)?,
                 lane,
                 now.as_millis(),
-                now.after(run.delay).as_millis(),
+                (!run.delay.is_zero()).then(|| now.after(run.delay).as_millis()),
             ])?;
         }
         self.count += runs.len();
@@ -105,7 +105,8 @@ pub(crate) fn file(connection: &Connection) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
         "-- file()
          INSERT INTO runs (place, id, trigger, lane, state, attempt, created_at, due_at)
-         SELECT place, id, trigger, lane, 'queued', 0, created_at, due_at FROM owed",
+         SELECT place, id, trigger, lane, 'queued', 0, created_at, coalesce(due_at, created_at)
+         FROM owed",
     )?;
     if insert.execute([])? > 0 {
         connection.prepare_cached("-- file()\n DELETE FROM owed")?.execute([])?;

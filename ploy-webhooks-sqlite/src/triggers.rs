@@ -19,6 +19,8 @@ const KNOWN_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct TriggerNumbers {
     known: HashMap<Vec<u8>, i64>,
     known_bytes: usize,
+    /// The one that was asked for before, which is mostly the one that is asked for next.
+    last: Option<(Trigger, i64)>,
     text: Vec<u8>,
 }
 
@@ -31,6 +33,17 @@ impl TriggerNumbers {
         connection: &Connection,
         trigger: &Trigger,
     ) -> rusqlite::Result<i64> {
+        if let Some((last, number)) = &self.last
+            && last == trigger
+        {
+            return Ok(*number);
+        }
+        let number = self.of_text(connection, trigger)?;
+        self.last = Some((trigger.clone(), number));
+        Ok(number)
+    }
+
+    fn of_text(&mut self, connection: &Connection, trigger: &Trigger) -> rusqlite::Result<i64> {
         self.text.clear();
         serde_json::to_writer(&mut self.text, trigger)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ploy_webhooks::store::{
-    Altered, Appended, Claim, Created, EndpointStore, EventStore, Lanes, RunQuery, RunQueue,
+    Appended, Claim, Created, EndpointStore, EventStore, Lanes, PageSize, RunQuery, RunQueue,
     RunStore, StoreErrorKind, Tenure,
 };
 use ploy_webhooks::{
-    Attempt, Clock, Endpoint, EndpointConfig, EndpointId, EventId, Fence, Lane, LeasedRun,
-    NewEvent, NewRun, Outcome, RunId, RunState, SystemClock, Trigger, WorkspaceId,
+    Clock, Endpoint, EndpointConfig, EventId, Fence, Lane, LeasedRun, NewEvent, NewRun, Outcome,
+    Run, RunId, RunState, SystemClock, Trigger, WorkspaceId,
 };
 use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -102,116 +102,6 @@ async fn endpoint(store: &SqliteStore) -> Endpoint {
 fn of_endpoint(endpoint: &Endpoint, event: NewEvent) -> NewEvent {
     let fence = Fence { endpoint: endpoint.id, checked_at: endpoint.revision };
     NewEvent { fence: Some(fence), ..event }
-}
-
-/// A file as this store made it before runs had lanes: two events of an endpoint and one that the
-/// app published, with runs in every state.
-fn file_of_version_2(folder: &TempDir, endpoint: EndpointId) -> [EventId; 3] {
-    let before = connect(folder);
-    before.execute_batch(include_str!("../migrations/0001_init.sql")).unwrap();
-    before.execute_batch(include_str!("../migrations/0002_line.sql")).unwrap();
-    before.execute_batch("PRAGMA application_id = 0x706c6f79; PRAGMA user_version = 2").unwrap();
-    let ids = [(); 3].map(|()| EventId::mint(SystemClock.now()));
-    before
-        .execute(
-            "INSERT INTO endpoints (number, id, workspace, slug, revision, created_at, auth, config)
-             VALUES (3, ?1, ?2, 'abcdefghijklmnopqrstuvwxyz', 1, 1, '{}', '{}')",
-            params![endpoint.as_bytes(), WorkspaceId::DEFAULT.as_bytes()],
-        )
-        .unwrap();
-    for (seq, id, endpoint) in [(7, ids[0], Some(3)), (8, ids[1], Some(3)), (9, ids[2], None)] {
-        let workspace = endpoint.is_none().then(|| WorkspaceId::DEFAULT.as_bytes());
-        before
-            .execute(
-                "INSERT INTO events (seq, id, endpoint, workspace, payload)
-                 VALUES (?1, ?2, ?3, ?4, x'7b7d')",
-                params![seq, id.as_bytes(), endpoint, workspace],
-            )
-            .unwrap();
-    }
-    for (event, run, state, attempt, due_at) in [
-        (7, 1, "queued", 0, 1),
-        (7, 2, "succeeded", 2, 1),
-        (7, 3, "running", 1, i64::from(u32::MAX) << 9),
-        (8, 4, "failed", 1, 1),
-        (9, 5, "retrying", 1, 1),
-    ] {
-        before
-            .execute(
-                "INSERT INTO runs (event, id, trigger, retry, state, created_at, due_at, attempt)
-                 VALUES (?1, ?2, '{\"ploybook\":\"old\"}', '{}', ?3, 11, ?4, ?5)",
-                params![event, old_run(run).as_bytes(), state, due_at, attempt],
-            )
-            .unwrap();
-        for number in 1..=attempt {
-            let ended = (state != "running").then_some(21);
-            let outcome = if number == attempt { state } else { "retrying" };
-            before
-                .execute(
-                    "INSERT INTO attempts
-                         (event, run, number, started_at, ended_at, outcome, after, said)
-                     VALUES (?1, ?2, ?3, 12, ?4, ?5, 0, x'6f6b')",
-                    params![event, old_run(run).as_bytes(), number, ended, outcome],
-                )
-                .unwrap();
-        }
-    }
-    ids
-}
-
-fn old_run(number: u8) -> RunId {
-    RunId::from_bytes([number; 16])
-}
-
-#[tokio::test]
-async fn runs_of_a_database_of_version_2_are_carried_over_with_what_came_of_them() {
-    let folder = TempDir::new().unwrap();
-    let endpoint = EndpointId::mint(SystemClock.now());
-    let [first, second, published] = file_of_version_2(&folder, endpoint);
-
-    let store = open(&folder).await;
-    let workspace = WorkspaceId::DEFAULT;
-    let listed = store.list_runs(&RunQuery::all(workspace)).await.unwrap();
-    assert_eq!(listed.next, None);
-    let shown: Vec<_> =
-        listed.items.iter().map(|run| (run.id, run.event, run.state, run.attempts.len())).collect();
-    assert_eq!(
-        shown,
-        [
-            (old_run(5), published, RunState::Retrying, 1),
-            (old_run(4), second, RunState::Failed, 1),
-            (old_run(3), first, RunState::Running, 1),
-            (old_run(2), first, RunState::Succeeded, 2),
-            (old_run(1), first, RunState::Queued, 0),
-        ],
-        "left: what is on record of the runs"
-    );
-    let attempts: Vec<_> = listed.items.iter().flat_map(|run| &run.attempts).collect();
-    assert!(attempts.iter().all(|attempt| attempt.worker.as_str() == "unknown"), "{attempts:?}");
-    let succeeded = store.run(&workspace, &old_run(2)).await.unwrap().unwrap();
-    let [again, done] = &succeeded.attempts[..] else { panic!("{succeeded:?}") };
-    let outcome = |attempt: &Attempt| attempt.end.as_ref().map(|end| end.outcome.clone());
-    let retry = Outcome::Retry { error: "ok".to_owned(), after: Duration::ZERO };
-    assert_eq!(outcome(again), Some(retry));
-    assert_eq!(outcome(done), Some(Outcome::Succeed { output: "ok".into() }));
-    assert_eq!(store.runs(&workspace, &first).await.unwrap().len(), 3);
-
-    // In their lanes: one is full, and the other is served.
-    let mut lanes = Lanes::new(NonZeroU16::MIN);
-    lanes.enter(Lane::Endpoint(endpoint));
-    let claimed = claim_in(&store, 10, &lanes).await;
-    let shown: Vec<_> = claimed.iter().map(|run| (run.lease.run, run.event.id)).collect();
-    assert_eq!(shown, [(old_run(5), published)], "left: what was claimed beside a full lane");
-    assert_eq!(claimed[0].lease.attempt.get(), 2, "left: the number of the next attempt");
-    let claimed = claim(&store, 10).await;
-    let shown: Vec<_> = claimed.iter().map(|run| (run.lease.run, run.event.id)).collect();
-    assert_eq!(shown, [(old_run(1), first)], "left: what was claimed then");
-    assert_eq!(&claimed[0].event.payload[..], b"{}");
-    let outcome = Outcome::Succeed { output: "done".into() };
-    assert_eq!(store.finish(&claimed[0].lease, outcome).await.unwrap(), Tenure::Held);
-    // And what is added stands beside them.
-    assert!(store.enqueue(&workspace, &first, vec![run(Duration::ZERO)]).await.unwrap());
-    assert_eq!(store.runs(&workspace, &first).await.unwrap().len(), 4);
 }
 
 /// Before the purge has come to them, and with nothing else in the line.
@@ -336,4 +226,136 @@ async fn waiting_ends_when_a_delay_is_over_and_when_the_store_is_closed() {
     assert_eq!(waited.unwrap_err().kind(), StoreErrorKind::Unavailable);
     let finished = store.finish(&claimed[0].lease, Outcome::Fail { error: String::new() }).await;
     assert_eq!(finished.unwrap_err().kind(), StoreErrorKind::Unavailable);
+}
+
+/// With nobody to claim them, and across a restart.
+#[tokio::test]
+async fn runs_are_found_and_listed_before_and_after_they_are_filed() {
+    const RUNS: usize = 5_000;
+    let folder = TempDir::new().unwrap();
+    let store = Arc::new(open(&folder).await);
+    append_many(&store, RUNS, |_| owing(b"{}".to_vec(), Duration::ZERO)).await;
+    let other = connect(&folder);
+    let (owed, filed) = (count(&other, "owed"), count(&other, "runs"));
+    assert_eq!(owed + filed, 5_000, "left: the rows of runs");
+    assert!((1..2_048).contains(&owed), "{owed} runs are not filed");
+
+    let listed = list(&store, None).await;
+    assert_eq!(listed.len(), RUNS, "left: how many are listed");
+    assert!(listed.is_sorted_by(|a, b| a.id > b.id), "the greatest ids come first");
+    assert_eq!(list(&store, Some(RunState::Queued)).await, listed, "left: those that are queued");
+    for run in listed.iter().step_by(499) {
+        let found = store.run(&WorkspaceId::DEFAULT, &run.id).await.unwrap();
+        assert_eq!(found.as_ref(), Some(run), "left: found by its id");
+        assert_eq!(
+            store.runs(&WorkspaceId::DEFAULT, &run.event).await.unwrap(),
+            std::slice::from_ref(run)
+        );
+    }
+    store.close().await;
+    drop(store);
+
+    let store = open(&folder).await;
+    assert_eq!(list(&store, None).await, listed, "left: what is listed after a restart");
+    let mut claimed = 0;
+    loop {
+        match claim(&store, u16::MAX).await.len() {
+            0 => break,
+            more => claimed += more,
+        }
+    }
+    assert_eq!(claimed, RUNS, "left: how many were claimed");
+    assert_eq!(count(&other, "owed"), 0, "left: how many are not filed");
+    assert_eq!(list(&store, Some(RunState::Running)).await.len(), RUNS);
+}
+
+async fn list(store: &SqliteStore, state: Option<RunState>) -> Vec<Run> {
+    let mut query = RunQuery::all(WorkspaceId::DEFAULT);
+    (query.state, query.limit) = (state, PageSize::MAX);
+    let (mut listed, mut next) = (Vec::new(), Some(query));
+    while let Some(query) = next {
+        let page = store.list_runs(&query).await.expect("the store works");
+        listed.extend(page.items);
+        next = page.next;
+    }
+    listed
+}
+
+#[tokio::test]
+async fn a_page_of_runs_is_bounded_by_what_was_said() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    for _ in 0..12 {
+        append(&store, owing(b"{}".to_vec(), Duration::ZERO)).await;
+    }
+    for leased in claim(&store, 12).await {
+        let outcome = Outcome::Succeed { output: vec![b'x'; 1 << 20].into() };
+        assert_eq!(store.finish(&leased.lease, outcome).await.unwrap(), Tenure::Held);
+    }
+    let mut sizes = Vec::new();
+    let mut next = Some(RunQuery::all(WorkspaceId::DEFAULT));
+    while let Some(query) = next {
+        let page = store.list_runs(&query).await.unwrap();
+        sizes.push(page.items.len());
+        next = page.next;
+    }
+    assert_eq!(sizes, [5, 5, 2], "left: how many runs each page has");
+}
+
+/// More lanes than one task of the writer looks at, all of them full but the last.
+#[tokio::test]
+async fn a_claim_goes_on_past_many_full_lanes() {
+    let folder = TempDir::new().unwrap();
+    let store = Arc::new(open(&folder).await);
+    let workspace = |number: usize| WorkspaceId::from_bytes((1 + number as u128).to_be_bytes());
+    let in_workspace = move |number| {
+        let id = EventId::mint(SystemClock.now());
+        let event = NewEvent::published(id, workspace(number), b"{}".to_vec().into());
+        NewEvent { owes: vec![run(Duration::ZERO)], ..event }
+    };
+    append_many(&store, 2_500, in_workspace).await;
+    let mut lanes = Lanes::new(NonZeroU16::MIN);
+    (0..2_499).for_each(|number| lanes.enter(Lane::Workspace(workspace(number))));
+    timeout(SOON, store.wait(LONG, &lanes)).await.expect("one is due").unwrap();
+    for expected in [1, 0] {
+        let claimed = claim_in(&store, 64, &lanes).await;
+        assert_eq!(claimed.len(), expected, "left: how many were claimed");
+        assert!(claimed.iter().all(|run| run.event.workspace == workspace(2_499)));
+    }
+}
+
+#[tokio::test]
+async fn lanes_take_turns() {
+    let folder = TempDir::new().unwrap();
+    let store = Arc::new(open(&folder).await);
+    let workspaces = [1, 2, 3].map(|byte| WorkspaceId::from_bytes([byte; 16]));
+    append_many(&store, 30, move |number| {
+        let id = EventId::mint(SystemClock.now());
+        let event = NewEvent::published(id, workspaces[number % 3], b"{}".to_vec().into());
+        NewEvent { owes: vec![run(Duration::ZERO)], ..event }
+    })
+    .await;
+    let mut served = Vec::new();
+    for _ in 0..7 {
+        served.extend(claim(&store, 1).await.into_iter().map(|run| run.event.workspace));
+    }
+    let [a, b, c] = workspaces;
+    assert_eq!(served, [a, b, c, a, b, c, a], "left: whose runs were claimed, one by one");
+}
+
+#[tokio::test]
+async fn a_run_is_not_added_twice() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let event = owing(b"{}".to_vec(), Duration::ZERO);
+    let owed = event.owes.clone();
+    let event = append(&store, event).await;
+    let fresh = run(Duration::ZERO);
+    for runs in [owed, vec![fresh.clone(), fresh.clone()]] {
+        let refused = store.enqueue(&WorkspaceId::DEFAULT, &event, runs).await.unwrap_err();
+        assert_eq!(refused.kind(), StoreErrorKind::Misuse);
+    }
+    assert_eq!(store.runs(&WorkspaceId::DEFAULT, &event).await.unwrap().len(), 1);
+    assert!(store.enqueue(&WorkspaceId::DEFAULT, &event, vec![fresh]).await.unwrap());
+    assert_eq!(store.runs(&WorkspaceId::DEFAULT, &event).await.unwrap().len(), 2);
 }
