@@ -114,6 +114,7 @@ DROP TABLE earlier_attempts, earlier_runs;
 ALTER TABLE runs ADD PRIMARY KEY (workspace, id);
 CREATE INDEX runs_of_event ON runs (event);
 ALTER TABLE attempts ADD PRIMARY KEY (run, number);
+ALTER TABLE open_runs ADD PRIMARY KEY (workspace, run);
 -- The line: lane by lane, so that a claim goes from one to the next without a look at what waits.
 CREATE INDEX open_runs_in_line ON open_runs (lane, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX open_runs_by_state ON open_runs (workspace, state, run);
@@ -124,6 +125,32 @@ ANALYZE runs, open_runs, attempts;
 
 -- The functions that look for runs plan their statements once a session, and by index whatever the
 -- statistics say: those of a table that was empty an hour ago, or is full of what is dead, mislead.
+
+-- Refuses a batch whose runs are some that are entered already. Those that are not yet are known to
+-- the node that put them down.
+CREATE FUNCTION refuse_known_runs(
+    _event_workspaces uuid[],
+    _numbers          bigint[],
+    _workspaces       uuid[],
+    _fences           smallint[],
+    _repeats          int[],
+    _owing            int[],
+    _run_ids          uuid[]
+) RETURNS void LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+AS $$
+BEGIN
+    PERFORM FROM unnest(_owing, _run_ids) AS o (event, id)
+    JOIN runs r ON r.id = o.id
+        AND r.workspace = coalesce(_workspaces[_fences[o.event]], _event_workspaces[o.event])
+    WHERE (_fences[o.event] IS NULL OR _numbers[_fences[o.event]] IS NOT NULL)
+        AND o.event <> ALL (_repeats);
+    IF FOUND THEN
+        RAISE unique_violation USING MESSAGE = 'a run with that id is stored already';
+    END IF;
+END
+$$;
 
 -- Stores a batch of which some events have a deduplication key or owe runs.
 DROP FUNCTION append_owing;
@@ -203,6 +230,8 @@ BEGIN
         AND (repeats = '{}' OR i <> ALL (repeats));
 
     IF _owing <> '{}' THEN
+        PERFORM refuse_known_runs(_event_workspaces, numbers, _workspaces, _fences, repeats, _owing,
+            _run_ids);
         INSERT INTO owed (owed_at, stream, numbers, endpoints, workspaces, ids, fences,
             event_workspaces, repeats, owing, run_ids, triggers, delays_ms)
         VALUES (_now, _stream, numbers, _endpoints, _workspaces, _ids, _fences,
@@ -215,8 +244,8 @@ $$;
 -- all that was committed before is in line. One does it at a time, and the others wait for it. Who
 -- waits for runs is told: here, and not for each batch, because that costs as much as a row.
 --
--- A run whose id is another's is not entered: ids are made to be different, and what came first
--- stands.
+-- A run whose id is another's, put down by another node at the same time, is not entered: ids are
+-- made to be different, and what came first stands.
 CREATE FUNCTION enter_runs(_sheets int) RETURNS int LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
@@ -304,10 +333,12 @@ CREATE FUNCTION claim_runs(
 ) LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_material = off
 AS $$
 DECLARE
     -- Of lanes that hold something, a claim looks at no more than these once it has found anything.
     LANES_MAX CONSTANT int := 1024;
+    _is_owed  boolean;
     _now      timestamptz;
     _left     int := least(_max, 64);
     _lane     uuid;
@@ -327,6 +358,8 @@ DECLARE
     _served   uuid;
 BEGIN
     LOOP
+        -- Before the line is looked at: what is entered by then is seen in it.
+        _is_owed := EXISTS (SELECT FROM owed);
         _now := clock_timestamp();
         _lane := coalesce(_after, '00000000-0000-0000-0000-000000000000');
         _edge := CASE WHEN _after IS NULL THEN '-infinity' ELSE 'infinity' END;
@@ -377,8 +410,9 @@ BEGIN
             _left := _left - cardinality(_found);
             EXIT WHEN _left <= 0;
         END LOOP;
-        -- Who stored it enters it, as a rule.
-        EXIT WHEN _places <> '{}' OR enter_runs(64) = 0;
+        EXIT WHEN _places <> '{}' OR NOT _is_owed;
+        -- Who stored it does so, as a rule.
+        PERFORM enter_runs(64);
     END LOOP;
     IF _places = '{}' THEN
         RETURN;
@@ -404,6 +438,52 @@ BEGIN
     JOIN runs r ON r.workspace = c.workspace AND r.id = c.run
     JOIN events e ON e.stream = r.stream AND e.id = r.event
     LEFT JOIN endpoints n ON n.number = e.endpoint;
+END
+$$;
+
+-- A slice of the runs of a workspace, those with the greatest ids first: of all, or of those in a
+-- state in which they have not succeeded.
+CREATE FUNCTION look_at_runs(
+    _workspace uuid,
+    _state     text,
+    _below     uuid, -- NULL: from the greatest on
+    _slice     bigint
+) RETURNS TABLE (
+    number bigint, id uuid, event uuid, trigger text, created_at timestamptz, state text,
+    attempt int, started_at timestamptz, worker text, is_alive boolean
+) LANGUAGE plpgsql VOLATILE ROWS 1024
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_material = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    _greatest uuid := coalesce(_below, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+BEGIN
+    IF _state IS NULL OR _state = 'succeeded' THEN
+        RETURN QUERY
+        SELECT r.number, r.id, r.event, r.trigger, r.created_at, coalesce(o.state, 'succeeded'),
+            o.attempt, o.started_at, o.worker, r.endpoint IS NULL
+                OR EXISTS (SELECT FROM endpoints n WHERE n.number = r.endpoint)
+        FROM (
+            SELECT * FROM runs
+            WHERE workspace = _workspace AND id <= _greatest AND id IS DISTINCT FROM _below
+            ORDER BY id DESC LIMIT _slice
+        ) r
+        LEFT JOIN open_runs o ON o.workspace = _workspace AND o.run = r.id;
+    ELSE
+        RETURN QUERY
+        SELECT r.number, r.id, r.event, r.trigger, r.created_at, o.state, o.attempt, o.started_at,
+            o.worker, r.endpoint IS NULL
+                OR EXISTS (SELECT FROM endpoints n WHERE n.number = r.endpoint)
+        FROM (
+            SELECT * FROM open_runs
+            WHERE workspace = _workspace AND state = _state AND run <= _greatest
+                AND run IS DISTINCT FROM _below
+            ORDER BY run DESC LIMIT _slice
+        ) o
+        JOIN runs r ON r.workspace = _workspace AND r.id = o.run;
+    END IF;
 END
 $$;
 
@@ -478,7 +558,7 @@ CREATE FUNCTION settle_runs(
     OUT is_sooner      boolean   -- whether one is due sooner than who waits believes
 ) LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
-SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
 AS $$
 DECLARE
     _now   timestamptz := clock_timestamp();
@@ -566,9 +646,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT o.ctid, o.state INTO _place, was FROM open_runs o
-    WHERE o.workspace = _workspace AND o.run = _run
-        AND o.state IN ('queued', 'running', 'retrying', 'failed', 'cancelled')
-    FOR UPDATE;
+    WHERE o.workspace = _workspace AND o.run = _run FOR UPDATE;
     IF NOT FOUND THEN
         was := 'succeeded';
     END IF;
@@ -592,7 +670,7 @@ $$;
 -- deletes attempts: so it sees every attempt there will be.
 CREATE FUNCTION forget_runs(_events uuid[]) RETURNS void LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
-SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
 AS $$
 DECLARE
     _numbers    bigint[];
@@ -610,8 +688,7 @@ BEGIN
         RETURN;
     END IF;
     DELETE FROM open_runs o USING unnest(_workspaces, _runs) AS gone (workspace, run)
-    WHERE o.workspace = gone.workspace AND o.run = gone.run
-        AND o.state IN ('queued', 'running', 'retrying', 'failed', 'cancelled');
+    WHERE o.workspace = gone.workspace AND o.run = gone.run;
     DELETE FROM attempts a USING unnest(_numbers) AS gone (number) WHERE a.run = gone.number;
     DELETE FROM runs r USING unnest(_workspaces, _runs) AS gone (workspace, id)
     WHERE r.workspace = gone.workspace AND r.id = gone.id;

@@ -102,7 +102,7 @@ impl PostgresStore {
             pool: database::pool(&settings, settings.readers_max),
             tails: Tails::default(),
             runs_due: Arc::default(),
-            runs_put_down: Arc::default(),
+            put_down: Arc::default(),
             settings: Arc::new(settings),
         };
         let mut writers = Vec::new();

@@ -32,7 +32,9 @@ impl RunStore for PostgresStore {
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(read_failed)?;
-            runs(&rows)
+            let mut runs = runs(&rows)?;
+            runs.reverse();
+            Ok(runs)
         })
         .await
     }
@@ -54,23 +56,18 @@ impl RunStore for PostgresStore {
     async fn list_runs(&self, query: &RunQuery) -> Result<Page<Run, RunQuery>, StoreError> {
         let limit = i64::try_from(query.limit.get()).unwrap_or(SLICE);
         let slice = SLICE.max(limit + 1);
-        let (statement, state) = match query.state {
-            None => (LIST, None),
-            Some(RunState::Succeeded) => (LIST_SUCCEEDED, None),
-            Some(state) => (LIST_OPEN, Some(state.as_str())),
-        };
         self.call("list runs", async |connection| {
             enter_all(connection).await?;
-            let mut list = sqlx::query(statement)
+            let rows = sqlx::query(LIST)
                 .bind(Uuid::from(query.workspace))
                 .bind(query.below.map(Uuid::from))
                 .bind(slice)
                 .bind(limit)
-                .bind(PAGE_BYTES_MAX);
-            if let Some(state) = state {
-                list = list.bind(state);
-            }
-            let rows = list.fetch_all(&mut *connection).await.map_err(read_failed)?;
+                .bind(PAGE_BYTES_MAX)
+                .bind(query.state.map(RunState::as_str))
+                .fetch_all(connection)
+                .await
+                .map_err(read_failed)?;
             let items = runs(&rows)?;
             let looked = rows.first().map(|row| Looked::from(row, slice)).transpose()?;
             let below = looked.and_then(|looked| looked.goes_on_below(&items));
@@ -109,42 +106,8 @@ impl Looked {
     }
 }
 
-/// How a run stands: nothing of it is open once it has succeeded. The states are named so that
-/// the index finds it.
-macro_rules! open {
-    ($run:literal) => {
-        concat!(
-            "open_runs o ON o.workspace = ",
-            $run,
-            ".workspace AND o.run = ",
-            $run,
-            ".id AND o.state IN ('queued', 'running', 'retrying', 'failed', 'cancelled')"
-        )
-    };
-}
-
-/// Runs of a deleted endpoint are out of reach.
-macro_rules! alive {
-    ($run:literal) => {
-        concat!(
-            "(",
-            $run,
-            ".endpoint IS NULL OR EXISTS (SELECT FROM endpoints n WHERE n.number = ",
-            $run,
-            ".endpoint))"
-        )
-    };
-}
-
-/// What a run is read from, but for the attempts that are over.
-macro_rules! kept {
-    () => {
-        "r.number, r.workspace, r.id, r.event, r.endpoint, r.trigger, r.created_at,
-            coalesce(o.state, 'succeeded') AS state, o.attempt, o.started_at, o.worker"
-    };
-}
-
-/// A row an attempt, or one for a run without any: what [`runs`] reads.
+/// A row an attempt, or one for a run without any: what [`runs`] reads. The attempt that is under
+/// way is with the run.
 macro_rules! with_attempts {
     ($more:literal, $from:expr) => {
         concat!(
@@ -162,102 +125,57 @@ macro_rules! with_attempts {
                 UNION ALL
                 SELECT s.attempt, s.started_at, s.worker, NULL, NULL, NULL, NULL
                 WHERE s.state = 'running'
-            ) a ON true"
+            ) a ON true
+            ORDER BY s.id DESC, a.number"
         )
     };
 }
 
-const RUNS_OF_EVENT: &str = concat!(
-    with_attempts!(
-        "",
-        concat!(
-            "(SELECT ",
-            kept!(),
-            " FROM runs r LEFT JOIN ",
-            open!("r"),
-            " WHERE r.workspace = $1 AND r.event = $2 AND ",
-            alive!("r"),
-            ") s"
+/// The run with an id, and those of an event. Nothing of a run is open once it has
+/// succeeded. Runs of a deleted endpoint are out of reach.
+macro_rules! found_by {
+    ($column:literal) => {
+        with_attempts!(
+            "",
+            concat!(
+                "(
+                    SELECT r.number, r.id, r.event, r.trigger, r.created_at,
+                        coalesce(o.state, 'succeeded') AS state, o.attempt, o.started_at, o.worker
+                    FROM runs r
+                    LEFT JOIN open_runs o ON o.workspace = r.workspace AND o.run = r.id
+                    WHERE r.workspace = $1 AND r.",
+                $column,
+                " = $2 AND (r.endpoint IS NULL
+                        OR EXISTS (SELECT FROM endpoints n WHERE n.number = r.endpoint))
+                ) s"
+            )
         )
-    ),
-    " ORDER BY s.id, a.number"
-);
+    };
+}
 
-const RUN: &str = concat!(
-    with_attempts!(
-        "",
-        concat!(
-            "(SELECT ",
-            kept!(),
-            " FROM runs r LEFT JOIN ",
-            open!("r"),
-            " WHERE r.workspace = $1 AND r.id = $2 AND ",
-            alive!("r"),
-            ") s"
-        )
-    ),
-    " ORDER BY a.number"
-);
+const RUN: &str = found_by!("id");
+const RUNS_OF_EVENT: &str = found_by!("event");
 
 /// A page: of a slice that is looked at, what matches; of that, as much as a page holds. There is
 /// always a row, which says of the slice how many it was, the least of them, and how many match.
-macro_rules! page {
-    ($slice:expr, $matches:literal) => {
-        concat!(
-            "WITH looked AS MATERIALIZED (",
-            $slice,
-            "), matched AS (
-                SELECT l.*, row_number() OVER (ORDER BY l.id DESC) AS place FROM looked l
-                WHERE ",
-            alive!("l"),
-            $matches,
-            "), sized AS (
-                SELECT m.*, coalesce(sum(b.bytes) OVER (ORDER BY m.id DESC
-                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
-                FROM (SELECT * FROM matched WHERE place <= $4) m
-                CROSS JOIN LATERAL (SELECT sum(octet_length(t.said)) AS bytes FROM attempts t
-                    WHERE t.run = m.number) b
-            ) ",
-            with_attempts!(
-                ", (SELECT count(*) FROM looked), (SELECT id FROM looked ORDER BY id LIMIT 1),
-                (SELECT count(*) FROM matched)",
-                "(SELECT) one LEFT JOIN sized s ON s.bytes_before <= $5"
-            ),
-            " ORDER BY s.id DESC, a.number"
-        )
-    };
-}
-
-macro_rules! slice_of_all {
-    () => {
-        concat!(
-            "SELECT ",
-            kept!(),
-            " FROM (
-                SELECT * FROM runs WHERE workspace = $1 AND ($2 IS NULL OR id < $2)
-                ORDER BY id DESC LIMIT $3
-            ) r LEFT JOIN ",
-            open!("r")
-        )
-    };
-}
-
-const LIST: &str = page!(slice_of_all!(), "");
-
-const LIST_SUCCEEDED: &str = page!(slice_of_all!(), " AND l.state = 'succeeded'");
-
-/// However many have succeeded: they are not in the table that is looked at.
-const LIST_OPEN: &str = page!(
-    concat!(
-        "SELECT ",
-        kept!(),
-        " FROM (
-            SELECT * FROM open_runs
-            WHERE workspace = $1 AND state = $6 AND ($2 IS NULL OR run < $2)
-            ORDER BY run DESC LIMIT $3
-        ) o JOIN runs r ON r.workspace = o.workspace AND r.id = o.run"
-    ),
-    ""
+const LIST: &str = concat!(
+    "WITH looked AS MATERIALIZED (
+        SELECT * FROM look_at_runs($1, $6, $2, $3)
+    ), matched AS (
+        SELECT l.*, row_number() OVER (ORDER BY l.id DESC) AS place FROM looked l
+        WHERE l.is_alive AND ($6 IS NULL OR l.state = $6)
+    ), sized AS (
+        SELECT m.*, coalesce(sum(b.bytes) OVER (ORDER BY m.id DESC
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
+        FROM (SELECT * FROM matched WHERE place <= $4) m
+        CROSS JOIN LATERAL (SELECT sum(octet_length(t.said)) AS bytes FROM attempts t
+            WHERE t.run = m.number) b
+    ) ",
+    with_attempts!(
+        ", (SELECT count(*) FROM looked), (SELECT id FROM looked ORDER BY id LIMIT 1),
+        (SELECT count(*) FROM matched)",
+        "(SELECT) one LEFT JOIN sized s ON s.bytes_before <= $5"
+    )
 );
 
 /// The runs of rows of which each has an attempt, those of one run together.

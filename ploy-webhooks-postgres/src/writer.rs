@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::batch::{self, Verdict};
 use crate::database::Backend;
+use crate::enter::PutDown;
 use crate::error::{is_rolled_back, timed_out};
 use crate::queue::{Queue, Waiting};
 use crate::settings::{PostgresSettings, SearchIndex};
@@ -42,8 +43,7 @@ pub(crate) struct Shared {
     pub(crate) tails: Tails,
     /// Wakes who waits for runs.
     pub(crate) runs_due: Arc<Notify>,
-    /// One permit: a writer has put down what is owed.
-    pub(crate) runs_put_down: Arc<Notify>,
+    pub(crate) put_down: Arc<PutDown>,
 }
 
 /// One writer.
@@ -65,7 +65,7 @@ struct Session {
     backend: Backend,
     indexer: Option<JoinHandle<()>>,
     runs_due: Arc<Notify>,
-    runs_put_down: Arc<Notify>,
+    put_down: Arc<PutDown>,
 }
 
 impl Writer {
@@ -103,7 +103,24 @@ impl Writer {
         }
     }
 
+    /// Writes a batch, and after it each event that owes a run of another one by itself: it is
+    /// refused unless that was not stored.
     async fn write(&mut self, batch: Vec<Waiting>) {
+        let (batch, doubtful) = self.shared.put_down.split(batch, |waiting| &waiting.event);
+        if !batch.is_empty() {
+            self.write_all(batch).await;
+        }
+        for waiting in doubtful {
+            if self.shared.put_down.knows(&waiting.event) {
+                let message = "a run with that id is stored already";
+                waiting.answer(Err(StoreError::new(StoreErrorKind::Misuse, message)));
+            } else {
+                self.write_all(vec![waiting]).await;
+            }
+        }
+    }
+
+    async fn write_all(&mut self, batch: Vec<Waiting>) {
         let session = match &mut self.session {
             Some(session) => session,
             none => match Session::begin(&self.shared).await {
@@ -132,7 +149,7 @@ impl Writer {
             return answer_all(batch, &error);
         }
         for waiting in batch {
-            Box::pin(self.write(vec![waiting])).await;
+            Box::pin(self.write_all(vec![waiting])).await;
         }
     }
 
@@ -201,7 +218,7 @@ impl Session {
             backend,
             indexer,
             runs_due: shared.runs_due.clone(),
-            runs_put_down: shared.runs_put_down.clone(),
+            put_down: shared.put_down.clone(),
         })
     }
 
@@ -235,11 +252,11 @@ impl Session {
             self.tail.committed(least_id);
         }
         let mut stored = Vec::with_capacity(batch.len());
-        let mut owed = false;
+        let mut owed = Vec::new();
         for (waiting, verdict) in batch.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Stored(endpoint) => {
-                    owed |= !waiting.event.owes.is_empty();
+                    owed.extend(waiting.event.owes.iter().map(|run| run.id));
                     stored.push(Stored { event: waiting.answer_stored(), endpoint });
                 }
                 Verdict::Duplicate(first) => waiting.answer(Ok(Appended::Duplicate(first))),
@@ -250,8 +267,8 @@ impl Session {
             Some(_) => self.tail.feed(stored),
             None => self.tail.leave(),
         }
-        if owed {
-            self.runs_put_down.notify_one();
+        if !owed.is_empty() {
+            self.put_down.add(owed.into_iter());
             self.runs_due.notify_waiters();
         }
     }

@@ -13,4 +13,5 @@ mod faults {
     mod neighbours;
     mod network;
     mod refusals;
+    mod settling;
 }

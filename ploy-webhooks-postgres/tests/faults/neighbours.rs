@@ -68,6 +68,8 @@ async fn of_events_that_owe_one_run_one_is_stored_and_their_neighbours_are() {
     }
     let mut sql = database.sql().await;
     assert_eq!(rows(&mut sql).await.len(), 29);
+    // Who looks for runs enters them.
+    assert!(store.run(&WORKSPACE, &run.id).await.expect("the run can be read").is_some());
     assert_eq!(count(&mut sql, "SELECT count(*) FROM ploy.runs").await, 29);
 }
 

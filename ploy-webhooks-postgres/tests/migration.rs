@@ -1,0 +1,142 @@
+//! What an earlier version has stored is there in this one.
+
+mod scene;
+
+use std::time::Duration;
+
+use ploy_webhooks::store::{EndpointStore, RunQueue, RunStore, Tenure};
+use ploy_webhooks::{Lane, NewEvent, Outcome, RunId, RunState};
+use sqlx::{Connection, PgConnection};
+
+use crate::scene::{
+    Database, LONG, WORKSPACE, claim, count, event, make_endpoint, open, published, run, soon,
+    store_one,
+};
+
+/// The tables as the first version made them, with an event of an endpoint and one of the app.
+async fn earlier(database: &Database) -> (PgConnection, ploy_webhooks::Endpoint, [String; 2]) {
+    // Events and endpoints are as they were: this version makes them, and the first one's runs
+    // are put in the place of its own.
+    let store = database.node().await;
+    let endpoint = make_endpoint(&store).await;
+    let taken = store_one(&store, event(&endpoint, "{}")).await;
+    let made = store_one(&store, NewEvent { owes: Vec::new(), ..published("{}") }).await;
+    soon("the store closes", store.close()).await;
+    drop(store);
+    let hex = |id: ploy_webhooks::EventId| {
+        id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let mut sql = PgConnection::connect(&database.url).await.expect("a connection");
+    let init = include_str!("../migrations/0001_init.sql");
+    let part = |begin: &str, end: &str| {
+        let begin = init.find(begin).expect("it is a part of the first migration");
+        let end = init[begin..].find(end).expect("it ends") + begin;
+        init[begin..end].to_owned()
+    };
+    let tables = part("CREATE TABLE runs (", "-- Deduplication keys");
+    let append = part("CREATE FUNCTION append_owing(", "-- When the next event of an endpoint");
+    run(
+        &mut sql,
+        &format!(
+            "SET search_path = ploy;
+             DROP TABLE runs, open_runs, owed, attempts, definitions;
+             DROP SEQUENCE run_numbers;
+             DROP FUNCTION append_owing, refuse_known_runs, enter_runs, enter_all_runs, claim_runs,
+                 next_due, settle_runs, alter_run, forget_runs;
+             DELETE FROM migrations WHERE version > 1;
+             {tables} {append}"
+        ),
+    )
+    .await;
+    (sql, endpoint, [hex(taken), hex(made)])
+}
+
+fn id(number: u8) -> RunId {
+    let mut bytes = [0; 16];
+    bytes[15] = number;
+    RunId::from_bytes(bytes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_of_the_first_version_are_carried_over() {
+    let database = Database::new().await;
+    let (mut sql, endpoint, [taken, made]) = earlier(&database).await;
+    run(
+        &mut sql,
+        &format!(
+            "INSERT INTO runs (id, stream, event, endpoint, trigger, retry, state, attempt,
+                 created_at, due_at)
+             SELECT lpad(r.id::text, 32, '0')::uuid, e.stream, e.id, e.endpoint,
+                 '{{\"ploybook\":\"enrich\"}}', '{{}}', r.state, r.attempt, now(), r.due_at
+             FROM (VALUES (1, '{taken}', 'queued', 0, now()),
+                     (2, '{made}', 'running', 2, now() - interval '1 second'),
+                     (3, '{taken}', 'retrying', 1, now() + interval '1 day'),
+                     (4, '{made}', 'succeeded', 1, NULL), (5, '{taken}', 'failed', 1, NULL))
+                 AS r (id, event, state, attempt, due_at)
+             JOIN events e ON e.id = r.event::uuid;
+             INSERT INTO attempts (run, number, started_at, ended_at, state, said, again_after_ms)
+             SELECT lpad(a.run::text, 32, '0')::uuid, a.number, now(), a.ended_at, a.state,
+                 convert_to(a.said, 'UTF8'), a.again
+             FROM (VALUES (2, 1, NULL, NULL, NULL, NULL), (2, 2, NULL, NULL, NULL, NULL),
+                     (3, 1, now(), 'retrying', 'no', 5), (4, 1, now(), 'succeeded', 'yes', NULL),
+                     (5, 1, now(), 'failed', 'never', NULL))
+                 AS a (run, number, ended_at, state, said, again)"
+        ),
+    )
+    .await;
+
+    let store = open(database.settings()).await;
+    let mut stands = Vec::new();
+    for number in 1..=5 {
+        let run = store.run(&WORKSPACE, &id(number)).await.expect("a run is read");
+        let run = run.expect("it is carried over");
+        assert!(run.attempts.iter().all(|attempt| attempt.worker.as_str() == "unknown"));
+        let ends = run.attempts.into_iter().map(|attempt| attempt.end.map(|end| end.outcome));
+        stands.push((run.state, ends.collect::<Vec<_>>()));
+    }
+    let after = Duration::from_millis(5);
+    let expected = [
+        (RunState::Queued, vec![]),
+        (RunState::Running, vec![None, None]),
+        (RunState::Retrying, vec![Some(Outcome::Retry { error: "no".to_owned(), after })]),
+        (RunState::Succeeded, vec![Some(Outcome::Succeed { output: "yes".into() })]),
+        (RunState::Failed, vec![Some(Outcome::Fail { error: "never".to_owned() })]),
+    ];
+    assert_eq!(stands, expected);
+
+    // Those that are due go on: the one that waited, and the one whose lease is over.
+    let mut leased = claim(&store, 16, LONG).await;
+    leased.sort_by_key(|run| run.lease.run);
+    let lanes: Vec<_> = leased.iter().map(|run| (run.lease.run, run.event.lane())).collect();
+    let expected = [(id(1), Lane::Endpoint(endpoint.id)), (id(2), Lane::Workspace(WORKSPACE))];
+    assert_eq!(lanes, expected);
+    assert_eq!(leased[1].lease.attempt.get(), 3);
+    assert!(leased[1].is_after_loss);
+    for run in &leased {
+        let done = Outcome::Succeed { output: "now".into() };
+        assert_eq!(store.finish(&run.lease, done).await.expect("it ends"), Tenure::Held);
+    }
+    let run = store.run(&WORKSPACE, &id(2)).await.expect("a run is read").expect("it is there");
+    assert_eq!((run.state, run.attempts.len()), (RunState::Succeeded, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_of_an_endpoint_that_was_deleted_are_left_behind() {
+    let database = Database::new().await;
+    let (mut sql, endpoint, [taken, _]) = earlier(&database).await;
+    run(
+        &mut sql,
+        &format!(
+            "INSERT INTO runs (id, stream, event, endpoint, trigger, retry, state, created_at,
+                 due_at)
+             SELECT lpad('1', 32, '0')::uuid, stream, id, endpoint, '{{}}', '{{}}', 'queued',
+                 now(), now() FROM events WHERE id = '{taken}';
+             DELETE FROM endpoints"
+        ),
+    )
+    .await;
+    let store = open(database.settings()).await;
+    assert!(claim(&store, 16, LONG).await.is_empty());
+    assert_eq!(count(&mut sql, "SELECT count(*) FROM ploy.open_runs").await, 0);
+    assert!(!store.delete(&WORKSPACE, &endpoint.id).await.expect("it is gone already"));
+}
