@@ -40,7 +40,8 @@ async fn lists_are_whole_while_runs_are_added(settings: &RedisSettings) {
     }
     let mut before = BTreeSet::new();
     for number in 0_usize..100 {
-        let owes = vec![run(), run(), run()];
+        let mut owes = vec![run(), run(), run()];
+        owes[1].delay = PATIENCE * 60;
         before.extend(owes.iter().map(|run| run.id));
         let event = NewEvent { owes, ..event(&endpoints[number * number % 20], "{}") };
         append(&store, event).await.expect("it is stored");
