@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::durable::Wait;
 use crate::error::{Failure, refused};
+use crate::flight::{Flight, Sent, answer};
 use crate::layout::{Layout, SLOTS};
 use crate::link::{Backoff, Link, Timeouts};
 use crate::script::{Loadable, ScriptCall};
@@ -46,16 +47,12 @@ pub(crate) enum Via {
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     slot: u16,
-    cmd: Cmd,
+    pub(crate) cmd: Cmd,
     /// Where the command is a script's.
-    script: Option<&'static Loadable>,
+    pub(crate) script: Option<&'static Loadable>,
 }
 
 impl Call {
-    pub(crate) const fn cmd(&self) -> &Cmd {
-        &self.cmd
-    }
-
     pub(crate) fn of_script(slot: u16, script: &'static Loadable, call: ScriptCall) -> Self {
         Self { slot, cmd: call.0, script: Some(script) }
     }
@@ -90,7 +87,7 @@ impl Node {
         &self.sharing
     }
 
-    fn link(&self, via: Via) -> &Link {
+    pub(crate) fn link(&self, via: Via) -> &Link {
         match via {
             Via::Read => &self.read,
             Via::Write => &self.write,
@@ -443,82 +440,6 @@ enum Target {
     Moved(Arc<Node>),
     /// To the same node again, with its script.
     Loading(Arc<Node>),
-}
-
-/// A call with its answer.
-struct Sent {
-    number: usize,
-    call: Call,
-    answer: Answer,
-    node: Option<Arc<Node>>,
-}
-
-/// The calls for one node.
-struct Flight {
-    node: Arc<Node>,
-    /// Each with its number, and whether its script is sent before it.
-    calls: Vec<(usize, Call, bool)>,
-}
-
-impl Flight {
-    async fn fly(self, via: Via, wait: Option<(Wait, Duration)>) -> Vec<Sent> {
-        let Self { node, calls } = self;
-        let mut commands = Pipeline::with_capacity(calls.len() + 1);
-        let mut sent = Vec::with_capacity(calls.len());
-        for (number, mut call, is_loading) in calls {
-            if let Some(script) = call.script.filter(|_| is_loading) {
-                commands.add_command(script.load());
-            }
-            let place = commands.len();
-            commands.add_command(std::mem::take(&mut call.cmd));
-            sent.push((number, call, place));
-        }
-        if let Some((wait, at_most)) = wait {
-            commands.add_command(wait.command(at_most));
-        }
-        let answers = node.link(via).send(&commands).await;
-        let (mut answers, shortfall) = match answers {
-            Ok(mut answers) => {
-                let shortfall = wait.and_then(|(wait, _)| wait.shortfall(answers.pop()));
-                (Ok(answers), shortfall)
-            }
-            Err(failure) => (Err(failure), None),
-        };
-        // What may have to be sent again is taken back out of what was sent.
-        let mut cmds: Vec<_> = match needs_another_try(&answers) {
-            true => commands.cmd_iter().cloned().map(Some).collect(),
-            false => Vec::new(),
-        };
-        let answered = sent.into_iter().map(|(number, mut call, place)| {
-            if let Some(cmd) = cmds.get_mut(place).and_then(Option::take) {
-                call.cmd = cmd;
-            }
-            let answer = match &mut answers {
-                Ok(answers) => {
-                    answer(answers.get_mut(place).map(std::mem::take).unwrap_or_default())
-                }
-                Err(failure) => Err(failure.clone()),
-            };
-            let answer = match (answer, &shortfall) {
-                (Ok(answer), Some(why)) => Err(Failure::NotDurable(why.clone(), Box::new(answer))),
-                (answer, _) => answer,
-            };
-            Sent { number, call, answer, node: Some(node.clone()) }
-        });
-        answered.collect()
-    }
-}
-
-fn needs_another_try(answers: &Result<Vec<Value>, Failure>) -> bool {
-    let is_refusal = |answer: &Value| matches!(answer, Value::ServerError(_));
-    answers.as_ref().is_ok_and(|answers| answers.iter().any(is_refusal))
-}
-
-fn answer(value: Value) -> Answer {
-    match value {
-        Value::ServerError(error) => Err(Failure::Server(error)),
-        value => Ok(value),
-    }
 }
 
 /// Where `MOVED 3999 127.0.0.1:6381` points to.

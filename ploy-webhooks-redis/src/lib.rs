@@ -8,6 +8,7 @@ mod endpoints;
 mod engine;
 mod error;
 mod events;
+mod flight;
 mod layout;
 mod limiter;
 mod line;

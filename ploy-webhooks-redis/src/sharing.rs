@@ -41,7 +41,7 @@ struct Waiting {
 ///
 /// A caller that goes away has its call made all the same.
 pub(crate) async fn call(engine: &Arc<Engine>, node: &Arc<Node>, call: Call) -> Answer {
-    let bytes = call.cmd().args_iter().map(|argument| match argument {
+    let bytes = call.cmd.args_iter().map(|argument| match argument {
         Arg::Simple(bytes) => bytes.len(),
         _ => 0,
     });

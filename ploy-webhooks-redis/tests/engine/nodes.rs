@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::scene::{
-    PATIENCE, ask, claim, endpoint_of, event, keyed, open, roomy, run, set_status, settings, until,
-    workspace,
+    PATIENCE, ask, claim, connect, endpoint_of, event, keyed, open, roomy, run, set_status,
+    settings, until, workspace,
 };
 use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{
@@ -272,8 +272,14 @@ async fn a_node_that_waits_hears_of_a_run_that_is_tried_again_by_hand() {
         }
     };
     until("its subscription", listening).await;
+    // Its next look would find the run as well, if later: what it is told is looked at here.
+    let mut connection = connect(url);
+    let mut messages = connection.as_pubsub();
+    messages.subscribe(&channel).unwrap();
+    messages.set_read_timeout(Some(PATIENCE)).unwrap();
     let altered = one.requeue(&endpoint.workspace, &leased.lease.run).await.unwrap();
     assert_eq!(altered, Altered::Done);
+    messages.get_message().expect("nodes are told of it");
     let lease = until("the run", waiting).await.unwrap();
     assert_eq!((lease.run, lease.attempt.get()), (leased.lease.run, 2));
 }

@@ -40,10 +40,11 @@ async fn lists_are_whole_while_runs_are_added(settings: &RedisSettings) {
     }
     let mut before = BTreeSet::new();
     for number in 0_usize..100 {
-        let owes = vec![run(), run(), run()];
+        let mut owes = vec![run(), run(), run()];
+        owes[1].delay = PATIENCE * 60;
         before.extend(owes.iter().map(|run| run.id));
         let event = NewEvent { owes, ..event(&endpoints[number * number % 20], "{}") };
-        append(&store, event).await.unwrap();
+        append(&store, event).await.expect("it is stored");
     }
     let is_over = Arc::new(AtomicBool::new(false));
     let adding = tokio::spawn({
@@ -53,11 +54,11 @@ async fn lists_are_whole_while_runs_are_added(settings: &RedisSettings) {
             while !is_over.load(Ordering::Acquire) {
                 number += 1;
                 let event = NewEvent { owes: vec![run()], ..event(&endpoints[number % 20], "{}") };
-                append(&store, event).await.unwrap();
+                append(&store, event).await.expect("it is stored");
                 // They change their lists meanwhile, too.
                 for leased in claim(&store, 1, PATIENCE).await {
                     let end = store.finish(&leased.lease, Outcome::Fail { error: String::new() });
-                    assert_eq!(end.await.unwrap(), Tenure::Held);
+                    assert_eq!(end.await.expect("ending works"), Tenure::Held);
                 }
             }
         }
@@ -70,7 +71,7 @@ async fn lists_are_whole_while_runs_are_added(settings: &RedisSettings) {
         assert_eq!(missing, 0, "left: how many were there throughout and are not listed");
     }
     is_over.store(true, Ordering::Release);
-    adding.await.unwrap();
+    adding.await.expect("adding works");
 
     let all = pages(&store, query(workspace, None, 200)).await.concat();
     let mut by_state = Vec::new();
