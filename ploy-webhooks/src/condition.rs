@@ -22,18 +22,20 @@
 //! # What is bounded, and why it holds
 //!
 //! - *The text*: 2,048 bytes, with brackets 12 deep. The parser descends for each bracket, and
-//!   takes up to 260 KiB of stack for one in a build without optimisations (9 KiB with). It runs
-//!   on a thread of its own, whose stack has room for four times as much as these bounds allow.
-//! - *The expression*: 24 operations deep. Evaluation descends for each of them, on the stack of
-//!   whoever asks: up to 40 KiB (1.5 KiB with optimisations).
+//!   takes up to 260 KiB of stack for one in a build without optimisations (9 KiB with), and less
+//!   for each link of a chain. It runs on a thread of its own, with twice the stack that the worst
+//!   text within these bounds takes. The slowest takes it some 20 ms.
+//! - *The expression*: 24 operations deep, what pays for work (below) included. Evaluation
+//!   descends for each of them, on the stack of whoever asks: up to 40 KiB, 1 MiB in all (1.5 KiB
+//!   and 36 KiB with optimisations).
 //! - *The payload*: only the members that the condition names are read, 127 deep.
-//! - *The work*: 2,000,000 steps, whatever the condition and the payload; about a tenth of a
-//!   second. A step is a value or 16 bytes of text that is read, copied or looked through, or an
-//!   operation in the body of a loop. Loops pay for all their rounds before the first of them, and
-//!   whatever costs as much as its operand is large (`==`, `<`, `in`, `+`, lists, functions) pays
-//!   for the operand before it begins; see `check`. So nothing that grows with the payload,
-//!   however it is nested or doubled, gets further than what is left. What a step makes is at most
-//!   some hundred bytes, so memory is bounded by the same number.
+//! - *The work*: 2,000,000 steps, whatever the condition and the payload. A step is a value or 16
+//!   bytes of text that is read, copied or looked through, or an operation in the body of a loop.
+//!   Loops pay for all their rounds before the first of them, and what costs as much as its operand
+//!   is large (`==`, `<`, `in`, `+`, lists, functions) pays for the operand before it begins; see
+//!   `check`. So nothing that grows with the payload, however it is nested or doubled, gets further
+//!   than what is left. The worst that is known takes 150 ms of a processor and 100 MiB of memory
+//!   (measured with optimisations); what people write on payloads of a KiB takes microseconds.
 
 use std::fmt;
 use std::thread;
@@ -180,11 +182,12 @@ impl Condition {
     /// How many steps one judgement takes at most.
     pub const WORK_MAX: u32 = 2_000_000;
 
-    /// Four times the stack that the parser needs, without optimisations, for brackets at their
-    /// deepest and the longest chain that is as long as a text may be.
+    /// Twice the stack that the parser needs, without optimisations, for brackets at their deepest
+    /// and for the longest chain that a text has room for. Pages that are not used cost nothing.
     const PARSER_STACK: usize = 32 << 20;
 
-    /// The condition with that text. Takes milliseconds, and a thread for as long.
+    /// The condition with that text. Takes a third of a millisecond for most texts and 20 ms at worst,
+    /// and a thread for as long.
     ///
     /// # Errors
     ///
@@ -213,8 +216,8 @@ impl Condition {
         &self.text
     }
 
-    /// Whether it holds of an event. Does not wait for anything, and takes a tenth of a second at
-    /// most: see the bound on the work.
+    /// Whether it holds of an event. Waits for nothing, but may compute for 150 ms where condition
+    /// and payload are made for it: see the bound on the work.
     pub fn judge(&self, facts: &Facts<'_>) -> Verdict {
         let work = Work::new(Self::WORK_MAX);
         let verdict = self.evaluate(facts, &work);
