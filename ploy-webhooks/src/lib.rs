@@ -38,6 +38,7 @@
 //!
 //! # Features
 //!
+//! - `command`: programs as runners, on Unix: the module `trigger::command`.
 //! - `conditions`: what must hold of an event, in CEL: the type `Condition`.
 //! - `conformance`: the promises of the store traits as tests, for who writes a store: the module
 //!   `conformance`.

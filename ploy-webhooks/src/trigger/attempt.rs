@@ -271,6 +271,6 @@ fn cut_text(mut text: String, bytes_max: usize) -> String {
     text
 }
 
-fn cut_note(bytes: usize) -> String {
+pub(super) fn cut_note(bytes: usize) -> String {
     format!("\n… ({bytes} more bytes are not kept)")
 }

@@ -26,6 +26,9 @@
 //! - *Nobody waits for a neighbour*: lanes, one for each endpoint, have a bound of their own.
 //! - *A runner harms nothing but its own run*: it may panic, hang, and return as much as it likes.
 
+#[cfg(all(feature = "command", unix))]
+pub mod command;
+
 mod attempt;
 mod dispatcher;
 mod function;
