@@ -51,8 +51,7 @@ impl Client {
             .pool_idle_timeout(IDLE_TIMEOUT)
             // What is signed for one receiver is not carried on to another.
             .redirect(Policy::none());
-        let builder =
-            if settings.proxy_from_environment { builder } else { builder.no_proxy() };
+        let builder = if settings.proxy_from_environment { builder } else { builder.no_proxy() };
         Ok(Self { http: builder.build()?, settings })
     }
 
