@@ -19,7 +19,7 @@ const APPEND: &str = "SELECT append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
 
 /// For batches of which some events have a deduplication key or owe runs.
 const APPEND_OWING: &str = "SELECT numbers, repeats, firsts FROM append_owing($1, $2, $3, $4, $5, \
-    $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
+    $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
 
 /// What becomes of one event of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +141,6 @@ fn bind_owed<'q>(append: Append<'q>, batch: &'q [Waiting]) -> Result<Append<'q>,
     let owed =
         || events().flat_map(|(place, event)| event.owes.iter().map(move |run| (place, run)));
     let triggers: Vec<_> = owed().map(|(_, run)| json(&run.trigger)).collect::<Result<_, _>>()?;
-    let retries: Vec<_> = owed().map(|(_, run)| json(&run.retry)).collect::<Result<_, _>>()?;
     Ok(append
         .bind(keyed().map(|(place, ..)| place).collect::<Vec<_>>())
         .bind(keyed().map(|(_, event, dedup)| dedup_key(event, dedup)).collect::<Vec<_>>())
@@ -149,7 +148,6 @@ fn bind_owed<'q>(append: Append<'q>, batch: &'q [Waiting]) -> Result<Append<'q>,
         .bind(owed().map(|(place, _)| place).collect::<Vec<_>>())
         .bind(owed().map(|(_, run)| Uuid::from(run.id)).collect::<Vec<_>>())
         .bind(triggers)
-        .bind(retries)
         .bind(owed().map(|(_, run)| millis(run.delay)).collect::<Vec<_>>()))
 }
 

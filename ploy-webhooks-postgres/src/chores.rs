@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::block::{Span, endpoint_term};
 use crate::database::{self, locks};
+use crate::enter::enter_all;
 use crate::error::{store_error, timed_out};
 use crate::partitions::{self, ROWS_AT_ONCE};
 use crate::search::Unread;
@@ -71,6 +72,8 @@ async fn do_all(shared: &Shared) -> Result<(), StoreError> {
     if !is_mine {
         return Ok(());
     }
+    // What a node that is gone has put down, and nobody has looked for.
+    let entered = enter_all(&mut connection).await;
     // One that fails does not keep the others from being done.
     let made = partitions::make_ahead(&mut connection, settings).await;
     let forgotten = forget_expired_keys(&mut connection).await;
@@ -79,7 +82,7 @@ async fn do_all(shared: &Shared) -> Result<(), StoreError> {
         Some(retention) => partitions::drop_old(&mut connection, retention).await,
         None => Ok(()),
     };
-    made.and(forgotten).and(purged).and(dropped)
+    entered.and(made).and(forgotten).and(purged).and(dropped)
 }
 
 async fn forget_expired_keys(connection: &mut PgConnection) -> Result<(), StoreError> {
@@ -141,11 +144,16 @@ const PURGE_EVENTS: &str = "
             SELECT id FROM events WHERE stream = $1 AND id BETWEEN $2 AND $3 AND endpoint = $4
             ORDER BY id LIMIT $5))
         RETURNING e.id
-    ), runs_gone AS (DELETE FROM runs r USING gone WHERE r.event = gone.id)
-    SELECT count(*) FROM gone";
+    )
+    SELECT cardinality(events) FROM (SELECT coalesce(array_agg(id), '{}') AS events FROM gone) e,
+        forget_runs(events)";
 /// Runs that were enqueued while their event went.
-const PURGE_RUNS: &str = "DELETE FROM runs WHERE id IN
-    (SELECT id FROM runs WHERE endpoint = $1 AND due_at IS NOT NULL LIMIT $2)";
+const PURGE_RUNS: &str = "SELECT forget_runs(events) FROM (
+    SELECT array_agg(DISTINCT event) AS events FROM (
+        SELECT r.event FROM open_runs o JOIN runs r ON r.workspace = o.workspace AND r.id = o.run
+        WHERE o.endpoint = $1 LIMIT $2
+    ) r) e
+    WHERE events IS NOT NULL";
 const PURGE_KEYS: &str = "DELETE FROM dedup WHERE endpoint = $1 AND key IN
     (SELECT key FROM dedup WHERE endpoint = $1 LIMIT $2)";
 const PURGE_DONE: &str = "DELETE FROM purges WHERE endpoint = $1 AND $2 > 0";
@@ -157,7 +165,7 @@ async fn purge_span(
     span: Span,
 ) -> sqlx::Result<()> {
     loop {
-        let gone: i64 = sqlx::query_scalar(PURGE_EVENTS)
+        let gone: i32 = sqlx::query_scalar(PURGE_EVENTS)
             .bind(stream)
             .bind(Uuid::from(span.min))
             .bind(Uuid::from(span.max))
@@ -165,7 +173,7 @@ async fn purge_span(
             .bind(ROWS_AT_ONCE)
             .fetch_one(&mut *connection)
             .await?;
-        if gone < ROWS_AT_ONCE {
+        if i64::from(gone) < ROWS_AT_ONCE {
             return Ok(());
         }
     }

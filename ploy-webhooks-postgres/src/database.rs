@@ -22,6 +22,7 @@ pub(crate) mod locks {
     pub(crate) const STREAM: i32 = ENDPOINT + 1;
     /// What one node does for all, by what it is.
     pub(crate) const CHORE: i32 = ENDPOINT + 2;
+    // ENDPOINT + 3 is held by whoever enters runs: see the function `enter_runs`.
 }
 
 /// Postgres 14 and later: `ATTACH` of a partition beside a default one, and the planner's way
@@ -62,6 +63,15 @@ pub(crate) async fn connect_writer(
         // What a writer runs has one good plan, and making another each time costs more than to
         // run it.
         .options([("plan_cache_mode", "force_generic_plan")]);
+    connect_with(settings, &options).await
+}
+
+/// A connection for entering runs. A crash that loses what was not flushed loses nothing: what was
+/// entered is put down as it was before.
+pub(crate) async fn connect_enterer(
+    settings: &PostgresSettings,
+) -> Result<PgConnection, StoreError> {
+    let options = options(settings, settings.call_timeout).options([("synchronous_commit", "off")]);
     connect_with(settings, &options).await
 }
 
@@ -190,11 +200,11 @@ async fn migrate_over(connection: &mut PgConnection, schema: &str) -> Result<(),
         let sql = sqlx::SqlStr::from_static(sql);
         Migration::new(version, description, MigrationType::Simple, sql, false)
     };
-    let mut migrator = Migrator::with_migrations(vec![migration(
-        1,
-        "init",
-        include_str!("../migrations/0001_init.sql"),
-    )]);
+    let mut migrator = Migrator::with_migrations(vec![
+        migration(1, "init", include_str!("../migrations/0001_init.sql")),
+        migration(2, "lanes", include_str!("../migrations/0002_lanes.sql")),
+        migration(3, "definitions", include_str!("../migrations/0003_definitions.sql")),
+    ]);
     migrator.dangerous_set_table_name("migrations");
     if !exists {
         // Asked for only where it is needed: it takes a right that the table's owner may lack.

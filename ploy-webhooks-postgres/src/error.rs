@@ -101,6 +101,12 @@ pub(crate) fn is_rolled_back(error: &StoreError) -> bool {
     error.is_some_and(|error| error.severity() == PgSeverity::Error && error.code() != "25006")
 }
 
+/// Whether the server rolled back because two waited for each other: tried again, it succeeds.
+pub(crate) fn is_deadlock(error: &StoreError) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<sqlx::Error>());
+    matches!(source, Some(sqlx::Error::Database(error)) if error.code().as_deref() == Some("40P01"))
+}
+
 /// Whether the statements of one connection reach several sessions: what was prepared in one is
 /// missed in another.
 fn is_pooled(error: &sqlx::Error) -> bool {

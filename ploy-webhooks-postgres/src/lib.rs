@@ -4,17 +4,21 @@ mod batch;
 mod block;
 mod chores;
 mod database;
+mod definitions;
 mod endpoints;
+mod enter;
 mod error;
 mod events;
 mod index;
 mod limiter;
+mod line;
 mod partitions;
 mod queue;
 mod runs;
 mod search;
 mod segment;
 mod settings;
+mod settle;
 mod stream;
 mod tail;
 mod wake;
@@ -31,7 +35,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::error::timed_out;
+use crate::line::Turns;
 use crate::queue::Queue;
+use crate::settle::Settler;
 use crate::writer::{Shared, Tails, Writer};
 
 pub use limiter::PostgresLimiter;
@@ -46,6 +52,8 @@ pub use wake::{EndpointChange, EndpointChanges};
 pub struct PostgresStore {
     shared: Shared,
     searches: Semaphore,
+    settler: Settler,
+    turns: Turns,
     /// Calls for the chores before their time.
     chores: Arc<Notify>,
     /// Weak, so that the changes end when nobody listens any more.
@@ -55,6 +63,7 @@ pub struct PostgresStore {
 
 #[derive(Debug, Default)]
 struct Tasks {
+    /// What ends once nothing waits for it any more.
     writers: Vec<JoinHandle<()>>,
     /// What ends with the store, wherever it is.
     others: Vec<JoinHandle<()>>,
@@ -93,6 +102,7 @@ impl PostgresStore {
             pool: database::pool(&settings, settings.readers_max),
             tails: Tails::default(),
             runs_due: Arc::default(),
+            runs_put_down: Arc::default(),
             settings: Arc::new(settings),
         };
         let mut writers = Vec::new();
@@ -102,16 +112,27 @@ impl PostgresStore {
         let chores = Arc::new(Notify::new());
         let (changes, _) = broadcast::channel(CHANGES_MAX);
         let weak_changes = changes.downgrade();
+        let (settler, settling) = Settler::begin(shared.clone());
+        let writers = writers.into_iter().map(|writer| tokio::spawn(writer.run()));
         let tasks = Tasks {
-            writers: writers.into_iter().map(|writer| tokio::spawn(writer.run())).collect(),
+            writers: writers.chain([settling]).collect(),
             others: vec![
                 tokio::spawn(chores::run(shared.clone(), chores.clone())),
                 tokio::spawn(wake::listen(shared.clone(), changes)),
+                tokio::spawn(enter::run(shared.clone())),
             ],
         };
         // A search takes no place from look-ups, changes and claims.
         let searches = Semaphore::new(shared.settings.readers_max.div_ceil(2) as usize);
-        Ok(Self { shared, searches, chores, changes: weak_changes, tasks: Mutex::new(tasks) })
+        Ok(Self {
+            shared,
+            searches,
+            settler,
+            turns: Turns::default(),
+            chores,
+            changes: weak_changes,
+            tasks: Mutex::new(tasks),
+        })
     }
 
     /// The changes of endpoints from now on, by whichever node: for who caches endpoints, to let
@@ -146,6 +167,7 @@ impl PostgresStore {
     /// call does not wait for it.
     pub async fn close(&self) {
         self.shared.queue.close();
+        self.settler.close();
         let tasks = std::mem::take(&mut *self.tasks());
         tasks.others.iter().for_each(JoinHandle::abort);
         for writer in tasks.writers {

@@ -120,8 +120,11 @@ pub(crate) async fn drop_old(
     Ok(())
 }
 
-const DELETE_RUNS: &str = "DELETE FROM runs WHERE id IN
-    (SELECT id FROM runs WHERE event < $1 ORDER BY event LIMIT $2)";
+const DELETE_RUNS: &str = "SELECT forget_runs(events) FROM (
+    SELECT array_agg(DISTINCT event) AS events FROM (
+        SELECT event FROM runs WHERE event < $1 ORDER BY event LIMIT $2
+    ) r) e
+    WHERE events IS NOT NULL";
 const DELETE_ELSEWHEN: &str = "DELETE FROM events_elsewhen WHERE ctid = ANY (ARRAY
     (SELECT ctid FROM events_elsewhen WHERE id < $1 LIMIT $2))";
 /// A segment at a time: its bits are many rows.

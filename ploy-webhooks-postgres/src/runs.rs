@@ -1,262 +1,318 @@
-//! [`RunStore`] and [`RunQueue`]: what events owe, on record and in line.
+//! [`RunStore`]: what events owe, on record.
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use ploy_webhooks::store::{RunQueue, RunStore, StoreError, Tenure};
+use ploy_webhooks::store::{Page, RunQuery, RunStore, StoreError};
 use ploy_webhooks::{
-    Attempt, AttemptEnd, EventId, Lease, LeasedRun, NewRun, Outcome, Run, RunId, RunState,
-    Timestamp, WorkspaceId,
+    Attempt, AttemptEnd, EventId, Outcome, Run, RunId, RunState, Timestamp, WorkspaceId,
 };
 use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgRow;
 
 use crate::PostgresStore;
-use crate::batch::{json, millis};
-use crate::error::{corrupt, store_error, write_error};
-use crate::events;
+use crate::enter::enter_all;
+use crate::error::{corrupt, store_error};
 use crate::wire::Uuid;
+
+/// No more runs than these are looked at for one page.
+const SLICE: i64 = 1_024;
+/// What attempts have said fills a page.
+const PAGE_BYTES_MAX: i64 = 4 << 20;
 
 #[async_trait]
 impl RunStore for PostgresStore {
     async fn runs(&self, workspace: &WorkspaceId, event: &EventId) -> Result<Vec<Run>, StoreError> {
         self.call("read runs", async |connection| {
-            let rows = sqlx::query(RUNS)
-                .bind(Uuid::from(*event))
+            enter_all(connection).await?;
+            let rows = sqlx::query(RUNS_OF_EVENT)
                 .bind(Uuid::from(*workspace))
-                .fetch_all(connection)
+                .bind(Uuid::from(*event))
+                .fetch_all(&mut *connection)
                 .await
                 .map_err(read_failed)?;
-            let mut runs: Vec<Run> = Vec::new();
-            for row in &rows {
-                let id: RunId = row.try_get::<Uuid, _>(0).map_err(read_failed)?.into();
-                if runs.last().is_none_or(|run| run.id != id) {
-                    runs.push(run(row, id, *event)?);
-                }
-                let run = runs.last_mut().expect("it was pushed just now");
-                run.attempts.extend(attempt(row)?);
-            }
-            Ok(runs)
+            runs(&rows)
         })
         .await
     }
-}
 
-#[async_trait]
-impl RunQueue for PostgresStore {
-    async fn claim(&self, max: NonZeroU16, lease: Duration) -> Result<Vec<LeasedRun>, StoreError> {
-        self.change("claim runs", async |connection| {
-            let rows = sqlx::query(CLAIM)
-                .bind(i64::from(max.get()))
-                .bind(millis(lease))
-                .fetch_all(connection)
+    async fn run(&self, workspace: &WorkspaceId, id: &RunId) -> Result<Option<Run>, StoreError> {
+        self.call("look a run up", async |connection| {
+            enter_all(connection).await?;
+            let rows = sqlx::query(RUN)
+                .bind(Uuid::from(*workspace))
+                .bind(Uuid::from(*id))
+                .fetch_all(&mut *connection)
                 .await
-                .map_err(write_failed)?;
-            rows.iter().map(leased).collect()
+                .map_err(read_failed)?;
+            Ok(runs(&rows)?.pop())
         })
         .await
     }
 
-    async fn extend(&self, lease: &Lease, by: Duration) -> Result<Tenure, StoreError> {
-        self.change("extend a lease", async |connection| {
-            let extended = sqlx::query(EXTEND)
-                .bind(Uuid::from(lease.run))
-                .bind(number(lease.attempt))
-                .bind(millis(by))
-                .execute(&mut *connection)
-                .await
-                .map_err(write_failed)?;
-            // It may end earlier than who waits believes.
-            tell(connection).await;
-            Ok(tenure(extended.rows_affected()))
-        })
-        .await
-    }
-
-    async fn finish(&self, lease: &Lease, outcome: Outcome) -> Result<Tenure, StoreError> {
-        let state = outcome.state().as_str();
-        let (said, again_after) = match outcome {
-            Outcome::Succeed { output } => (output, None),
-            Outcome::Retry { error, after } => (Bytes::from(error), Some(millis(after))),
-            Outcome::Fail { error } => (Bytes::from(error), None),
+    async fn list_runs(&self, query: &RunQuery) -> Result<Page<Run, RunQuery>, StoreError> {
+        let limit = i64::try_from(query.limit.get()).unwrap_or(SLICE);
+        let slice = SLICE.max(limit + 1);
+        let (statement, state) = match query.state {
+            None => (LIST, None),
+            Some(RunState::Succeeded) => (LIST_SUCCEEDED, None),
+            Some(state) => (LIST_OPEN, Some(state.as_str())),
         };
-        self.change("finish a run", async |connection| {
-            let finished = sqlx::query(FINISH)
-                .bind(Uuid::from(lease.run))
-                .bind(number(lease.attempt))
-                .bind(state)
-                .bind(&said[..])
-                .bind(again_after)
-                .execute(&mut *connection)
-                .await
-                .map_err(write_failed)?;
-            if again_after.is_some() {
-                tell(connection).await;
+        self.call("list runs", async |connection| {
+            enter_all(connection).await?;
+            let mut list = sqlx::query(statement)
+                .bind(Uuid::from(query.workspace))
+                .bind(query.below.map(Uuid::from))
+                .bind(slice)
+                .bind(limit)
+                .bind(PAGE_BYTES_MAX);
+            if let Some(state) = state {
+                list = list.bind(state);
             }
-            Ok(tenure(finished.rows_affected()))
+            let rows = list.fetch_all(&mut *connection).await.map_err(read_failed)?;
+            let items = runs(&rows)?;
+            let looked = rows.first().map(|row| Looked::from(row, slice)).transpose()?;
+            let below = looked.and_then(|looked| looked.goes_on_below(&items));
+            Ok(Page { next: below.map(|id| query.below(id)), items })
         })
         .await
     }
+}
 
-    async fn wait(&self, at_most: Duration) -> Result<(), StoreError> {
-        let mut owed = std::pin::pin!(self.shared.runs_due.notified());
-        // From now on nothing is missed; what came before is found by the look.
-        owed.as_mut().enable();
-        let waited = tokio::time::timeout(at_most, async {
-            let next: Option<i64> = self
-                .call("look for runs", async |connection| {
-                    sqlx::query_scalar(NEXT_DUE).fetch_one(connection).await.map_err(read_failed)
-                })
-                .await?;
-            match next {
-                None => owed.await,
-                Some(millis) => {
-                    let next = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
-                    // What is due and could not be claimed is not asked for without a pause.
-                    // Either end is an end.
-                    let _ = tokio::time::timeout(next.max(PAUSE), owed).await;
-                }
-            }
-            Ok(())
-        });
-        waited.await.unwrap_or(Ok(()))
+/// What was looked at for a page.
+struct Looked {
+    least: Option<RunId>,
+    is_slice_full: bool,
+    matched: i64,
+}
+
+impl Looked {
+    fn from(row: &PgRow, slice: i64) -> Result<Self, StoreError> {
+        let looked: i64 = row.try_get(12).map_err(read_failed)?;
+        let least: Option<Uuid> = row.try_get(13).map_err(read_failed)?;
+        Ok(Self {
+            least: least.map(RunId::from),
+            is_slice_full: looked >= slice,
+            matched: row.try_get(14).map_err(read_failed)?,
+        })
     }
 
-    async fn enqueue(
-        &self,
-        workspace: &WorkspaceId,
-        event: &EventId,
-        runs: Vec<NewRun>,
-    ) -> Result<bool, StoreError> {
-        let triggers: Vec<_> =
-            runs.iter().map(|run| json(&run.trigger)).collect::<Result<_, _>>()?;
-        let retries: Vec<_> = runs.iter().map(|run| json(&run.retry)).collect::<Result<_, _>>()?;
-        let there: Option<bool> = self
-            .change("enqueue runs", async |connection| {
-                sqlx::query_scalar(ENQUEUE)
-                    .bind(Uuid::from(*event))
-                    .bind(Uuid::from(*workspace))
-                    .bind(runs.iter().map(|run| Uuid::from(run.id)).collect::<Vec<_>>())
-                    .bind(&triggers)
-                    .bind(&retries)
-                    .bind(runs.iter().map(|run| millis(run.delay)).collect::<Vec<_>>())
-                    .fetch_optional(connection)
-                    .await
-                    .map_err(write_failed)
-            })
-            .await?;
-        Ok(there.is_some())
+    /// Below which run the next page begins.
+    fn goes_on_below(&self, items: &[Run]) -> Option<RunId> {
+        let is_cut_short = usize::try_from(self.matched).is_ok_and(|matched| items.len() < matched);
+        match items.last() {
+            Some(last) if is_cut_short => Some(last.id),
+            _ if self.is_slice_full => self.least,
+            _ => None,
+        }
     }
 }
 
-/// How long who waits for runs waits at least, unless one is owed meanwhile.
-const PAUSE: Duration = Duration::from_millis(100);
-
-const RUNS: &str = "
-    SELECT r.id, r.trigger, r.state, (extract(epoch FROM r.created_at) * 1000)::bigint,
-        a.number, (extract(epoch FROM a.started_at) * 1000)::bigint,
-        (extract(epoch FROM a.ended_at) * 1000)::bigint, a.state, a.said, a.again_after_ms
-    FROM runs r
-    JOIN events e ON e.stream = r.stream AND e.id = r.event
-    LEFT JOIN endpoints n ON n.number = e.endpoint
-    LEFT JOIN attempts a ON a.run = r.id
-    WHERE r.event = $1 AND coalesce(n.workspace, e.workspace) = $2
-    ORDER BY r.id, a.number";
-
-/// Runs that others are claiming are passed over, so that nobody waits and nobody gets them twice.
-/// At most 64 at once: each brings its payload.
-pub(crate) const CLAIM: &str = "
-    WITH due AS (
-        SELECT r.id FROM runs r
-        WHERE r.due_at <= now()
-            AND (r.endpoint IS NULL OR EXISTS (SELECT FROM endpoints n WHERE n.number = r.endpoint))
-        ORDER BY r.due_at LIMIT least($1, 64) FOR UPDATE OF r SKIP LOCKED
-    ), claimed AS (
-        UPDATE runs r SET state = 'running', attempt = r.attempt + 1,
-            due_at = now() + $2 * interval '1 millisecond'
-        FROM due WHERE r.id = due.id
-        RETURNING r.id, r.stream, r.event, r.attempt, r.trigger, r.retry
-    ), begun AS (
-        INSERT INTO attempts (run, number, started_at) SELECT id, attempt, now() FROM claimed
-    )
-    SELECT e.id, n.id, coalesce(n.workspace, e.workspace), e.type, e.source, e.headers, e.payload,
-        c.id, c.attempt, c.trigger, c.retry
-    FROM claimed c
-    JOIN events e ON e.stream = c.stream AND e.id = c.event
-    LEFT JOIN endpoints n ON n.number = e.endpoint";
-
-const EXTEND: &str = "
-    UPDATE runs r SET due_at = now() + $3 * interval '1 millisecond'
-    WHERE r.id = $1 AND r.attempt = $2 AND r.state = 'running'
-        AND (r.endpoint IS NULL OR EXISTS (SELECT FROM endpoints n WHERE n.number = r.endpoint))";
-
-const FINISH: &str = "
-    WITH finished AS (
-        UPDATE runs r SET state = $3, due_at = now() + $5 * interval '1 millisecond'
-        WHERE r.id = $1 AND r.attempt = $2 AND r.state = 'running'
-            AND (r.endpoint IS NULL OR EXISTS (SELECT FROM endpoints n WHERE n.number = r.endpoint))
-        RETURNING r.id, r.attempt
-    )
-    UPDATE attempts a SET ended_at = now(), state = $3, said = $4, again_after_ms = $5
-    FROM finished f WHERE a.run = f.id AND a.number = f.attempt";
-
-/// Who waits is told that there may be something sooner to wait for. What this comes after is done,
-/// whether they are told or not.
-async fn tell(connection: &mut PgConnection) {
-    const TELL: &str = "SELECT pg_notify('ploy_runs', current_schema())";
-    if let Err(error) = sqlx::query(TELL).execute(connection).await {
-        tracing::debug!(%error, "other nodes are not told of runs");
-    }
+/// How a run stands: nothing of it is open once it has succeeded. The states are named so that
+/// the index finds it.
+macro_rules! open {
+    ($run:literal) => {
+        concat!(
+            "open_runs o ON o.workspace = ",
+            $run,
+            ".workspace AND o.run = ",
+            $run,
+            ".id AND o.state IN ('queued', 'running', 'retrying', 'failed', 'cancelled')"
+        )
+    };
 }
 
-const NEXT_DUE: &str =
-    "SELECT ceil(extract(epoch FROM min(due_at) - now()) * 1000)::bigint FROM runs";
+/// Runs of a deleted endpoint are out of reach.
+macro_rules! alive {
+    ($run:literal) => {
+        concat!(
+            "(",
+            $run,
+            ".endpoint IS NULL OR EXISTS (SELECT FROM endpoints n WHERE n.number = ",
+            $run,
+            ".endpoint))"
+        )
+    };
+}
 
-const ENQUEUE: &str = "
-    WITH owing AS (
-        SELECT e.stream, e.id, e.endpoint FROM streams s
-        JOIN events e ON e.stream = s.number AND e.id = $1
-        LEFT JOIN endpoints n ON n.number = e.endpoint
-        WHERE coalesce(n.workspace, e.workspace) = $2 LIMIT 1
-    ), added AS (
-        INSERT INTO runs (id, stream, event, endpoint, trigger, retry, state, created_at, due_at)
-        SELECT r.id, o.stream, o.id, o.endpoint, r.trigger, r.retry, 'queued', now(),
-            now() + r.delay_ms * interval '1 millisecond'
-        FROM owing o, unnest($3, $4, $5, $6) AS r (id, trigger, retry, delay_ms)
-    )
-    SELECT true FROM owing, pg_notify('ploy_runs', current_schema())";
+/// What a run is read from, but for the attempts that are over.
+macro_rules! kept {
+    () => {
+        "r.number, r.workspace, r.id, r.event, r.endpoint, r.trigger, r.created_at,
+            coalesce(o.state, 'succeeded') AS state, o.attempt, o.started_at, o.worker"
+    };
+}
 
-fn run(row: &PgRow, id: RunId, event: EventId) -> Result<Run, StoreError> {
-    let trigger: &str = row.try_get(1).map_err(read_failed)?;
+/// A row an attempt, or one for a run without any: what [`runs`] reads.
+macro_rules! with_attempts {
+    ($more:literal, $from:expr) => {
+        concat!(
+            "SELECT s.id, s.event, s.trigger, s.state,
+                (extract(epoch FROM s.created_at) * 1000)::bigint,
+                a.number, (extract(epoch FROM a.started_at) * 1000)::bigint, a.worker,
+                (extract(epoch FROM a.ended_at) * 1000)::bigint, a.state, a.said, a.again_after_ms",
+            $more,
+            " FROM ",
+            $from,
+            " LEFT JOIN LATERAL (
+                SELECT t.number, t.started_at, t.worker, t.ended_at, t.state, t.said,
+                    t.again_after_ms
+                FROM attempts t WHERE t.run = s.number
+                UNION ALL
+                SELECT s.attempt, s.started_at, s.worker, NULL, NULL, NULL, NULL
+                WHERE s.state = 'running'
+            ) a ON true"
+        )
+    };
+}
+
+const RUNS_OF_EVENT: &str = concat!(
+    with_attempts!(
+        "",
+        concat!(
+            "(SELECT ",
+            kept!(),
+            " FROM runs r LEFT JOIN ",
+            open!("r"),
+            " WHERE r.workspace = $1 AND r.event = $2 AND ",
+            alive!("r"),
+            ") s"
+        )
+    ),
+    " ORDER BY s.id, a.number"
+);
+
+const RUN: &str = concat!(
+    with_attempts!(
+        "",
+        concat!(
+            "(SELECT ",
+            kept!(),
+            " FROM runs r LEFT JOIN ",
+            open!("r"),
+            " WHERE r.workspace = $1 AND r.id = $2 AND ",
+            alive!("r"),
+            ") s"
+        )
+    ),
+    " ORDER BY a.number"
+);
+
+/// A page: of a slice that is looked at, what matches; of that, as much as a page holds. There is
+/// always a row, which says of the slice how many it was, the least of them, and how many match.
+macro_rules! page {
+    ($slice:expr, $matches:literal) => {
+        concat!(
+            "WITH looked AS MATERIALIZED (",
+            $slice,
+            "), matched AS (
+                SELECT l.*, row_number() OVER (ORDER BY l.id DESC) AS place FROM looked l
+                WHERE ",
+            alive!("l"),
+            $matches,
+            "), sized AS (
+                SELECT m.*, coalesce(sum(b.bytes) OVER (ORDER BY m.id DESC
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
+                FROM (SELECT * FROM matched WHERE place <= $4) m
+                CROSS JOIN LATERAL (SELECT sum(octet_length(t.said)) AS bytes FROM attempts t
+                    WHERE t.run = m.number) b
+            ) ",
+            with_attempts!(
+                ", (SELECT count(*) FROM looked), (SELECT id FROM looked ORDER BY id LIMIT 1),
+                (SELECT count(*) FROM matched)",
+                "(SELECT) one LEFT JOIN sized s ON s.bytes_before <= $5"
+            ),
+            " ORDER BY s.id DESC, a.number"
+        )
+    };
+}
+
+macro_rules! slice_of_all {
+    () => {
+        concat!(
+            "SELECT ",
+            kept!(),
+            " FROM (
+                SELECT * FROM runs WHERE workspace = $1 AND ($2 IS NULL OR id < $2)
+                ORDER BY id DESC LIMIT $3
+            ) r LEFT JOIN ",
+            open!("r")
+        )
+    };
+}
+
+const LIST: &str = page!(slice_of_all!(), "");
+
+const LIST_SUCCEEDED: &str = page!(slice_of_all!(), " AND l.state = 'succeeded'");
+
+/// However many have succeeded: they are not in the table that is looked at.
+const LIST_OPEN: &str = page!(
+    concat!(
+        "SELECT ",
+        kept!(),
+        " FROM (
+            SELECT * FROM open_runs
+            WHERE workspace = $1 AND state = $6 AND ($2 IS NULL OR run < $2)
+            ORDER BY run DESC LIMIT $3
+        ) o JOIN runs r ON r.workspace = o.workspace AND r.id = o.run"
+    ),
+    ""
+);
+
+/// The runs of rows of which each has an attempt, those of one run together.
+fn runs(rows: &[PgRow]) -> Result<Vec<Run>, StoreError> {
+    let mut runs: Vec<Run> = Vec::new();
+    for row in rows {
+        let id: Option<Uuid> = row.try_get(0).map_err(read_failed)?;
+        let Some(id) = id.map(RunId::from) else {
+            continue;
+        };
+        if runs.last().is_none_or(|run| run.id != id) {
+            runs.push(run(row, id)?);
+        }
+        let run = runs.last_mut().expect("it was pushed just now");
+        run.attempts.extend(attempt(row)?);
+    }
+    Ok(runs)
+}
+
+fn run(row: &PgRow, id: RunId) -> Result<Run, StoreError> {
+    let event: Uuid = row.try_get(1).map_err(read_failed)?;
+    let trigger: &str = row.try_get(2).map_err(read_failed)?;
     let trigger =
         serde_json::from_str(trigger).map_err(|error| corrupt("runs", "trigger").because(error))?;
-    let mut run = Run::queued(id, event, trigger, timestamp(row, 3)?);
-    run.state = state(row.try_get(2).map_err(read_failed)?)?;
+    let mut run = Run::queued(id, event.into(), trigger, timestamp(row, 4)?);
+    run.state = state(row.try_get(3).map_err(read_failed)?)?;
     Ok(run)
 }
 
 fn attempt(row: &PgRow) -> Result<Option<Attempt>, StoreError> {
-    let count: Option<i32> = row.try_get(4).map_err(read_failed)?;
+    let count: Option<i32> = row.try_get(5).map_err(read_failed)?;
     let Some(count) = count else {
         return Ok(None);
     };
-    let ended: Option<&str> = row.try_get(7).map_err(read_failed)?;
+    let worker: &str = row.try_get(7).map_err(read_failed)?;
+    let ended: Option<&str> = row.try_get(9).map_err(read_failed)?;
     let end = match ended {
-        Some(ended) => Some(AttemptEnd { at: timestamp(row, 6)?, outcome: outcome(row, ended)? }),
+        Some(ended) => Some(AttemptEnd { at: timestamp(row, 8)?, outcome: outcome(row, ended)? }),
         None => None,
     };
-    Ok(Some(Attempt { number: attempt_number(count)?, started_at: timestamp(row, 5)?, end }))
+    Ok(Some(Attempt {
+        number: attempt_number(count)?,
+        started_at: timestamp(row, 6)?,
+        worker: worker.parse().map_err(|_| corrupt("attempts", "worker"))?,
+        end,
+    }))
 }
 
 fn outcome(row: &PgRow, ended: &str) -> Result<Outcome, StoreError> {
-    let said: Vec<u8> = row.try_get(8).map_err(read_failed)?;
+    let said: Vec<u8> = row.try_get(10).map_err(read_failed)?;
     let error = |said| String::from_utf8(said).map_err(|_| corrupt("attempts", "said"));
     Ok(match state(ended)? {
         RunState::Succeeded => Outcome::Succeed { output: said.into() },
         RunState::Retrying => {
-            let millis: i64 = row.try_get(9).map_err(read_failed)?;
+            let millis: i64 = row.try_get(11).map_err(read_failed)?;
             Outcome::Retry {
                 error: error(said)?,
                 after: Duration::from_millis(millis.cast_unsigned()),
@@ -267,30 +323,9 @@ fn outcome(row: &PgRow, ended: &str) -> Result<Outcome, StoreError> {
     })
 }
 
-fn leased(row: &PgRow) -> Result<LeasedRun, StoreError> {
-    let (trigger, retry): (&str, &str) =
-        (row.try_get(9).map_err(read_failed)?, row.try_get(10).map_err(read_failed)?);
-    Ok(LeasedRun {
-        lease: Lease {
-            run: row.try_get::<Uuid, _>(7).map_err(read_failed)?.into(),
-            attempt: attempt_number(row.try_get(8).map_err(read_failed)?)?,
-            place: 0,
-        },
-        trigger: serde_json::from_str(trigger)
-            .map_err(|error| corrupt("runs", "trigger").because(error))?,
-        retry: serde_json::from_str(retry)
-            .map_err(|error| corrupt("runs", "retry").because(error))?,
-        event: events::event(row)?,
-    })
-}
-
-fn attempt_number(count: i32) -> Result<NonZeroU32, StoreError> {
+pub(crate) fn attempt_number(count: i32) -> Result<NonZeroU32, StoreError> {
     let count = u32::try_from(count).ok().and_then(NonZeroU32::new);
     count.ok_or_else(|| corrupt("attempts", "number"))
-}
-
-fn number(attempt: NonZeroU32) -> i32 {
-    attempt.get().cast_signed()
 }
 
 fn timestamp(row: &PgRow, column: usize) -> Result<Timestamp, StoreError> {
@@ -298,18 +333,11 @@ fn timestamp(row: &PgRow, column: usize) -> Result<Timestamp, StoreError> {
     Ok(Timestamp::from_millis(millis.cast_unsigned()))
 }
 
-const fn tenure(rows: u64) -> Tenure {
-    if rows == 0 { Tenure::Lost } else { Tenure::Held }
+/// The state with that name, as this crate has written it.
+pub(crate) fn state(name: &str) -> Result<RunState, StoreError> {
+    RunState::from_name(name).ok_or_else(|| corrupt("open_runs", "state"))
 }
 
-fn state(name: &str) -> Result<RunState, StoreError> {
-    RunState::from_name(name).ok_or_else(|| corrupt("runs", "state"))
-}
-
-fn read_failed(error: sqlx::Error) -> StoreError {
+pub(crate) fn read_failed(error: sqlx::Error) -> StoreError {
     store_error("cannot read the runs", error)
-}
-
-fn write_failed(error: sqlx::Error) -> StoreError {
-    write_error("cannot change the runs", error)
 }

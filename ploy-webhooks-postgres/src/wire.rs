@@ -1,6 +1,6 @@
 //! Ids as Postgres has them: `uuid`, sixteen bytes that sort as the id does.
 
-use ploy_webhooks::{EndpointId, EventId, RunId, WorkspaceId};
+use ploy_webhooks::{EndpointId, EventId, Lane, RunId, WorkspaceId};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
@@ -8,7 +8,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat
 use sqlx::{Decode, Encode, Postgres, Type};
 
 /// Sixteen bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Uuid(pub(crate) [u8; 16]);
 
 macro_rules! uuids {
@@ -28,6 +28,15 @@ macro_rules! uuids {
 }
 
 uuids!(EndpointId, EventId, RunId, WorkspaceId);
+
+impl From<Lane> for Uuid {
+    fn from(lane: Lane) -> Self {
+        match lane {
+            Lane::Endpoint(endpoint) => endpoint.into(),
+            Lane::Workspace(workspace) => workspace.into(),
+        }
+    }
+}
 
 impl Type<Postgres> for Uuid {
     fn type_info() -> PgTypeInfo {

@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) tails: Tails,
     /// Wakes who waits for runs.
     pub(crate) runs_due: Arc<Notify>,
+    /// One permit: a writer has put down what is owed.
+    pub(crate) runs_put_down: Arc<Notify>,
 }
 
 /// One writer.
@@ -63,6 +65,7 @@ struct Session {
     backend: Backend,
     indexer: Option<JoinHandle<()>>,
     runs_due: Arc<Notify>,
+    runs_put_down: Arc<Notify>,
 }
 
 impl Writer {
@@ -190,8 +193,16 @@ impl Session {
             }
             SearchIndex::Absent => None,
         };
-        let (tails, runs_due) = (tails.clone(), shared.runs_due.clone());
-        Ok(Self { connection, tail, tails, told, backend, indexer, runs_due })
+        Ok(Self {
+            connection,
+            tail,
+            tails: tails.clone(),
+            told,
+            backend,
+            indexer,
+            runs_due: shared.runs_due.clone(),
+            runs_put_down: shared.runs_put_down.clone(),
+        })
     }
 
     /// Writes a batch, and answers for it if it was written. Otherwise none of it was, or nobody
@@ -240,6 +251,7 @@ impl Session {
             None => self.tail.leave(),
         }
         if owed {
+            self.runs_put_down.notify_one();
             self.runs_due.notify_waiters();
         }
     }

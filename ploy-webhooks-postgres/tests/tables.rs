@@ -1,14 +1,16 @@
 //! How the store uses its tables: partitions by time, plans by index, space that is freed.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ploy_webhooks::store::{
-    Appended, Created, EndpointStore, EventQuery, EventStore, Needle, Order, RunStore,
+    Appended, Claim, Created, EndpointStore, EventQuery, EventStore, Lanes, Needle, Order,
+    RunQueue, RunStore, Tenure,
 };
 use ploy_webhooks::{
-    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun, Revision,
-    RunId, SystemClock, Timestamp, Trigger, WorkspaceId,
+    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun, Outcome,
+    Revision, RunId, SystemClock, Timestamp, Trigger, WorkspaceId,
 };
 use ploy_webhooks_engines::Postgres;
 use ploy_webhooks_postgres::{PostgresSettings, PostgresStore};
@@ -132,8 +134,7 @@ async fn what_is_older_than_the_retention_goes_with_its_partition() {
     let mut old = event_of(Timestamp::from_millis(old_from), 9);
     old.owes.push(NewRun {
         id: RunId::mint(now),
-        trigger: Trigger { ploybook: "enrich".to_owned() },
-        retry: Default::default(),
+        trigger: Trigger::ploybook("enrich".parse().expect("it is a name")),
         delay: Duration::ZERO,
     });
     let old = append(&store, old).await;
@@ -148,6 +149,7 @@ async fn what_is_older_than_the_retention_goes_with_its_partition() {
     await_count(&mut connection, OLD, 0).await;
     assert_eq!(all(&store, EventQuery::all(WORKSPACE)).await, [young]);
     assert_eq!(count(&mut connection, "SELECT count(*) FROM ploy.runs").await, 0);
+    assert_eq!(count(&mut connection, "SELECT count(*) FROM ploy.open_runs").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,12 +164,22 @@ async fn the_space_of_a_deleted_endpoint_is_freed() {
             event.dedup = Some(Dedup { key: DedupKey::from_bytes([number; 32]), window: DAY });
             event.owes.push(NewRun {
                 id: RunId::mint(SystemClock.now()),
-                trigger: Trigger { ploybook: "enrich".to_owned() },
-                retry: Default::default(),
+                trigger: Trigger::ploybook("enrich".parse().expect("it is a name")),
                 delay: Duration::ZERO,
             });
             append(&store, event).await;
         }
+    }
+    // Some have attempts.
+    let worker = "test".parse().expect("it is a name");
+    let lanes = Lanes::new(NonZeroU16::MAX);
+    let max = NonZeroU16::new(64).expect("it is not zero");
+    let claim = Claim { worker: &worker, max, lease: DAY, lanes: &lanes };
+    for leased in store.claim(&claim).await.expect("a claim") {
+        let after = Duration::ZERO;
+        let outcome = Outcome::Retry { error: "no".to_owned(), after };
+        let tenure = store.finish(&leased.lease, outcome).await.expect("an attempt ends");
+        assert_eq!(tenure, Tenure::Held);
     }
     assert!(store.delete(&WORKSPACE, &goes.id).await.expect("a deletion"));
     await_count(&mut connection, "SELECT count(*) FROM ploy.purges", 0).await;
@@ -178,6 +190,11 @@ async fn the_space_of_a_deleted_endpoint_is_freed() {
     ] {
         assert_eq!(count(&mut connection, what).await, 50, "{what}");
     }
+    const ORPHANS: &str = "SELECT (SELECT count(*) FROM ploy.open_runs o
+            WHERE NOT EXISTS (SELECT FROM ploy.runs r WHERE r.id = o.run))
+        + (SELECT count(*) FROM ploy.attempts a
+            WHERE NOT EXISTS (SELECT FROM ploy.runs r WHERE r.number = a.run))";
+    assert_eq!(count(&mut connection, ORPHANS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ploy_webhooks::store::{Appended, EndpointStore, EventStore};
 use ploy_webhooks::{
-    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun,
-    RetryPolicy, RunId, SystemClock, Trigger, WorkspaceId,
+    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun, RunId,
+    SystemClock, Trigger, WorkspaceId,
 };
 use ploy_webhooks_engines::Redis;
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
@@ -69,8 +69,7 @@ fn event(endpoint: &Endpoint, payload: usize, with: With) -> NewEvent {
         }
         With::Run => event.owes.push(NewRun {
             id: RunId::mint(SystemClock.now()),
-            trigger: Trigger { ploybook: "enrich".to_owned() },
-            retry: RetryPolicy::default(),
+            trigger: Trigger::ploybook("enrich".parse().expect("it is a name")),
             delay: Duration::from_secs(86_400),
         }),
     }

@@ -19,6 +19,7 @@ use crate::layout::{Layout, SLOTS};
 use crate::link::{Backoff, Link, Timeouts};
 use crate::script::{Loadable, ScriptCall};
 use crate::settings::RedisSettings;
+use crate::sharing::{self, Sharing};
 use crate::topology::{self, Map};
 
 /// How often a call follows from node to node before it is given up.
@@ -30,7 +31,7 @@ const REFRESH_GAP: Duration = Duration::from_millis(100);
 /// Which of a node's connections carries a call. What waits for a disk or a replica keeps no
 /// reader waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
+pub(crate) enum Via {
     /// Reads.
     Read,
     /// Changes, answered when they are as durable as the settings ask for.
@@ -42,7 +43,7 @@ pub(crate) enum Lane {
 }
 
 /// What is asked of the node that has the slot.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Call {
     slot: u16,
     cmd: Cmd,
@@ -51,6 +52,10 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    pub(crate) const fn cmd(&self) -> &Cmd {
+        &self.cmd
+    }
+
     pub(crate) fn of_script(slot: u16, script: &'static Loadable, call: ScriptCall) -> Self {
         Self { slot, cmd: call.0, script: Some(script) }
     }
@@ -60,7 +65,7 @@ impl Call {
     }
 }
 
-impl Lane {
+impl Via {
     const fn is_waited_for(self) -> bool {
         matches!(self, Self::Write | Self::Flight(_))
     }
@@ -77,15 +82,20 @@ pub(crate) struct Node {
     write: Link,
     passing: Link,
     flights: Vec<Link>,
+    sharing: Sharing,
 }
 
 impl Node {
-    fn link(&self, lane: Lane) -> &Link {
-        match lane {
-            Lane::Read => &self.read,
-            Lane::Write => &self.write,
-            Lane::Passing => &self.passing,
-            Lane::Flight(number) => &self.flights[number],
+    pub(crate) const fn sharing(&self) -> &Sharing {
+        &self.sharing
+    }
+
+    fn link(&self, via: Via) -> &Link {
+        match via {
+            Via::Read => &self.read,
+            Via::Write => &self.write,
+            Via::Passing => &self.passing,
+            Via::Flight(number) => &self.flights[number],
         }
     }
 
@@ -225,19 +235,27 @@ impl Engine {
     }
 
     /// Makes one call.
-    pub(crate) async fn call(self: &Arc<Self>, lane: Lane, call: Call) -> Answer {
-        let mut answers = self.call_all(lane, vec![call]).await;
+    pub(crate) async fn call(self: &Arc<Self>, via: Via, call: Call) -> Answer {
+        let mut answers = self.call_all(via, vec![call]).await;
         answers.pop().expect("there is an answer for each call")
     }
 
+    /// Makes one small call that writes, together with others that come at the same time.
+    pub(crate) async fn call_shared(self: &Arc<Self>, call: Call) -> Answer {
+        match self.node_for(&call, Target::Master) {
+            Some(node) => sharing::call(self, &node, call).await,
+            None => self.call(Via::Write, call).await,
+        }
+    }
+
     /// Makes the calls, in no order; there is an answer for each, in theirs.
-    pub(crate) async fn call_all(self: &Arc<Self>, lane: Lane, calls: Vec<Call>) -> Vec<Answer> {
+    pub(crate) async fn call_all(self: &Arc<Self>, via: Via, calls: Vec<Call>) -> Vec<Answer> {
         let mut answers: Vec<Option<Answer>> = calls.iter().map(|_| None).collect();
         let mut left: Vec<(usize, Call, Target)> =
             calls.into_iter().enumerate().map(|(n, call)| (n, call, Target::Master)).collect();
         for _ in 0..=REDIRECTS_MAX {
             let mut again = Vec::new();
-            for sent in self.send(lane, left).await {
+            for sent in self.send(via, left).await {
                 match self.next_try(&sent) {
                     Some(target) => again.push((sent.number, sent.call, target)),
                     None => answers[sent.number] = Some(sent.answer),
@@ -256,7 +274,7 @@ impl Engine {
     }
 
     /// Sends each call to its node.
-    async fn send(&self, lane: Lane, calls: Vec<(usize, Call, Target)>) -> Vec<Sent> {
+    async fn send(&self, via: Via, calls: Vec<(usize, Call, Target)>) -> Vec<Sent> {
         let mut answered = Vec::with_capacity(calls.len());
         let mut flights: Vec<Flight> = Vec::new();
         for (number, call, target) in calls {
@@ -274,15 +292,15 @@ impl Engine {
             });
             flights[place].calls.push((number, call, is_loading));
         }
-        let wait = self.wait.get().filter(|_| lane.is_waited_for());
+        let wait = self.wait.get().filter(|_| via.is_waited_for());
         let wait = wait.map(|wait| (*wait, self.timeouts.response / 2));
         if flights.len() == 1 {
             let flight = flights.pop().expect("there is one");
-            answered.extend(flight.fly(lane, wait).await);
+            answered.extend(flight.fly(via, wait).await);
             return answered;
         }
         let mut under_way: JoinSet<_> =
-            (flights.into_iter()).map(|flight| flight.fly(lane, wait)).collect();
+            (flights.into_iter()).map(|flight| flight.fly(via, wait)).collect();
         while let Some(sent) = under_way.join_next().await {
             answered.extend(sent.expect("no flight panics"));
         }
@@ -350,6 +368,7 @@ impl Engine {
                 write: link(),
                 passing: link(),
                 flights: (0..self.flights_max).map(|_| link()).collect(),
+                sharing: Sharing::default(),
                 server,
             })
         };
@@ -442,7 +461,7 @@ struct Flight {
 }
 
 impl Flight {
-    async fn fly(self, lane: Lane, wait: Option<(Wait, Duration)>) -> Vec<Sent> {
+    async fn fly(self, via: Via, wait: Option<(Wait, Duration)>) -> Vec<Sent> {
         let Self { node, calls } = self;
         let mut commands = Pipeline::with_capacity(calls.len() + 1);
         let mut sent = Vec::with_capacity(calls.len());
@@ -457,7 +476,7 @@ impl Flight {
         if let Some((wait, at_most)) = wait {
             commands.add_command(wait.command(at_most));
         }
-        let answers = node.link(lane).send(&commands).await;
+        let answers = node.link(via).send(&commands).await;
         let (mut answers, shortfall) = match answers {
             Ok(mut answers) => {
                 let shortfall = wait.and_then(|(wait, _)| wait.shortfall(answers.pop()));

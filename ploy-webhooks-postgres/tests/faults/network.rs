@@ -1,17 +1,17 @@
 //! A network that loses answers, breaks off, dawdles.
 
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use ploy_webhooks::NewEvent;
-use ploy_webhooks::store::{Appended, EventStore, KeyStore, RunQueue, StoreErrorKind};
+use ploy_webhooks::store::{Appended, EventStore, KeyStore, StoreErrorKind};
 use ploy_webhooks_engines::{Postgres, Proxy};
 use ploy_webhooks_postgres::{PostgresSettings, PostgresStore};
 
 use super::load::Load;
 use crate::scene::{
-    Database, LONG, WORKSPACE, append, event, everything, find, keyed, make_endpoint, new_run,
-    open, published, rows, settings, soon, store_one, toggle, until,
+    Database, LONG, WORKSPACE, append, claim, event, everything, find, keyed, make_endpoint,
+    new_run, open, published, rows, settings, soon, store_one, toggle, until,
 };
 
 /// A database by way of a proxy.
@@ -112,10 +112,9 @@ async fn a_slow_network_is_slow_and_works() {
     expected.extend(events.iter().map(|event| event.id));
     expected.sort();
     assert_eq!(find(&store, everything()).await, expected);
-    let all = NonZeroU16::new(200).expect("it is not zero");
     let mut claimed = 0;
     until("all runs are claimed", async || {
-        claimed += store.claim(all, LONG).await.expect("the claim works").len();
+        claimed += claim(&store, 200, LONG).await.len();
         claimed == 100
     })
     .await;

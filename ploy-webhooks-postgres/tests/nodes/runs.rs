@@ -5,23 +5,21 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ploy_webhooks::store::{RunQueue, Tenure};
-use ploy_webhooks::{LeasedRun, NewEvent, Outcome, RunId};
+use ploy_webhooks::store::{Altered, Lanes, RunQueue, RunStore, Tenure};
+use ploy_webhooks::{LeasedRun, NewEvent, Outcome, RunId, RunState};
 use ploy_webhooks_postgres::PostgresStore;
 use tokio::task::JoinSet;
 
 use super::vanishing::Vanishing;
 use super::wake::await_listening;
-use crate::scene::{Database, LONG, count, new_run, published, soon, store_one, until};
+use crate::scene::{
+    Database, LONG, WORKSPACE, claim, claim_in, count, event, make_endpoint, new_run, published,
+    soon, store_one, until, wide,
+};
 
 /// An event that owes so many runs.
 fn owing(runs: usize) -> NewEvent {
     NewEvent { owes: (0..runs).map(|_| new_run()).collect(), ..published("{}") }
-}
-
-async fn claim(store: &PostgresStore, max: u16, lease: Duration) -> Vec<LeasedRun> {
-    let max = NonZeroU16::new(max).expect("at least one is claimed");
-    soon("a claim", store.claim(max, lease)).await.expect("the claim works")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,8 +57,10 @@ async fn each_run_is_claimed_once_whichever_node_claims() {
     }
     assert_eq!(times.len(), RUNS, "a run was not claimed");
     assert!(times.values().all(|times| *times == 1), "a run was claimed twice");
-    const SUCCEEDED: &str = "SELECT count(*) FROM ploy.runs r JOIN ploy.attempts a ON a.run = r.id
-        WHERE r.state = 'succeeded' AND r.attempt = 1 AND a.number = 1 AND a.said = 'done'";
+    const SUCCEEDED: &str = "SELECT count(*) FROM ploy.runs r JOIN ploy.attempts a
+            ON a.run = r.number
+        WHERE a.state = 'succeeded' AND a.number = 1 AND a.said = 'done'
+            AND NOT EXISTS (SELECT FROM ploy.open_runs)";
     assert_eq!(count(&mut database.sql().await, SUCCEEDED).await, RUNS as i64);
 }
 
@@ -78,7 +78,7 @@ async fn a_run_of_a_node_that_is_gone_is_claimed_elsewhere_when_its_lease_ends()
 
     let mut again = Vec::new();
     until("the runs are claimed again", async || {
-        soon("a wait", store.wait(LONG)).await.expect("waiting works");
+        soon("a wait", store.wait(LONG, &wide())).await.expect("waiting works");
         again.extend(claim(&store, 16, LONG).await);
         again.len() >= 5
     })
@@ -89,7 +89,7 @@ async fn a_run_of_a_node_that_is_gone_is_claimed_elsewhere_when_its_lease_ends()
         names
     };
     assert_eq!(names(&again), names(&before));
-    assert!(again.iter().all(|run| run.lease.attempt.get() == 2));
+    assert!(again.iter().all(|run| run.lease.attempt.get() == 2 && run.is_after_loss));
     // What the one that is gone would say comes too late.
     let late = Outcome::Fail { error: "late".to_owned() };
     let held = store.finish(&before[0].lease, late).await.expect("the store works");
@@ -99,13 +99,13 @@ async fn a_run_of_a_node_that_is_gone_is_claimed_elsewhere_when_its_lease_ends()
 /// Returns when the node waits for runs: it has looked for one, and gone to sleep.
 async fn begin_to_wait(store: &Arc<PostgresStore>, database: &Database) -> JoinSet<()> {
     const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND state = 'idle' AND query LIKE '%min(due_at)%'
+        WHERE datname = current_database() AND state = 'idle' AND query LIKE '%next_due%'
         AND pid <> pg_backend_pid()";
     let mut sql = database.sql().await;
     assert_eq!(count(&mut sql, WAITING).await, 0, "nobody has waited before");
     let mut waiting = JoinSet::new();
     let store = store.clone();
-    waiting.spawn(async move { store.wait(LONG).await.expect("waiting works") });
+    waiting.spawn(async move { store.wait(LONG, &wide()).await.expect("waiting works") });
     until("a node waits", async || count(&mut sql, WAITING).await > 0).await;
     waiting
 }
@@ -133,8 +133,95 @@ async fn waiting_ends_when_another_node_adds_a_run() {
     await_listening(&waiting, &adding).await;
     let mut wait = begin_to_wait(&waiting, &database).await;
 
-    let added = adding.enqueue(&crate::scene::WORKSPACE, &event, vec![new_run()]).await;
+    let added = adding.enqueue(&WORKSPACE, &event, vec![new_run()]).await;
     assert!(added.expect("the run is added"));
     soon("the wait ends", wait.join_next()).await.expect("there is one").expect("it ends well");
     assert_eq!(claim(&waiting, 16, LONG).await.len(), 1);
+}
+
+/// Wherever claims begin and whoever else claims: each run goes to one, and a claim takes no more
+/// of a lane than it has room for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_claim_of_many_lanes_at_once_share_them() {
+    const LANES: usize = 40;
+    const OF_EACH: usize = 9;
+    let database = Database::new().await;
+    let nodes = [database.node().await, database.node().await];
+    for _ in 0..LANES {
+        let endpoint = make_endpoint(&nodes[0]).await;
+        let owes = (0..OF_EACH).map(|_| new_run()).collect();
+        store_one(&nodes[0], NewEvent { owes, ..event(&endpoint, "{}") }).await;
+    }
+    let mut claimers = JoinSet::new();
+    for number in 0..6 {
+        let store = nodes[number % 2].clone();
+        claimers.spawn(async move {
+            let lanes = Lanes::new(NonZeroU16::new(2).expect("it is not zero"));
+            let mut claimed = Vec::new();
+            loop {
+                let runs = claim_in(&store, &lanes, 11, LONG).await;
+                if runs.is_empty() {
+                    return claimed;
+                }
+                let mut of_lane: BTreeMap<_, usize> = BTreeMap::new();
+                for run in &runs {
+                    *of_lane.entry(run.event.lane()).or_default() += 1;
+                }
+                assert!(of_lane.values().all(|runs| *runs <= 2), "{of_lane:?}");
+                claimed.extend(runs.into_iter().map(|run| run.lease.run));
+            }
+        });
+    }
+    let mut claimed = Vec::new();
+    while let Some(of_one) = soon("the claims end", claimers.join_next()).await {
+        claimed.extend(of_one.expect("no claim fails"));
+    }
+    claimed.sort();
+    assert!(claimed.is_sorted_by(|a, b| a < b), "a run was claimed twice");
+    // One whose last claim passed over what another was taking may have ended early.
+    claimed.extend(claim(&nodes[0], 64, LONG).await.into_iter().map(|run| run.lease.run));
+    assert_eq!(claimed.len(), LANES * OF_EACH);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_ends_when_another_node_requeues_a_run() {
+    let database = Database::new().await;
+    let (asking, waiting) = (database.node().await, database.node().await);
+    store_one(&asking, owing(1)).await;
+    let leased = claim(&asking, 1, LONG).await.remove(0);
+    let given_up = Outcome::Fail { error: "no".to_owned() };
+    let held = asking.finish(&leased.lease, given_up).await.expect("an attempt ends");
+    assert_eq!(held, Tenure::Held);
+    await_listening(&waiting, &asking).await;
+    let mut wait = begin_to_wait(&waiting, &database).await;
+
+    let requeued = asking.requeue(&WORKSPACE, &leased.lease.run).await.expect("it is requeued");
+    assert_eq!(requeued, Altered::Done);
+    soon("the wait ends", wait.join_next()).await.expect("there is one").expect("it ends well");
+    let again = claim(&waiting, 16, LONG).await;
+    assert_eq!(again.len(), 1);
+    assert_eq!((again[0].lease.run, again[0].lease.attempt.get()), (leased.lease.run, 2));
+    assert!(!again[0].is_after_loss, "its attempt was ended");
+}
+
+/// What a node has stored is owed, whoever enters it in the line.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_put_down_and_did_not_enter_is_found_by_the_others() {
+    let database = Database::new().await;
+    let (gone, store) = (database.node().await, database.node().await);
+    let mut sql = database.sql().await;
+    // Who would enter it waits for this lock, and is gone before it is free.
+    let locked = "BEGIN; SELECT pg_advisory_xact_lock(1886154620, 0)";
+    crate::scene::run(&mut sql, locked).await;
+    let event = store_one(&gone, owing(3)).await;
+    const ENTERED: &str = "SELECT count(*) FROM ploy.open_runs";
+    assert_eq!(count(&mut sql, ENTERED).await, 0);
+    drop(gone);
+    crate::scene::run(&mut sql, "COMMIT").await;
+
+    let runs = soon("runs are read", store.runs(&WORKSPACE, &event)).await.expect("they are");
+    assert_eq!(runs.len(), 3);
+    assert!(runs.iter().all(|run| run.state == RunState::Queued));
+    assert_eq!(claim(&store, 16, LONG).await.len(), 3);
+    assert_eq!(count(&mut sql, "SELECT count(*) FROM ploy.owed").await, 0);
 }

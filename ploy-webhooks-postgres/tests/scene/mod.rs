@@ -1,16 +1,17 @@
 //! What the tests across nodes and under faults are played out with.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ploy_webhooks::store::{
-    Appended, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, Order, PageSize,
-    StoreError, Updated,
+    Appended, Claim, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, Lanes, Order,
+    PageSize, RunQueue, StoreError, Updated,
 };
 use ploy_webhooks::{
-    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun,
-    RetryPolicy, RunId, Status, SystemClock, Trigger, WorkspaceId,
+    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, LeasedRun, NewEvent, NewRun,
+    RunId, Status, SystemClock, Trigger, WorkerName, WorkspaceId,
 };
 use ploy_webhooks_engines::Postgres;
 use ploy_webhooks_postgres::{PostgresSettings, PostgresStore};
@@ -152,10 +153,32 @@ pub(crate) fn keyed(event: NewEvent, key: u64) -> NewEvent {
 pub(crate) fn new_run() -> NewRun {
     NewRun {
         id: RunId::mint(SystemClock.now()),
-        trigger: Trigger { ploybook: "enrich".to_owned() },
-        retry: RetryPolicy::default(),
+        trigger: Trigger::ploybook("enrich".parse().expect("it is a name")),
         delay: Duration::ZERO,
     }
+}
+
+/// Lanes with room for whatever there is.
+pub(crate) fn wide() -> Lanes {
+    Lanes::new(NonZeroU16::MAX)
+}
+
+/// Claims so many runs at most, as far as there is room.
+pub(crate) async fn claim_in(
+    store: &PostgresStore,
+    lanes: &Lanes,
+    max: u16,
+    lease: Duration,
+) -> Vec<LeasedRun> {
+    let worker: WorkerName = "test".parse().expect("it is a name");
+    let max = NonZeroU16::new(max).expect("at least one is claimed");
+    let claim = Claim { worker: &worker, max, lease, lanes };
+    soon("a claim", store.claim(&claim)).await.expect("the claim works")
+}
+
+/// Claims so many runs at most, of any lanes.
+pub(crate) async fn claim(store: &PostgresStore, max: u16, lease: Duration) -> Vec<LeasedRun> {
+    claim_in(store, &wide(), max, lease).await
 }
 
 /// What the store says to an event, in bounded time.

@@ -4,8 +4,14 @@ mod client;
 mod endpoints;
 mod events;
 mod output;
+mod pace;
 mod page;
+mod ploybooks;
+mod replay;
+mod runs;
 mod send;
+mod subscriptions;
+mod trigger;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -46,6 +52,34 @@ enum Command {
         server: ServerArgs,
         #[command(subcommand)]
         command: events::EventsCommand,
+    },
+    /// Set or clear what the events of an endpoint run.
+    Trigger {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: trigger::TriggerCommand,
+    },
+    /// Show runs, try them again, call them off.
+    Runs {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: runs::RunsCommand,
+    },
+    /// Define what triggers name.
+    Ploybooks {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: ploybooks::PloybooksCommand,
+    },
+    /// Say which events run what.
+    Subscriptions {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: subscriptions::SubscriptionsCommand,
     },
 }
 
@@ -88,6 +122,16 @@ enum Failure {
     Failed(String),
     /// As `Failed`, and all is said already.
     Reported,
+}
+
+impl Failure {
+    /// What it says, if it has not said it already.
+    fn message(&self) -> &str {
+        match self {
+            Self::Usage(message) | Self::Failed(message) => message,
+            Self::Reported => "",
+        }
+    }
 }
 
 impl From<HttpUrlError> for Failure {
@@ -136,6 +180,18 @@ fn execute(command: Command) -> Result<(), Failure> {
             }
             Command::Events { server, command } => {
                 events::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Trigger { server, command } => {
+                trigger::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Runs { server, command } => {
+                runs::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Ploybooks { server, command } => {
+                ploybooks::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Subscriptions { server, command } => {
+                subscriptions::run(&Client::of(&server)?, server.json, command).await
             }
         }
     });

@@ -17,11 +17,11 @@ use super::check::{self, body};
 use super::in_time::in_time;
 use super::refusal::Outage;
 use super::response::{Accepted, ResponseBody, ResponseFuture};
-use super::{Refusal, Settings, SettingsError, compose};
-use crate::clock::{Clock, SystemClock};
+use super::{Builder, Refusal, Settings, compose};
+use crate::clock::Clock;
 use crate::endpoint::{Endpoint, Slug};
-use crate::limit::{LocalLimiter, RateLimiter};
-use crate::store::{Appended, DefinitionStore, EventStore, KeyStore, RunQueue, StoreError};
+use crate::limit::RateLimiter;
+use crate::store::{Appended, EventStore, KeyStore, RunQueue, StoreError};
 use crate::trigger::{Dispatcher, DispatcherSettings, Observer, TriggerRunner};
 
 /// The webhook intake: a tower [`Service`] that checks a request, stores its event, and answers.
@@ -39,13 +39,14 @@ pub struct Ingest<E, K, T = ()> {
     runner: Arc<T>,
 }
 
-struct Parts<E, K> {
-    events: E,
-    endpoints: EndpointCache<K>,
-    limiter: Arc<dyn RateLimiter>,
-    clock: Arc<dyn Clock>,
-    budget: Budget,
-    settings: Settings,
+/// What the clones of an intake share.
+pub(super) struct Parts<E, K> {
+    pub(super) events: E,
+    pub(super) endpoints: EndpointCache<K>,
+    pub(super) limiter: Arc<dyn RateLimiter>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) budget: Budget,
+    pub(super) settings: Settings,
 }
 
 /// The address that a request comes from: an extension of the request, set by the app, which
@@ -89,6 +90,12 @@ impl<E: EventStore, K: KeyStore> Ingest<E, K> {
     /// An intake with parts or settings of one's own.
     pub fn builder(events: E, keys: K) -> Builder<E, K> {
         Builder::new(events, keys)
+    }
+}
+
+impl<E, K, T> Ingest<E, K, T> {
+    pub(super) fn of(parts: Parts<E, K>, runner: T) -> Self {
+        Self { parts: Arc::new(parts), runner: Arc::new(runner) }
     }
 }
 
@@ -360,81 +367,6 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// Assembles an [`Ingest`] with parts or settings of one's own.
-#[must_use]
-pub struct Builder<E, K, T = ()> {
-    events: E,
-    keys: K,
-    runner: T,
-    definitions: Option<Arc<dyn DefinitionStore>>,
-    limiter: Arc<dyn RateLimiter>,
-    clock: Arc<dyn Clock>,
-    settings: Settings,
-}
-
-impl<E: EventStore, K: KeyStore> Builder<E, K> {
-    fn new(events: E, keys: K) -> Self {
-        Self {
-            events,
-            keys,
-            runner: (),
-            definitions: None,
-            limiter: Arc::new(LocalLimiter::new()),
-            clock: Arc::new(SystemClock),
-            settings: Settings::default(),
-        }
-    }
-
-    /// What carries out the runs that events owe, once it is told to
-    /// [`dispatch`](Ingest::dispatch). Default: nothing does.
-    pub fn runner<T: TriggerRunner>(self, runner: T) -> Builder<E, K, T> {
-        let Self { events, keys, runner: (), definitions, limiter, clock, settings } = self;
-        Builder { events, keys, runner, definitions, limiter, clock, settings }
-    }
-}
-
-impl<E: EventStore, K: KeyStore, T> Builder<E, K, T> {
-    /// Where subscriptions are. Default: there are none.
-    pub fn definitions(self, definitions: impl DefinitionStore) -> Self {
-        Self { definitions: Some(Arc::new(definitions)), ..self }
-    }
-
-    /// The bounds. Default: those of [`Settings`].
-    pub fn settings(self, settings: Settings) -> Self {
-        Self { settings, ..self }
-    }
-
-    /// What limits rates. Default: a [`LocalLimiter`], which counts what this process sees.
-    pub fn limiter(self, limiter: impl RateLimiter) -> Self {
-        Self { limiter: Arc::new(limiter), ..self }
-    }
-
-    /// Where the time comes from. Default: the machine.
-    pub fn clock(self, clock: impl Clock) -> Self {
-        Self { clock: Arc::new(clock), ..self }
-    }
-
-    /// The intake.
-    ///
-    /// # Errors
-    ///
-    /// When the settings contradict themselves; the error names the one.
-    pub fn build(self) -> Result<Ingest<E, K, T>, SettingsError> {
-        self.settings.check()?;
-        Ok(self.assemble())
-    }
-
-    fn assemble(self) -> Ingest<E, K, T> {
-        let Self { events, keys, runner, definitions, limiter, clock, settings } = self;
-        let endpoints = EndpointCache::new(keys, definitions, settings.cached_endpoints_max);
-        let budget = Budget::new(settings.in_flight_bytes_max);
-        Ingest {
-            parts: Arc::new(Parts { events, endpoints, limiter, clock, budget, settings }),
-            runner: Arc::new(runner),
-        }
-    }
-}
-
 impl<E, K, T> Clone for Ingest<E, K, T> {
     fn clone(&self) -> Self {
         Self { parts: self.parts.clone(), runner: self.runner.clone() }
@@ -447,16 +379,6 @@ impl<E: fmt::Debug, K: fmt::Debug, T> fmt::Debug for Ingest<E, K, T> {
         f.debug_struct("Ingest")
             .field("events", events)
             .field("settings", settings)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<E: fmt::Debug, K: fmt::Debug, T> fmt::Debug for Builder<E, K, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("events", &self.events)
-            .field("keys", &self.keys)
-            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }

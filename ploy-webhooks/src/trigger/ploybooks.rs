@@ -72,8 +72,16 @@ where
 
     /// The same job, with the endpoint and what it names in the payload.
     async fn with_endpoint(&self, mut job: Job) -> Result<Job, RunError> {
-        if let Some(id) = job.event.endpoint {
-            job.endpoint = self.endpoint(job.event.workspace, id).await.map_err(not_read)?;
+        let Some(id) = job.event.endpoint else {
+            return Ok(job);
+        };
+        job.endpoint = self.endpoint(job.event.workspace, id).await.map_err(failed)?;
+        let named = job.endpoint.as_ref().and_then(|endpoint| endpoint.config.fields.as_ref());
+        if let Some(named) = named {
+            // Whatever the intake takes is text.
+            let payload = std::str::from_utf8(&job.event.payload).unwrap_or_default();
+            let fields = named.take(payload);
+            job.fields = Arc::new(fields.map_err(|error| RunError::permanent(error.to_string()))?);
         }
         Ok(job)
     }
@@ -91,7 +99,7 @@ where
             Trigger::Ploybook { name, .. } => name,
             Trigger::FirstOf(route) => return self.decide(&job, route).await,
         };
-        let ploybook = self.ploybook(job.event.workspace, name).await.map_err(not_read)?;
+        let ploybook = self.ploybook(job.event.workspace, name).await.map_err(failed)?;
         match ploybook {
             None => Err(RunError::permanent(format!(
                 "there is no Ploybook `{name}`: define it, or change the trigger; then retry the run"
@@ -116,6 +124,6 @@ where
 }
 
 /// What a store that fails means for a run: another attempt.
-pub(super) fn not_read(error: StoreError) -> RunError {
-    RunError::retry(format!("cannot look up what the run needs: {error}"))
+pub(super) fn failed(error: StoreError) -> RunError {
+    RunError::retry(format!("the store failed: {error}"))
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ploy_webhooks::{
-    AllowList, DedupRule, EndpointConfig, EndpointTrigger, EventTypeSource, Limits, Rate, Status,
+    AllowList, DedupRule, EndpointConfig, EndpointTrigger, EventTypeSource, FieldMap, Limits, Rate,
+    Status,
 };
 use serde::Deserialize;
 
@@ -31,6 +32,8 @@ pub(super) struct NewEndpoint {
     allow: Option<AllowList>,
     #[serde(default)]
     event_type: Option<EventTypeSource>,
+    #[serde(default)]
+    fields: Option<FieldMap>,
 }
 
 /// The body of `PATCH /endpoints/{id}`: what is absent stays, what is `null` is cleared.
@@ -53,6 +56,8 @@ pub(super) struct Changes {
     allow: Option<Option<AllowList>>,
     #[serde(default, deserialize_with = "nullable")]
     event_type: Option<Option<EventTypeSource>>,
+    #[serde(default, deserialize_with = "nullable")]
+    fields: Option<Option<FieldMap>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +95,7 @@ impl NewEndpoint {
             dedup: self.dedup,
             allow: self.allow,
             event_type: self.event_type,
+            fields: self.fields,
         };
         check(&config)?;
         Ok(config)
@@ -111,6 +117,7 @@ impl Changes {
         set(&mut config.dedup, &self.dedup);
         set(&mut config.allow, &self.allow);
         set(&mut config.event_type, &self.event_type);
+        set(&mut config.fields, &self.fields);
         if let Some(limits) = &self.limits {
             set(&mut config.limits.rate, &limits.rate);
             set(&mut config.limits.body_bytes, &limits.body_bytes);
