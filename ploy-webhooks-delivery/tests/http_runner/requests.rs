@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ploy_webhooks::trigger::{Remedy, TriggerRunner};
+use ploy_webhooks::trigger::{Prompt, Remedy, TriggerRunner};
 use ploy_webhooks::{
-    Clock, EndpointId, EventType, Means, Ploybook, Route, SystemClock, Timestamp, Trigger,
+    Clock, EndpointId, EventType, FieldMap, Means, Ploybook, Route, SystemClock, Timestamp, Trigger,
 };
 use ploy_webhooks_delivery::{HttpRunner, HttpSettings, Signer, Target};
 
@@ -34,6 +34,8 @@ async fn an_engine_is_told_all_about_the_run() {
     job.event.event_type = Some(EventType::try_from("lead.new".to_owned()).unwrap());
     job.event.endpoint = Some(EndpointId::mint(SystemClock.now()));
     job.attempt = 3.try_into().unwrap();
+    let fields: FieldMap = serde_json::from_str(r#"{"said.to":"/hello"}"#).unwrap();
+    job.fields = Arc::new(fields.take(r#"{"hello":"engine"}"#).unwrap());
 
     let output = of_ploybooks().run(job.clone()).await.unwrap();
     assert_eq!(output.into_bytes(), "done");
@@ -70,6 +72,8 @@ async fn an_engine_is_told_all_about_the_run() {
             "received_at": null,
             "ploybook": "page",
             "instructions": "Make a page.\nA good one.",
+            "fields": {"said": {"to": "engine"}},
+            "prompt": Prompt::of(&job).text(),
             "payload": {"hello": "engine"},
         },
     });
@@ -168,7 +172,9 @@ async fn a_fixed_target_is_kept_to() {
     let elsewhere = Means::Http { url: "http://127.0.0.1:9/".to_owned(), secret_env: None };
     job.ploybook = Some(Arc::new(Ploybook::new(elsewhere)));
     runner_to(&engine.url()).run(job).await.unwrap();
-    assert_eq!(engine.received().await.json()["data"]["instructions"], "");
+    let data = engine.received().await.json()["data"].take();
+    assert_eq!(data["instructions"], "");
+    assert_eq!(data.get("fields"), None, "the endpoint names none");
 }
 
 #[tokio::test]
