@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn nothing_that_may_be_a_secret_is_printed() {
-        let signer: Signer = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLjSw".parse().unwrap();
+        let signer: Signer = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap();
         let target = Target::at("https://x.io:8443/hunter2?key=hunter2").unwrap().signed_by(signer);
         let shown = format!("{target:?}");
         assert!(shown.contains("https://x.io:8443") && !shown.contains("hunter2"), "{shown}");

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp as Time;
-use ploy_webhooks::trigger::{Job, RunError};
+use ploy_webhooks::trigger::{Job, Prompt, RunError};
 use ploy_webhooks::{
     EndpointId, EventId, EventType, PloybookName, RunId, Timestamp, Trigger, WorkspaceId,
 };
@@ -30,6 +30,11 @@ struct Data<'a> {
     received_at: Rfc3339,
     ploybook: &'a PloybookName,
     instructions: &'a str,
+    /// What the endpoint names in the payload; left out where it names nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<Box<RawValue>>,
+    /// All of it as one text, for engines that hand it on to an agent.
+    prompt: String,
     #[serde(flatten)]
     payload: Payload<'a>,
 }
@@ -68,6 +73,10 @@ pub(super) fn body(job: &Job) -> Result<Vec<u8>, RunError> {
             received_at: Rfc3339(event.received_at()),
             ploybook: name,
             instructions: job.ploybook.as_ref().map_or("", |ploybook| &ploybook.instructions),
+            fields: (!job.fields.is_empty()).then(|| {
+                RawValue::from_string(job.fields.to_json()).expect("fields are written as JSON")
+            }),
+            prompt: Prompt::of(job).text(),
             payload: serde_json::from_slice(&event.payload)
                 .map_or_else(|_| Payload::Other(STANDARD.encode(&event.payload)), Payload::Json),
         },
