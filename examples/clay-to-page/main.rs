@@ -36,7 +36,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Where the pages go: a folder that is given, or one that is thrown away.
     let thrown_away = tempfile::tempdir()?;
     let site = std::env::args_os().nth(1).map_or(thrown_away.path().join("site"), PathBuf::from);
-    let store = Arc::new(SqliteStore::open(SqliteSettings::at(thrown_away.path().join("ploy.db"))).await?);
+    let store =
+        Arc::new(SqliteStore::open(SqliteSettings::at(thrown_away.path().join("ploy.db"))).await?);
 
     // The table that stands in for Clay's: it takes URLs by webhook.
     let table = Arc::new(Table::default());
@@ -44,7 +45,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // The Ploybook, and the endpoint that it is wired to.
     let mut ploybook = Ploybook::new(Means::Function("page".to_owned()));
-    ploybook.instructions = "Rewrite the hero for the prospect, publish, return the URL.".to_owned();
+    ploybook.instructions =
+        "Rewrite the hero for the prospect, publish, return the URL.".to_owned();
     let definition = serde_json::to_string(&ploybook)?;
     let _defined =
         store.define(&WORKSPACE, DefinitionKind::Ploybook, PLOYBOOK, None, &definition).await?;

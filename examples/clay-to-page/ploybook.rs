@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use minijinja::Environment;
+use minijinja::value::Serde;
 use ploy_webhooks::trigger::{Job, Output, RunError, TriggerRunner};
 use serde_json::{Value, json};
 
@@ -68,7 +69,8 @@ impl TriggerRunner for PageMaker {
         let company = fields["company"]["name"].as_str().unwrap_or_default();
         let slug = slug_of(company)
             .ok_or_else(|| RunError::permanent(format!("no address in the name {company:?}")))?;
-        let page = self.templates.get_template("page.html").and_then(|page| page.render(&fields));
+        let page =
+            self.templates.get_template("page.html").and_then(|page| page.render(Serde(&fields)));
         let page = page.map_err(|error| RunError::permanent(format!("the template: {error}")))?;
         let published = self.publish(&slug, page).await;
         published.map_err(|error| RunError::retry(format!("the page is not written: {error}")))?;

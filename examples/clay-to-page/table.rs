@@ -27,8 +27,11 @@ impl Table {
 
     /// Each company with the URL of its page.
     pub(crate) fn rows(&self) -> Vec<(String, String)> {
-        let mut rows: Vec<_> =
-            self.lock().values().map(|row| (row.company.clone(), row.abm_page_url.clone())).collect();
+        let mut rows: Vec<_> = self
+            .lock()
+            .values()
+            .map(|row| (row.company.clone(), row.abm_page_url.clone()))
+            .collect();
         rows.sort();
         rows
     }
