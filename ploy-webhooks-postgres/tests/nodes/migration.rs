@@ -1,6 +1,4 @@
-//! What an earlier version has stored is there in this one.
-
-mod scene;
+//! What a node of the first version has stored is there for one of this version.
 
 use std::time::Duration;
 
@@ -27,7 +25,7 @@ async fn earlier(database: &Database) -> (PgConnection, ploy_webhooks::Endpoint,
         id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     let mut sql = PgConnection::connect(&database.url).await.expect("a connection");
-    let init = include_str!("../migrations/0001_init.sql");
+    let init = include_str!("../../migrations/0001_init.sql");
     let part = |begin: &str, end: &str| {
         let begin = init.find(begin).expect("it is a part of the first migration");
         let end = init[begin..].find(end).expect("it ends") + begin;
