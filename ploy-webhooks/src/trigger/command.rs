@@ -35,6 +35,7 @@
 //! | `PLOY_ENDPOINT_ID` | the endpoint that took it; unset where the app published it |
 //! | `PLOY_WORKSPACE_ID` | the tenant |
 //! | `PLOY_PLOYBOOK` | the name of the Ploybook; unset where the trigger names none |
+//! | `PLOY_FIELDS` | the [fields](Job::fields) of the event as a JSON object; unset where that has more than 64 KiB, which the payload has as well |
 //!
 //! # What comes of it
 //!

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::sync::Arc;
 
-use ploy_webhooks::EndpointId;
+use ploy_webhooks::{EndpointId, FieldMap, Fields};
 
 use crate::scene::{command, job, settings};
 
@@ -46,6 +47,7 @@ async fn the_environment_holds_what_it_should_and_nothing_else() {
     let mut job = job("{\"data\":\"; exit 3\"}");
     job.attempt = job.attempt.saturating_add(6);
     job.event.endpoint = Some(EndpointId::from_bytes([7; 16]));
+    job.fields = fields(r#"{"a":"; exit 3\n\u0000"}"#);
     let mut settings = settings();
     // Cargo sets it; the other is not set, and no name of a variable is the third.
     let passed_on = "CARGO_PKG_NAME";
@@ -65,6 +67,7 @@ async fn the_environment_holds_what_it_should_and_nothing_else() {
         ("PLOY_ENDPOINT_ID", EndpointId::from_bytes([7; 16]).to_string()),
         ("PLOY_WORKSPACE_ID", job.event.workspace.to_string()),
         ("PLOY_PLOYBOOK", "make a page".to_owned()),
+        ("PLOY_FIELDS", r#"{"lead":{"name":"; exit 3\n\u0000"}}"#.to_owned()),
     ];
     let of_this_process = ["PATH", "HOME", "LANG", passed_on]
         .into_iter()
@@ -73,6 +76,24 @@ async fn the_environment_holds_what_it_should_and_nothing_else() {
     let expected: BTreeMap<_, _> =
         expected.iter().map(|(name, value)| (*name, value.as_str())).collect();
     assert_eq!(found, expected);
+}
+
+/// The field `lead.name`, at `/a` in the payload.
+fn fields(payload: &str) -> Arc<Fields> {
+    let map = serde_json::from_str::<FieldMap>(r#"{"lead.name":"/a"}"#).expect("a map");
+    Arc::new(map.take(payload).expect("none is required"))
+}
+
+#[tokio::test]
+async fn fields_are_left_out_where_they_are_too_long() {
+    for (length, is_given) in [(60_000, true), (70_000, false), (3_000_000, false)] {
+        let mut job = job("{}");
+        job.fields = fields(&format!("{{\"a\":{:?}}}", "x".repeat(length)));
+        let script = "if test ${PLOY_FIELDS+x}; then echo given; fi";
+        let command = command(["/bin/sh", "-c", script]);
+        let output = command.carry_out(&job, &settings()).await.unwrap().into_bytes();
+        assert_eq!(output == "given\n", is_given, "{length}");
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,10 @@ use crate::trigger::Job;
 /// What every program needs to find others, its files and its language.
 const ALWAYS: [&str; 3] = ["PATH", "HOME", "LANG"];
 
+/// How long the fields may be. They are of any length; one variable has 128 KiB on Linux, and a
+/// program whose environment is longer cannot be started at all.
+const FIELDS_BYTES_MAX: usize = 64 << 10;
+
 /// The whole environment: nothing else of this process is in it. Each value is bounded, and none
 /// has a NUL in it: their types see to that.
 pub(super) fn of(job: &Job, passed_on: &[String]) -> Vec<(OsString, OsString)> {
@@ -17,6 +21,7 @@ pub(super) fn of(job: &Job, passed_on: &[String]) -> Vec<(OsString, OsString)> {
         Trigger::Ploybook { name, .. } => Some(name.to_string()),
         Trigger::FirstOf(_) => None,
     };
+    let fields = job.fields.to_json();
     let of_job = [
         ("PLOY_RUN_ID", Some(job.run.to_string())),
         ("PLOY_ATTEMPT", Some(job.attempt.to_string())),
@@ -25,6 +30,7 @@ pub(super) fn of(job: &Job, passed_on: &[String]) -> Vec<(OsString, OsString)> {
         ("PLOY_ENDPOINT_ID", job.event.endpoint.map(|endpoint| endpoint.to_string())),
         ("PLOY_WORKSPACE_ID", Some(job.event.workspace.to_string())),
         ("PLOY_PLOYBOOK", ploybook),
+        ("PLOY_FIELDS", (fields.len() <= FIELDS_BYTES_MAX).then_some(fields)),
     ];
     let of_job = of_job.into_iter().filter_map(|(name, value)| Some((name.into(), value?.into())));
     ours.chain(of_job).collect()
