@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use ploy_webhooks::trigger::command::guard::guard_if_asked;
 
 use self::client::Client;
 use crate::config::{self, Config, Flags};
@@ -143,7 +144,12 @@ impl From<HttpUrlError> for Failure {
 /// Runs the program with these arguments, the first of which is its name: what `main` does.
 ///
 /// The exit code is 0 for done, 1 for failed, 2 for wrong usage.
+///
+/// It must be called first in `main`: the program is also the guardian of what Ploybooks run.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    if let Some(code) = guard_if_asked() {
+        return u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from);
+    }
     let program = match Program::try_parse_from(args) {
         Ok(program) => program,
         Err(error) => {

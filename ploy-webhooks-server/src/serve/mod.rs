@@ -10,7 +10,6 @@ mod signals;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ploy_webhooks::{Ingest, SecretDigest};
-use ploy_webhooks_delivery::ClientError;
 use ploy_webhooks_postgres::{EndpointChange, EndpointChanges};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -18,6 +17,7 @@ use tokio::net::TcpListener;
 use self::first_start::FirstStart;
 use self::front::{Front, Intake};
 use self::listener::{ConnectionSettings, Listener};
+use self::runs::RunnerError;
 use self::signals::Signals;
 use crate::api::{self, Api};
 use crate::config::{Config, ConfigError};
@@ -37,7 +37,7 @@ pub(crate) enum ServeError {
     #[error("cannot prepare the store")]
     Prepare(#[source] ploy_webhooks::store::StoreError),
     #[error("cannot carry runs out")]
-    Runner(#[from] ClientError),
+    Runner(#[from] RunnerError),
     #[error("cannot print to standard output")]
     Print(#[source] std::io::Error),
 }

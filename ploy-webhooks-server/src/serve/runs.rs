@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use ploy_webhooks::trigger::command::guard::{Guardian, NoGuardian};
+use ploy_webhooks::trigger::command::{CommandRunner, CommandSettings};
 use ploy_webhooks::trigger::{Job, Observer, Output, Ploybooks, RunError, TriggerRunner};
 use ploy_webhooks::{Means, Outcome, RunId};
 use ploy_webhooks_delivery::{ClientError, HttpRunner, HttpSettings};
+
+use thiserror::Error;
 
 use crate::api::Commands;
 use crate::log::chain;
@@ -17,15 +21,32 @@ use crate::store::Store;
 pub(super) type Runner = Ploybooks<Arc<dyn Store>, ByMeans>;
 
 /// What carries out what is defined in that store.
-pub(super) fn runner(store: Arc<dyn Store>, commands: Commands) -> Result<Runner, ClientError> {
+pub(super) fn runner(store: Arc<dyn Store>, commands: Commands) -> Result<Runner, RunnerError> {
     let http = HttpRunner::of_ploybooks(HttpSettings::default())?;
+    let commands = match commands {
+        Commands::Refused => None,
+        Commands::Allowed => {
+            let settings = CommandSettings::new(Guardian::this_program()?);
+            Some(CommandRunner::of_ploybooks(settings))
+        }
+    };
     Ok(Ploybooks::new(store, ByMeans { commands, http }))
+}
+
+/// Why no run can be carried out.
+#[derive(Debug, Error)]
+pub(crate) enum RunnerError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Guardian(#[from] NoGuardian),
 }
 
 /// Carries a Ploybook out by the means that it names.
 #[derive(Debug)]
 pub(super) struct ByMeans {
-    commands: Commands,
+    /// `None` where programs are not to be run.
+    commands: Option<CommandRunner>,
     http: HttpRunner,
 }
 
@@ -35,12 +56,13 @@ impl TriggerRunner for ByMeans {
         let means = job.ploybook.as_ref().map(|ploybook| ploybook.run.clone());
         match means {
             Some(Means::Http { .. }) => self.http.run(job).await,
-            Some(Means::Command { .. }) if self.commands == Commands::Refused => {
-                Err(RunError::permanent(
+            Some(Means::Command { .. }) => match &self.commands {
+                Some(commands) => commands.run(job).await,
+                None => Err(RunError::permanent(
                     "this server runs no programs: start it with the setting `allow_commands = \
                      true`, then retry the run",
-                ))
-            }
+                )),
+            },
             Some(Means::Function(name)) => Err(RunError::permanent(format!(
                 "this server has no functions, and so none with the name `{name}`: have the \
                  Ploybook run a program or an engine, then retry the run"

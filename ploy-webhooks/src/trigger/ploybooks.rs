@@ -6,6 +6,8 @@ use async_trait::async_trait;
 
 use super::remembered::Remembered;
 use super::runner::{Job, Output, RunError, Terms, TriggerRunner};
+#[cfg(feature = "conditions")]
+use crate::condition::{Condition, ConditionError};
 use crate::endpoint::Endpoint;
 use crate::id::{EndpointId, WorkspaceId};
 use crate::ploybook::{Ploybook, PloybookName};
@@ -28,6 +30,8 @@ pub struct Ploybooks<S, R> {
     runner: R,
     ploybooks: Remembered<(WorkspaceId, PloybookName), Option<Arc<Ploybook>>>,
     endpoints: Remembered<(WorkspaceId, EndpointId), Option<Arc<Endpoint>>>,
+    #[cfg(feature = "conditions")]
+    pub(super) conditions: Remembered<String, Arc<Result<Condition, ConditionError>>>,
 }
 
 impl<S, R> Ploybooks<S, R>
@@ -38,7 +42,14 @@ where
     /// Carries out what is defined in `store` with `runner`.
     #[must_use]
     pub fn new(store: S, runner: R) -> Self {
-        Self { store, runner, ploybooks: Remembered::new(), endpoints: Remembered::new() }
+        Self {
+            store,
+            runner,
+            ploybooks: Remembered::new(),
+            endpoints: Remembered::new(),
+            #[cfg(feature = "conditions")]
+            conditions: Remembered::new(),
+        }
     }
 
     async fn ploybook(

@@ -1,15 +1,23 @@
 //! How a route is decided: its rules are tried in order, and the first whose condition holds is
 //! followed, by a run of its own.
 
+#[cfg(feature = "conditions")]
+use std::sync::Arc;
 use std::time::Duration;
+
+#[cfg(feature = "conditions")]
+use tokio::task::spawn_blocking;
 
 use super::ploybooks::{Ploybooks, failed};
 use super::runner::{Job, Output, RunError, TriggerRunner};
+#[cfg(feature = "conditions")]
+use crate::condition::{Condition, Facts, Verdict};
 use crate::id::RunId;
 use crate::run::{NewRun, Route, Rule, Trigger};
 use crate::store::{DefinitionStore, EndpointStore, RunQueue};
 
 /// Whether a rule is followed.
+#[cfg_attr(not(feature = "conditions"), expect(dead_code, reason = "nothing is judged"))]
 enum Decision {
     Follow,
     /// It is not, for this reason.
@@ -26,7 +34,7 @@ where
         let mut account = String::new();
         for rule in &*route.rules {
             let Rule { subscription, ploybook, .. } = rule;
-            match decision(rule, job).await? {
+            match self.decision(rule, job).await? {
                 Decision::Follow => {
                     let run = self.follow(rule, job).await?;
                     account.push_str(&format!(
@@ -48,6 +56,46 @@ where
         Ok(account.into())
     }
 
+    /// Judges the rule's condition, away from the threads of the runtime: it takes as long as its
+    /// bounds allow.
+    #[cfg(feature = "conditions")]
+    async fn decision(&self, rule: &Rule, job: &Job) -> Result<Decision, RunError> {
+        let Some(text) = &rule.condition else {
+            return Ok(Decision::Follow);
+        };
+        let compile = async |text: &String| {
+            let text = text.clone();
+            let compiled = spawn_blocking(move || Condition::compile(&text)).await;
+            compiled.map(Arc::new).map_err(|_| interrupted())
+        };
+        let condition = self.conditions.get(text.clone(), compile).await?;
+        let (event, fields) = (job.event.clone(), job.fields.clone());
+        let judge = move || match &*condition {
+            Ok(condition) => condition.judge(&Facts { event: &event, fields: &fields }),
+            Err(error) => Verdict::Unclear(error.to_string()),
+        };
+        Ok(match spawn_blocking(judge).await.map_err(|_| interrupted())? {
+            Verdict::Holds => Decision::Follow,
+            Verdict::Fails => Decision::PassOver(format!("`{text}` does not hold")),
+            Verdict::Unclear(reason) => {
+                Decision::PassOver(format!("`{text}` does not hold: {reason}"))
+            }
+        })
+    }
+
+    /// Without conditions, nothing that has one can be decided.
+    #[cfg(not(feature = "conditions"))]
+    #[expect(clippy::unused_async, reason = "with conditions it waits")]
+    async fn decision(&self, rule: &Rule, _: &Job) -> Result<Decision, RunError> {
+        match &rule.condition {
+            None => Ok(Decision::Follow),
+            Some(_) => Err(RunError::permanent(
+                "this program was built without conditions (the feature `conditions`), and \
+                 cannot decide the route",
+            )),
+        }
+    }
+
     /// Adds the run of a rule to the event, once: an attempt before this one may have done so.
     async fn follow(&self, rule: &Rule, job: &Job) -> Result<RunId, RunError> {
         let id = job.run.of_follower(rule.subscription.as_bytes());
@@ -66,38 +114,7 @@ where
     }
 }
 
-/// Judges the rule's condition, away from the threads of the runtime: it takes as long as its
-/// bounds allow.
 #[cfg(feature = "conditions")]
-async fn decision(rule: &Rule, job: &Job) -> Result<Decision, RunError> {
-    use crate::condition::{Condition, Facts, Verdict};
-
-    let Some(text) = rule.condition.clone() else {
-        return Ok(Decision::Follow);
-    };
-    let (event, fields) = (job.event.clone(), job.fields.clone());
-    let judge = move || match Condition::compile(&text) {
-        Err(error) => Decision::PassOver(format!("`{text}` is no condition: {error}")),
-        Ok(condition) => match condition.judge(&Facts { event: &event, fields: &fields }) {
-            Verdict::Holds => Decision::Follow,
-            Verdict::Fails => Decision::PassOver(format!("`{text}` does not hold")),
-            Verdict::Unclear(reason) => {
-                Decision::PassOver(format!("`{text}` does not hold: {reason}"))
-            }
-        },
-    };
-    let judged = tokio::task::spawn_blocking(judge).await;
-    judged.map_err(|_| RunError::retry("judging a condition was interrupted"))
-}
-
-/// Without conditions, nothing that has one can be decided.
-#[cfg(not(feature = "conditions"))]
-async fn decision(rule: &Rule, _: &Job) -> Result<Decision, RunError> {
-    match &rule.condition {
-        None => Ok(Decision::Follow),
-        Some(_) => Err(RunError::permanent(
-            "this program was built without conditions (the feature `conditions`), and cannot \
-             decide the route",
-        )),
-    }
+fn interrupted() -> RunError {
+    RunError::retry("judging a condition was interrupted")
 }
