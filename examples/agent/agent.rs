@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chat::ChatRunner;
@@ -33,7 +34,7 @@ async fn sent_to(
     let (ingest, slug, key) = intake::open(&store, agent).await.expect("an empty store");
     let _dispatcher = ingest.dispatch(DispatcherSettings::new("agent-1".parse().expect("a name")));
     let bearer = format!("Bearer {}", key.expose()).parse().expect("a header");
-    let headers = [(axum::http::header::AUTHORIZATION, bearer)].into_iter().collect();
+    let headers = [(AUTHORIZATION, bearer)].into_iter().collect();
     let payload = Bytes::from(PAYLOAD);
     let delivery = Delivery { slug: slug.as_str(), headers: &headers, source: None, payload };
     let event = ingest.submit(delivery).await.expect("it is accepted").id;

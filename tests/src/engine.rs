@@ -69,7 +69,6 @@ impl Engine {
     /// # Panics
     ///
     /// When the engine has panicked.
-    #[must_use]
     pub fn account(&self) -> MutexGuard<'_, Account> {
         lock(&self.account)
     }
