@@ -19,7 +19,7 @@ const APPEND: &str = "SELECT append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
 
 /// For batches of which some events have a deduplication key or owe runs.
 const APPEND_OWING: &str = "SELECT numbers, repeats, firsts FROM append_owing($1, $2, $3, $4, $5, \
-    $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
+    $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
 
 /// What becomes of one event of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +147,7 @@ fn bind_owed<'q>(append: Append<'q>, batch: &'q [Waiting]) -> Result<Append<'q>,
         .bind(keyed().map(|(.., dedup)| millis(dedup.window)).collect::<Vec<_>>())
         .bind(owed().map(|(place, _)| place).collect::<Vec<_>>())
         .bind(owed().map(|(_, run)| Uuid::from(run.id)).collect::<Vec<_>>())
+        .bind(owed().map(|(_, run)| Uuid::from(run.id)).min())
         .bind(triggers)
         .bind(owed().map(|(_, run)| millis(run.delay)).collect::<Vec<_>>()))
 }

@@ -203,7 +203,8 @@ async fn migrate_over(connection: &mut PgConnection, schema: &str) -> Result<(),
     let mut migrator = Migrator::with_migrations(vec![
         migration(1, "init", include_str!("../migrations/0001_init.sql")),
         migration(2, "lanes", include_str!("../migrations/0002_lanes.sql")),
-        migration(3, "definitions", include_str!("../migrations/0003_definitions.sql")),
+        migration(3, "queue", include_str!("../migrations/0003_queue.sql")),
+        migration(4, "definitions", include_str!("../migrations/0004_definitions.sql")),
     ]);
     migrator.dangerous_set_table_name("migrations");
     if !exists {

@@ -133,13 +133,13 @@ async fn enter(shared: &Shared, kept: &mut Option<PgConnection>) -> Result<(), S
         Some(connection) => connection,
         none => none.insert(database::connect_enterer(&shared.settings).await?),
     };
-    while enter_some(connection).await? > 0 {}
-    Ok(())
+    enter_all(connection).await
 }
 
 /// Enters all that was put down before, by whichever node.
 pub(crate) async fn enter_all(connection: &mut PgConnection) -> Result<(), StoreError> {
-    while enter_some(connection).await? > 0 {}
+    // With fewer than that, it was all that there was: what comes meanwhile is not waited for.
+    while enter_some(connection).await? == SHEETS {}
     Ok(())
 }
 

@@ -181,6 +181,8 @@ fn is_of_one(error: &StoreError) -> bool {
 /// A batch in the order in which it is written.
 #[derive(Default)]
 struct Groups<'a> {
+    /// How many there are in the batch.
+    len: usize,
     /// Each lease once, with the last that was asked for: two that extend one both have it.
     extended: BTreeMap<Key, (i64, Vec<usize>)>,
     done: Vec<(Key, &'a [u8], usize)>,
@@ -192,7 +194,7 @@ type Key = (i64, RunId, i32);
 
 impl<'a> Groups<'a> {
     fn of(batch: &'a [Waiting]) -> Self {
-        let mut groups = Self::default();
+        let mut groups = Self { len: batch.len(), ..Self::default() };
         for (place, Waiting { lease, change, .. }) in batch.iter().enumerate() {
             let number = lease.place.cast_signed();
             let key = (number, lease.run, lease.attempt.get().cast_signed());
@@ -208,15 +210,13 @@ impl<'a> Groups<'a> {
                 }
             }
         }
-        // In one order, so that two nodes never wait for each other.
+        // In one order, so that two nodes never wait for each other; and of several ends of one
+        // attempt one is recorded, the others being too late.
         groups.done.sort_by_key(|(key, ..)| *key);
+        groups.done.dedup_by_key(|(key, ..)| *key);
         groups.failed.sort_by_key(|(key, ..)| *key);
+        groups.failed.dedup_by_key(|(key, ..)| *key);
         groups
-    }
-
-    fn len(&self) -> usize {
-        let extended: usize = self.extended.values().map(|(_, places)| places.len()).sum();
-        extended + self.done.len() + self.failed.len()
     }
 }
 
@@ -230,7 +230,7 @@ const SETTLE: &str = "SELECT held_extended, held_done, held_failed, is_sooner
     FROM settle_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 async fn settle(connection: &mut PgConnection, groups: &Groups<'_>) -> Result<Settled, StoreError> {
-    let Groups { extended, done, failed } = groups;
+    let Groups { len, extended, done, failed } = groups;
     let numbers = |keys: &mut dyn Iterator<Item = &Key>| {
         let leases = keys.map(|(number, run, attempt)| (*number, Uuid::from(*run), *attempt));
         let mut columns = (Vec::new(), Vec::new(), Vec::new());
@@ -264,7 +264,7 @@ async fn settle(connection: &mut PgConnection, groups: &Groups<'_>) -> Result<Se
             held.into_iter().map(|place| usize::try_from(place - 1).unwrap_or(usize::MAX)),
         )
     };
-    let mut tenures = vec![Tenure::Lost; groups.len()];
+    let mut tenures = vec![Tenure::Lost; *len];
     let extended: Vec<_> = extended.values().map(|(_, places)| places).collect();
     let held_extended =
         held(0)?.filter_map(|place| extended.get(place)).flat_map(|places| places.iter());
