@@ -6,6 +6,7 @@ use std::time::Duration;
 use ploy_webhooks::RunState;
 use ploy_webhooks::trigger::Remedy;
 use ploy_webhooks::trigger::command::guard::Guardian;
+use tokio::time::sleep;
 
 use crate::scene::{Word, are_gone, command, is_alive, job, settings, until};
 
@@ -95,6 +96,42 @@ async fn what_outlives_a_program_is_ended_before_its_attempt_is() {
         let pid = word.pid(name).unwrap();
         assert!(!is_alive(pid), "{name} should be gone by now");
     }
+}
+
+#[tokio::test]
+async fn what_is_never_the_same_process_for_long_is_ended_too() {
+    let word = Word::new();
+    // Each starts the next in the background, and ends.
+    let program = word.script(
+        r#"
+        export H=": $D/hopping; sh -c \"\$H\" &"
+        for i in $(seq 10); do sh -c "$H"; done
+        sleep 0.1
+        echo $$ > $D/program
+        while :; do sleep 1; done
+        "#,
+    );
+    let (settings, job) = (settings(), job("{}"));
+    let mark = word.path().join("hopping");
+    let mark = mark.to_str().unwrap();
+    tokio::select! {
+        result = program.carry_out(&job, &settings) => panic!("it has ended: {result:?}"),
+        _ = word.pids(["program"]) => {}
+    }
+    assert!(are_there_any(mark), "they should hop until they are ended");
+    until("none is left", || !are_there_any(mark)).await;
+    // One that was about to start the next may have been missed.
+    sleep(Duration::from_millis(50)).await;
+    assert!(!are_there_any(mark), "one has escaped");
+}
+
+/// Whether there are processes with that text among their arguments.
+fn are_there_any(mark: &str) -> bool {
+    let mut processes = fs::read_dir("/proc").expect("it is there");
+    processes.any(|entry| {
+        let line = entry.ok().and_then(|entry| fs::read(entry.path().join("cmdline")).ok());
+        line.is_some_and(|line| String::from_utf8_lossy(&line).contains(mark))
+    })
 }
 
 #[tokio::test]

@@ -8,6 +8,9 @@ use ploy_webhooks::{EndpointId, FieldMap, Fields};
 
 use crate::scene::{command, job, settings};
 
+/// What is passed on without being named.
+const ALWAYS: [&str; 3] = ["PATH", "HOME", "LANG"];
+
 #[tokio::test]
 async fn a_payload_comes_byte_for_byte() {
     let payload: Vec<u8> = (0..=255).cycle().take(3_000_001).collect();
@@ -49,11 +52,11 @@ async fn the_environment_holds_what_it_should_and_nothing_else() {
     job.event.endpoint = Some(EndpointId::from_bytes([7; 16]));
     job.fields = fields(r#"{"a":"; exit 3\n\u0000"}"#);
     let mut settings = settings();
-    // Cargo sets it; the other is not set, and no name of a variable is the third.
-    let passed_on = "CARGO_PKG_NAME";
-    settings.env = [passed_on, "NOT_SET_ANYWHERE", "A=B"].map(str::to_owned).to_vec();
-    // Set by cargo likewise, and not named.
-    assert!(env::var_os("CARGO_PKG_VERSION").is_some());
+    // Two that are set here, of which one is named.
+    let mut others = env::vars().map(|(name, _)| name).filter(|name| !ALWAYS.contains(&&**name));
+    let passed_on = others.next().expect("there is one");
+    assert!(others.next().is_some(), "there is another");
+    settings.env = [&passed_on, "NOT_SET_ANYWHERE", "A=B"].map(str::to_owned).to_vec();
     let output = command(["env", "-0"]).carry_out(&job, &settings).await.unwrap().into_bytes();
     let output = String::from_utf8(output.to_vec()).unwrap();
     let found: BTreeMap<_, _> =
@@ -69,8 +72,9 @@ async fn the_environment_holds_what_it_should_and_nothing_else() {
         ("PLOY_PLOYBOOK", "make a page".to_owned()),
         ("PLOY_FIELDS", r#"{"lead":{"name":"; exit 3\n\u0000"}}"#.to_owned()),
     ];
-    let of_this_process = ["PATH", "HOME", "LANG", passed_on]
+    let of_this_process = ALWAYS
         .into_iter()
+        .chain([&*passed_on])
         .filter_map(|name| Some((name, env::var(name).ok()?)));
     let expected: BTreeMap<_, _> = of_job.into_iter().chain(of_this_process).collect();
     let expected: BTreeMap<_, _> =
