@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::Api;
+use super::json::of_members;
 use super::page::{List, take_cursor, take_limit, to_cursor};
 use super::problem::Problem;
 use super::query::Parameters;
@@ -137,5 +138,5 @@ fn patched<T: Defines>(standing: &Definition, changes: &Map<String, Value>) -> R
             value => members.insert(name.clone(), value.clone()),
         };
     }
-    serde_json::from_value(Value::Object(members)).map_err(Problem::invalid)
+    of_members(members)
 }
