@@ -15,7 +15,9 @@ use serde_json::{Map, Value};
 
 use super::problem::Problem;
 
-const BODY_BYTES_MAX: usize = 64 << 10;
+/// The longest instructions of a Ploybook are 64 KiB, and six times as long where every character
+/// is escaped.
+const BODY_BYTES_MAX: usize = 512 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An answer in JSON.
