@@ -25,7 +25,6 @@ use super::query::{NoParameters, Parameters};
 
 impl Defines for Subscription {
     const KIND: DefinitionKind = DefinitionKind::Subscription;
-    const SETTINGS: &[&str] = &[];
 
     const SETTINGS: &[&str] = &[];
 
