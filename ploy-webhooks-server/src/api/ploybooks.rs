@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::definitions::{self, Called, Defines, View};
 use super::id::Id;
-use super::json::{Json, JsonBody};
+use super::json::{Json, JsonBody, of_members};
 use super::page::List;
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
@@ -21,12 +21,16 @@ use super::{Api, Commands};
 impl Defines for Ploybook {
     const KIND: DefinitionKind = DefinitionKind::Ploybook;
 
-    fn check(&self, api: &Api) -> Result<(), Problem> {
+    const SETTINGS: &[&str] = &["retry"];
+
+    fn check(&self, before: Option<&Self>, api: &Api) -> Result<(), Problem> {
         self.check().map_err(Problem::invalid)?;
+        // One that was defined while programs were allowed may be disabled, or described anew.
+        let is_new = before.is_none_or(|before| before.run != self.run);
         match (&self.run, api.parts.commands) {
-            (Means::Command { .. }, Commands::Refused) => Err(Problem::invalid(
-                "this server runs no programs: to let Ploybooks run any program as the server's \
-                 user, start it with the setting `allow_commands = true`",
+            (Means::Command { .. }, Commands::Refused) if is_new => Err(Problem::invalid(
+                "`run.command`: this server runs no programs: to let Ploybooks run any program as \
+                 the server's user, start it with the setting `allow_commands = true`",
             )),
             _ => Ok(()),
         }
@@ -39,24 +43,22 @@ pub(super) fn routes() -> Router<Api> {
         .route("/ploybooks/{name}", get(show).patch(patch).delete(delete))
 }
 
-/// The body of `POST /ploybooks`.
+/// What the body of `POST /ploybooks` has beside the Ploybook.
 #[derive(Debug, Deserialize)]
-struct NewPloybook {
+struct Named {
     name: PloybookName,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
 }
 
 async fn create(
     State(api): State<Api>,
     _: NoParameters,
-    JsonBody(form): JsonBody<NewPloybook>,
+    JsonBody(mut form): JsonBody<Map<String, Value>>,
 ) -> Result<Response, Problem> {
-    let ploybook: Ploybook =
-        serde_json::from_value(Value::Object(form.rest)).map_err(Problem::invalid)?;
-    match definitions::make(&api, form.name.as_str(), &ploybook).await? {
+    let Named { name } = of_members(form.remove_entry("name").into_iter().collect())?;
+    let ploybook: Ploybook = of_members(form)?;
+    match definitions::make(&api, name.as_str(), &ploybook).await? {
         Some(revision) => {
-            Ok((StatusCode::CREATED, view(form.name.as_str(), revision, ploybook)).into_response())
+            Ok((StatusCode::CREATED, view(name.as_str(), revision, ploybook)).into_response())
         }
         None => Err(Problem::conflict("there is a Ploybook of that name already: change it")),
     }

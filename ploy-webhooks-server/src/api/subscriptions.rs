@@ -26,10 +26,16 @@ use super::query::{NoParameters, Parameters};
 impl Defines for Subscription {
     const KIND: DefinitionKind = DefinitionKind::Subscription;
 
-    fn check(&self, _: &Api) -> Result<(), Problem> {
+    const SETTINGS: &[&str] = &[];
+
+    fn check(&self, before: Option<&Self>, _: &Api) -> Result<(), Problem> {
         self.check().map_err(Problem::invalid)?;
-        let condition = self.condition.as_deref().map(Condition::compile).transpose();
-        condition.map(|_| ()).map_err(|error| Problem::invalid(format!("`condition`: {error}")))
+        let is_new = before.is_none_or(|before| before.condition != self.condition);
+        let condition = self.condition.as_deref().filter(|_| is_new).map(Condition::compile);
+        match condition.transpose() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Problem::invalid(format!("`condition`: {error}"))),
+        }
     }
 }
 
@@ -93,13 +99,14 @@ async fn delete(
     Id(id): Id<SubscriptionId>,
     _: NoParameters,
 ) -> Result<StatusCode, Problem> {
-    let found = definitions::find::<Subscription>(&api, &id.to_string()).await?;
-    let (before, _) = found.ok_or(Problem::NotFound)?;
-    if !api.store().undefine(api.workspace(), Subscription::KIND, &id.to_string()).await? {
-        return Err(Problem::NotFound);
-    }
+    // It goes when that holds, so that a call that fails on the way can be made again.
+    let disabled = Map::from_iter([("enabled".to_owned(), false.into())]);
+    let Changed { before, .. } = definitions::change(&api, &id.to_string(), &disabled).await?;
     settle(&api, &[&before]).await?;
-    Ok(StatusCode::NO_CONTENT)
+    match api.store().undefine(api.workspace(), Subscription::KIND, &id.to_string()).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::NotFound),
+    }
 }
 
 /// Has the change hold for every endpoint that was meant before or is meant now.
