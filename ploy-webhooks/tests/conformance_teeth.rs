@@ -115,6 +115,7 @@ teeth! {
     lists_of_runs_join_without_gap_or_repeat bites SkipsOneBetweenPages;
     runs_are_tried_again_by_hand bites RequeuesWhatSucceeded | SaysHeldToAll | WaitsOutItsTime;
     cancelled_runs_are_not_claimed bites CancelsOnlyWhatWaits | SaysHeldToAll;
+    a_cancelled_attempt_keeps_its_run_from_others bites RequeuesAtOnce | CancelsOnlyWhatWaits;
     definitions_are_kept_whole bites SharesDefinitions | DefinesWhateverIsExpected;
     lists_of_definitions_join_without_gap_or_repeat bites SkipsOneBetweenPages | SharesDefinitions;
     of_simultaneous_definitions_one_wins bites DefinesWhateverIsExpected;

@@ -91,6 +91,10 @@ impl Observer for Logged {
         tracing::info!(%run, "an attempt was stopped: its run was called off, deleted or taken over");
     }
 
+    fn unrecorded(&self, run: &RunId) {
+        tracing::warn!(%run, "the end of an attempt is not on record: the run is carried out again");
+    }
+
     fn store_failed(&self, error: &StoreError) {
         match error.kind() {
             StoreErrorKind::Busy => tracing::debug!(error = chain(error), "the store is busy"),

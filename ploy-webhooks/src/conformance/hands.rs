@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::leases::{PAST_SHORT, SHORT, claim_for_short};
 use super::scene::{
     LONG, assert_is_lost, claim_all, claim_one, delete, endpoint, endpoint_of, event, finish,
     names_of, owing, published, roomy, run, runs_of, store_one, succeed, workspace,
@@ -174,7 +175,9 @@ pub async fn runs_are_tried_again_by_hand<F: Fixture>(fixture: &F) {
         store_one(&*store, owing(event(&endpoint, "{}"), [owed])).await;
         let queued = requeue(&*store, workspace, id).await;
         assert_eq!(queued, Altered::Refused(RunState::Queued), "left: one that is queued");
-        let first = claim_one(&*store, LONG).await.lease;
+        // One that is called off under a lease is due when that is over.
+        let lease = if outcome.is_some() { LONG } else { SHORT };
+        let first = claim_one(&*store, lease).await.lease;
         let running = requeue(&*store, workspace, id).await;
         assert_eq!(running, Altered::Refused(RunState::Running), "left: one that is running");
         match outcome {
@@ -185,6 +188,9 @@ pub async fn runs_are_tried_again_by_hand<F: Fixture>(fixture: &F) {
         let elsewhere = requeue(&*store, super::scene::workspace(), id).await;
         assert_eq!(elsewhere, Altered::Missing, "left: from another workspace");
         assert!(claim_all(&*store, LONG).await.is_empty(), "it is not due yet");
+        if before.state == RunState::Cancelled {
+            fixture.elapse(PAST_SHORT).await;
+        }
 
         let (waited, altered) = tokio::join!(
             timeout(Duration::from_secs(10), wait_for_due(&*store)),
@@ -206,6 +212,33 @@ pub async fn runs_are_tried_again_by_hand<F: Fixture>(fixture: &F) {
     }
     let unknown = RunId::mint(SystemClock.now());
     assert_eq!(requeue(&*store, workspace, unknown).await, Altered::Missing);
+}
+
+/// A run that is called off while an attempt of it is under way, and queued again at once, is not
+/// claimed before the lease of that attempt is over, and is claimed then: so two attempts are never
+/// under way at once, although its worker has not heard of it. One that was called off while it
+/// waited for a later attempt is due at once.
+pub async fn a_cancelled_attempt_keeps_its_run_from_others<F: Fixture>(fixture: &F) {
+    let store = fixture.open().await;
+    let workspace = workspace();
+    let (under_way, waiting) = (run("enrich"), run("score"));
+    let (under_way_id, waiting_id) = (under_way.id, waiting.id);
+    store_one(&*store, owing(published(workspace, "{}"), [waiting])).await;
+    let lease = claim_one(&*store, LONG).await.lease;
+    let again = Outcome::Retry { error: "later".to_owned(), after: LONG };
+    assert_eq!(finish(&*store, &lease, again).await, Tenure::Held);
+    store_one(&*store, owing(published(workspace, "{}"), [under_way])).await;
+    let lease = claim_for_short(&*store).await;
+    for id in [under_way_id, waiting_id] {
+        assert_eq!(cancel(&*store, workspace, id).await, Altered::Done);
+        assert_eq!(requeue(&*store, workspace, id).await, Altered::Done);
+    }
+    assert_is_lost(&*store, &lease, "its run was called off").await;
+    let claimed = names_of(&claim_all(&*store, LONG).await);
+    assert_eq!(claimed, [(waiting_id, 2)], "left: what was claimed while a lease is not over");
+    fixture.elapse(PAST_SHORT).await;
+    let claimed = names_of(&claim_all(&*store, LONG).await);
+    assert_eq!(claimed, [(under_way_id, 2)], "left: what was claimed when it was over");
 }
 
 /// Waits until something is due, and leaves it.

@@ -22,9 +22,9 @@ use crate::run::{Lease, NewRun, Outcome, Route, Rule, RunState, Trigger};
 use crate::store::{RunQueue, Tenure};
 
 /// A delay or a lease that the suite lets pass.
-const SHORT: Duration = Duration::from_secs(1);
+pub(super) const SHORT: Duration = Duration::from_secs(1);
 /// Enough for it to have passed by any clock.
-const PAST_SHORT: Duration = Duration::from_millis(1_300);
+pub(super) const PAST_SHORT: Duration = Duration::from_millis(1_300);
 
 /// A run is claimed with all that its attempt needs: its trigger, of whatever form, and its
 /// event as it was appended, payload and all, whether an endpoint took it or the app published
@@ -265,7 +265,7 @@ async fn claim_next<S: RunQueue + ?Sized>(store: &S) -> Lease {
 
 /// Claims the run that is due, and does not look for another: the store may be so slow that the
 /// lease ends meanwhile.
-async fn claim_for_short<S: RunQueue + ?Sized>(store: &S) -> Lease {
+pub(super) async fn claim_for_short<S: RunQueue + ?Sized>(store: &S) -> Lease {
     let claimed = claim(store, 1, SHORT).await;
     claimed.first().expect("one run is due, and none was claimed").lease
 }

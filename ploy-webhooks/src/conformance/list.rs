@@ -124,6 +124,7 @@ promises! {
         lists_of_runs_join_without_gap_or_repeat,
         runs_are_tried_again_by_hand,
         cancelled_runs_are_not_claimed,
+        a_cancelled_attempt_keeps_its_run_from_others,
 
         a_change_fences_the_state_before,
         changes_wait_for_appends_under_way,

@@ -155,7 +155,10 @@ pub trait RunQueue: RunStore {
     ) -> Result<bool, StoreError>;
 
     /// Has a run tried once more, now: one that failed, was cancelled, or waits for its next
-    /// attempt is queued and due at once (`runs_are_tried_again_by_hand`). Who waits is woken.
+    /// attempt is queued and due at once (`runs_are_tried_again_by_hand`). One that was cancelled
+    /// while an attempt was under way is due when the lease of that attempt is over, and not
+    /// before: its worker may not have heard of it yet
+    /// (`a_cancelled_attempt_keeps_its_run_from_others`). Who waits is woken.
     ///
     /// # Errors
     ///
@@ -163,7 +166,8 @@ pub trait RunQueue: RunStore {
     async fn requeue(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError>;
 
     /// Calls a run off that is queued, running or waits for its next attempt: it is not claimed
-    /// any more, and a lease on it is lost (`cancelled_runs_are_not_claimed`).
+    /// any more, and a lease on it is lost (`cancelled_runs_are_not_claimed`). When that lease
+    /// would have ended is kept, for [`requeue`](Self::requeue).
     ///
     /// # Errors
     ///

@@ -19,6 +19,8 @@ use crate::store::{RunQueue, StoreErrorKind, Tenure};
 
 /// How long a runner that is told to stop may take, before it is left to itself.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+/// How long it is tried to put on record what a dispatcher has interrupted.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// No gap before another attempt is longer, whatever a runner asks for.
 const GAP_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// As good as no limit: an instant that is farther away may not exist.
@@ -69,7 +71,7 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
         let (tell, told) = oneshot::channel();
         let shared = self.shared.clone();
         let work = async move {
-            let terms = shared.runner.terms(&leased, shared.settings.terms).await;
+            let terms = shared.runner.terms(&leased, shared.settings.terms).await?;
             // The attempt may have ended meanwhile.
             let _ = tell.send(terms);
             // The attempt waits to run on this very thread, where no other thread takes it from:
@@ -197,10 +199,14 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
     }
 
     /// Puts it on record. A store that fails is asked again, for as long as nobody else has the
-    /// run; after that the run is another attempt's.
+    /// run, or for a short while where the dispatcher stops; after that the run is another
+    /// attempt's.
     async fn record(&self, outcome: Outcome) {
         let Shared { queue, observer, settings, .. } = &*self.shared;
-        let give_up_at = self.held_until + settings.lease;
+        let mut give_up_at = self.held_until + settings.lease;
+        if *self.shared.interrupted.borrow() {
+            give_up_at = give_up_at.min(Instant::now() + LAST_WORDS);
+        }
         loop {
             let error = match queue.finish(&self.lease, outcome.clone()).await {
                 Ok(Tenure::Held) => return,
@@ -211,7 +217,7 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
             let is_hopeless =
                 matches!(error.kind(), StoreErrorKind::Misuse | StoreErrorKind::Corrupt);
             if is_hopeless || Instant::now() >= give_up_at {
-                return observer.lost(&self.lease.run);
+                return observer.unrecorded(&self.lease.run);
             }
             sleep(STORE_GAP).await;
         }

@@ -21,6 +21,9 @@ use crate::store::{Claim, Lanes, RunQueue};
 /// Gaps between two calls of a store that fails: they double.
 const STORE_GAPS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// How long a store may take for the record of what was interrupted.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// Carries out what events owe: claims runs as they become due, hands them to a
 /// [`TriggerRunner`], and puts on record what comes of them.
 ///
@@ -74,7 +77,7 @@ impl Dispatcher {
 
     /// Claims no more runs, and returns when all that are under way have ended and are on
     /// record. What has not ended after `grace` is stopped, and put on record as to be tried
-    /// again at once, by whoever claims it.
+    /// again at once, by whoever claims it; for that the store has ten seconds more.
     ///
     /// # Cancel safety
     ///
@@ -84,7 +87,9 @@ impl Dispatcher {
         let _ = self.stopping.send(true);
         if timeout(grace, &mut self.work).await.is_err() {
             let _ = self.interrupting.send(true);
-            let _ = (&mut self.work).await;
+            // A store that does not answer holds up nobody for ever: what is not on record by
+            // then is carried out again when its lease is over.
+            let _ = timeout(LAST_WORDS, &mut self.work).await;
         }
     }
 }

@@ -32,6 +32,8 @@ pub mod command;
 mod attempt;
 mod dispatcher;
 mod function;
+#[cfg(feature = "conditions")]
+mod judge;
 mod observer;
 mod ploybooks;
 mod prompt;

@@ -27,6 +27,12 @@ pub trait Observer: Debug + Send + Sync + 'static {
         let _ = run;
     }
 
+    /// An attempt has ended, and it could not be put on record what came of it: the run is carried
+    /// out again when its lease is over.
+    fn unrecorded(&self, run: &RunId) {
+        let _ = run;
+    }
+
     /// The store has failed. The dispatcher tries again, the less often the longer that lasts.
     fn store_failed(&self, error: &StoreError) {
         let _ = error;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+#[cfg(feature = "conditions")]
+use super::judge::Judge;
 use super::remembered::Remembered;
 use super::runner::{Job, Output, RunError, Terms, TriggerRunner};
-#[cfg(feature = "conditions")]
-use crate::condition::{Condition, ConditionError};
 use crate::endpoint::Endpoint;
 use crate::id::{EndpointId, WorkspaceId};
 use crate::ploybook::{Ploybook, PloybookName};
@@ -31,7 +31,7 @@ pub struct Ploybooks<S, R> {
     ploybooks: Remembered<(WorkspaceId, PloybookName), Option<Arc<Ploybook>>>,
     endpoints: Remembered<(WorkspaceId, EndpointId), Option<Arc<Endpoint>>>,
     #[cfg(feature = "conditions")]
-    pub(super) conditions: Remembered<String, Arc<Result<Condition, ConditionError>>>,
+    pub(super) judge: Judge,
 }
 
 impl<S, R> Ploybooks<S, R>
@@ -48,26 +48,40 @@ where
             ploybooks: Remembered::new(),
             endpoints: Remembered::new(),
             #[cfg(feature = "conditions")]
-            conditions: Remembered::new(),
+            judge: Judge::new(),
         }
     }
 
+    /// The Ploybook, if it may be run, as it was a moment ago; where it may not, as it is now: who
+    /// was told to define or enable one, and has done so, is not told it again.
     async fn ploybook(
         &self,
         workspace: WorkspaceId,
         name: &PloybookName,
     ) -> Result<Option<Arc<Ploybook>>, StoreError> {
+        let key = (workspace, name.clone());
         let look_up = async |(workspace, name): &(WorkspaceId, PloybookName)| {
-            let kind = DefinitionKind::Ploybook;
-            let found = self.store.definition(workspace, kind, name.as_str()).await?;
-            let Some(definition) = found else { return Ok(None) };
-            let ploybook = serde_json::from_str(&definition.text).map_err(|error| {
-                let message = format!("the Ploybook `{name}` cannot be read");
-                StoreError::new(StoreErrorKind::Corrupt, message).because(error)
-            })?;
-            Ok(Some(Arc::new(ploybook)))
+            self.look_up(workspace, name).await
         };
-        self.ploybooks.get((workspace, name.clone()), look_up).await
+        match self.ploybooks.get(key, look_up).await? {
+            Some(ploybook) if ploybook.enabled => Ok(Some(ploybook)),
+            _ => self.look_up(&workspace, name).await,
+        }
+    }
+
+    async fn look_up(
+        &self,
+        workspace: &WorkspaceId,
+        name: &PloybookName,
+    ) -> Result<Option<Arc<Ploybook>>, StoreError> {
+        let kind = DefinitionKind::Ploybook;
+        let found = self.store.definition(workspace, kind, name.as_str()).await?;
+        let Some(definition) = found else { return Ok(None) };
+        let ploybook = serde_json::from_str(&definition.text).map_err(|error| {
+            let message = format!("the Ploybook `{name}` cannot be read");
+            StoreError::new(StoreErrorKind::Corrupt, message).because(error)
+        })?;
+        Ok(Some(Arc::new(ploybook)))
     }
 
     async fn endpoint(
@@ -122,15 +136,16 @@ where
         }
     }
 
-    async fn terms(&self, run: &LeasedRun, usual: Terms) -> Terms {
+    async fn terms(&self, run: &LeasedRun, usual: Terms) -> Result<Terms, RunError> {
         let Trigger::Ploybook { name, .. } = &run.trigger else {
-            return usual;
+            return Ok(usual);
         };
-        match self.ploybook(run.event.workspace, name).await {
-            Ok(Some(ploybook)) => Terms { time_limit: ploybook.time_limit, retry: ploybook.retry },
-            // The attempt itself will say what is wrong.
-            _ => usual,
-        }
+        let ploybook = self.ploybook(run.event.workspace, name).await.map_err(failed)?;
+        // One that there is not fails the attempt itself.
+        Ok(ploybook.map_or(usual, |ploybook| Terms {
+            time_limit: ploybook.time_limit,
+            retry: ploybook.retry,
+        }))
     }
 }
 

@@ -1,17 +1,12 @@
 //! How a route is decided: its rules are tried in order, and the first whose condition holds is
 //! followed, by a run of its own.
 
-#[cfg(feature = "conditions")]
-use std::sync::Arc;
 use std::time::Duration;
-
-#[cfg(feature = "conditions")]
-use tokio::task::spawn_blocking;
 
 use super::ploybooks::{Ploybooks, failed};
 use super::runner::{Job, Output, RunError, TriggerRunner};
 #[cfg(feature = "conditions")]
-use crate::condition::{Condition, Facts, Verdict};
+use crate::condition::Verdict;
 use crate::id::RunId;
 use crate::run::{NewRun, Route, Rule, Trigger};
 use crate::store::{DefinitionStore, EndpointStore, RunQueue};
@@ -31,6 +26,14 @@ where
 {
     /// Decides which rule is followed, has it followed, and gives an account of it, a line a rule.
     pub(super) async fn decide(&self, job: &Job, route: &Route) -> Result<Output, RunError> {
+        if job.attempt.get() > 1 {
+            // An attempt before this one may have decided it.
+            let follower = follower_of(job);
+            let known = self.store.run(&job.event.workspace, &follower).await.map_err(failed)?;
+            if known.is_some() {
+                return Ok(format!("decided by an earlier attempt: {follower} is run\n").into());
+            }
+        }
         let mut account = String::new();
         for rule in &*route.rules {
             let Rule { subscription, ploybook, .. } = rule;
@@ -56,25 +59,12 @@ where
         Ok(account.into())
     }
 
-    /// Judges the rule's condition, away from the threads of the runtime: it takes as long as its
-    /// bounds allow.
     #[cfg(feature = "conditions")]
     async fn decision(&self, rule: &Rule, job: &Job) -> Result<Decision, RunError> {
         let Some(text) = &rule.condition else {
             return Ok(Decision::Follow);
         };
-        let compile = async |text: &String| {
-            let text = text.clone();
-            let compiled = spawn_blocking(move || Condition::compile(&text)).await;
-            compiled.map(Arc::new).map_err(|_| interrupted())
-        };
-        let condition = self.conditions.get(text.clone(), compile).await?;
-        let (event, fields) = (job.event.clone(), job.fields.clone());
-        let judge = move || match &*condition {
-            Ok(condition) => condition.judge(&Facts { event: &event, fields: &fields }),
-            Err(error) => Verdict::Unclear(error.to_string()),
-        };
-        Ok(match spawn_blocking(judge).await.map_err(|_| interrupted())? {
+        Ok(match self.judge.judge(text, job).await? {
             Verdict::Holds => Decision::Follow,
             Verdict::Fails => Decision::PassOver(format!("`{text}` does not hold")),
             Verdict::Unclear(reason) => {
@@ -96,25 +86,22 @@ where
         }
     }
 
-    /// Adds the run of a rule to the event, once: an attempt before this one may have done so.
+    /// Adds the run of a rule to the event.
     async fn follow(&self, rule: &Rule, job: &Job) -> Result<RunId, RunError> {
-        let id = job.run.of_follower(rule.subscription.as_bytes());
-        let (workspace, event) = (&job.event.workspace, &job.event.id);
-        if job.attempt.get() > 1 && self.store.run(workspace, &id).await.map_err(failed)?.is_some()
-        {
-            return Ok(id);
-        }
+        let id = follower_of(job);
         let (name, subscription) = (rule.ploybook.clone(), Some(rule.subscription));
         let trigger = Trigger::Ploybook { name, subscription };
         let run = NewRun { id, trigger, delay: Duration::ZERO };
-        match self.store.enqueue(workspace, event, vec![run]).await.map_err(failed)? {
+        let added = self.store.enqueue(&job.event.workspace, &job.event.id, vec![run]).await;
+        match added.map_err(failed)? {
             true => Ok(id),
             false => Err(RunError::permanent("the event is gone, with its endpoint")),
         }
     }
 }
 
-#[cfg(feature = "conditions")]
-fn interrupted() -> RunError {
-    RunError::retry("judging a condition was interrupted")
+/// The run that follows from a route, whichever rule is followed: there is one at most, however
+/// often it is decided.
+fn follower_of(job: &Job) -> RunId {
+    job.run.of_follower(b"route")
 }

@@ -44,9 +44,13 @@ pub trait TriggerRunner: Debug + Send + Sync + 'static {
 
     /// On what terms a run is carried out: asked before each attempt. As it stands, on those of
     /// the dispatcher.
-    async fn terms(&self, run: &LeasedRun, usual: Terms) -> Terms {
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be told: then the attempt has failed, with this.
+    async fn terms(&self, run: &LeasedRun, usual: Terms) -> Result<Terms, RunError> {
         let _ = run;
-        usual
+        Ok(usual)
     }
 }
 
@@ -180,7 +184,7 @@ impl<T: TriggerRunner + ?Sized> TriggerRunner for Arc<T> {
         (**self).run(job).await
     }
 
-    async fn terms(&self, run: &LeasedRun, usual: Terms) -> Terms {
+    async fn terms(&self, run: &LeasedRun, usual: Terms) -> Result<Terms, RunError> {
         (**self).terms(run, usual).await
     }
 }

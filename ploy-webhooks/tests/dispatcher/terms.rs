@@ -26,8 +26,8 @@ impl<T: TriggerRunner> TriggerRunner for OnTerms<T> {
         self.runner.run(job).await
     }
 
-    async fn terms(&self, _: &LeasedRun, usual: Terms) -> Terms {
-        (self.terms)(usual)
+    async fn terms(&self, _: &LeasedRun, usual: Terms) -> Result<Terms, RunError> {
+        Ok((self.terms)(usual))
     }
 }
 

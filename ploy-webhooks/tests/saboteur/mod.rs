@@ -76,6 +76,7 @@ pub(crate) enum Fault {
     RecordsInTwoSteps,
     RepeatsExtendTheWindow,
     RepeatsTheLastOfAPage,
+    RequeuesAtOnce,
     RequeuesWhatSucceeded,
     SaysAddedToAll,
     SaysCreatedToAll,

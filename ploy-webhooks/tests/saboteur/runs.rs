@@ -181,8 +181,14 @@ impl RunQueue for Saboteur {
 
     async fn cancel(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError> {
         let found = self.store.run(workspace, run).await?;
-        match found.filter(|run| run.state == RunState::Running) {
-            Some(_) if self.fault == Fault::CancelsOnlyWhatWaits => Ok(Altered::Done),
+        match (self.fault, found.filter(|run| run.state == RunState::Running)) {
+            (Fault::CancelsOnlyWhatWaits, Some(_)) => Ok(Altered::Done),
+            (Fault::RequeuesAtOnce, Some(_)) => {
+                let lease = self.aside().leases.get(run).copied();
+                let lease = lease.expect("what runs was claimed");
+                let _held = self.store.extend(&lease, Duration::ZERO).await?;
+                self.store.cancel(workspace, run).await
+            }
             _ => self.store.cancel(workspace, run).await,
         }
     }

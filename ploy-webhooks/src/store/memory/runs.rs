@@ -40,6 +40,8 @@ struct Kept {
     lane: Lane,
     /// Its place in the line; `None` when it is finished.
     due_at: Option<Timestamp>,
+    /// Of a run that was cancelled under a lease, when that lease is over.
+    held_until: Option<Timestamp>,
 }
 
 impl Runs {
@@ -54,7 +56,8 @@ impl Runs {
         let queued = Run::queued(run.id, event, run.trigger, now);
         self.of_events.insert((event, run.id));
         self.lines.entry(lane).or_default().insert((due_at, run.id));
-        self.kept.insert(run.id, Kept { run: queued, lane, due_at: Some(due_at) });
+        self.kept
+            .insert(run.id, Kept { run: queued, lane, due_at: Some(due_at), held_until: None });
     }
 
     /// Forgets what the event owes.
@@ -137,21 +140,29 @@ impl Runs {
         }
     }
 
-    /// Moves a run by hand: to that state, due then, where `may` allows it.
-    fn alter(
-        &mut self,
-        id: RunId,
-        may: impl FnOnce(RunState) -> bool,
-        (state, due_at): (RunState, Option<Timestamp>),
-    ) -> Altered {
+    fn requeue(&mut self, id: RunId, now: Timestamp) -> Altered {
         let Some(kept) = self.kept.get_mut(&id) else {
             return Altered::Missing;
         };
-        if !may(kept.run.state) {
+        if !kept.run.state.may_be_requeued() {
             return Altered::Refused(kept.run.state);
         }
-        kept.run.state = state;
-        move_to(&mut self.lines, kept, due_at);
+        kept.run.state = RunState::Queued;
+        let due_at = kept.held_until.take().map_or(now, |held_until| held_until.max(now));
+        move_to(&mut self.lines, kept, Some(due_at));
+        Altered::Done
+    }
+
+    fn cancel(&mut self, id: RunId) -> Altered {
+        let Some(kept) = self.kept.get_mut(&id) else {
+            return Altered::Missing;
+        };
+        if !kept.run.state.is_in_line() {
+            return Altered::Refused(kept.run.state);
+        }
+        kept.held_until = kept.due_at.filter(|_| kept.run.state == RunState::Running);
+        kept.run.state = RunState::Cancelled;
+        move_to(&mut self.lines, kept, None);
         Altered::Done
     }
 
@@ -318,15 +329,14 @@ impl RunQueue for MemoryStore {
     }
 
     async fn requeue(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError> {
-        let to = (RunState::Queued, Some(self.clock.now()));
-        let altered = self.state().alter(workspace, *run, RunState::may_be_requeued, to);
+        let now = self.clock.now();
+        let altered = self.state().alter(workspace, run, |runs| runs.requeue(*run, now));
         self.owed.notify_waiters();
         Ok(altered)
     }
 
     async fn cancel(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError> {
-        let to = (RunState::Cancelled, None);
-        Ok(self.state().alter(workspace, *run, RunState::is_in_line, to))
+        Ok(self.state().alter(workspace, run, |runs| runs.cancel(*run)))
     }
 }
 
@@ -342,13 +352,12 @@ impl State {
     fn alter(
         &mut self,
         workspace: &WorkspaceId,
-        run: RunId,
-        may: impl FnOnce(RunState) -> bool,
-        to: (RunState, Option<Timestamp>),
+        run: &RunId,
+        alter: impl FnOnce(&mut Runs) -> Altered,
     ) -> Altered {
-        let event = self.runs.kept.get(&run).map(|kept| kept.run.event);
+        let event = self.runs.kept.get(run).map(|kept| kept.run.event);
         match event.filter(|event| self.has(workspace, event)) {
-            Some(_) => self.runs.alter(run, may, to),
+            Some(_) => alter(&mut self.runs),
             None => Altered::Missing,
         }
     }
