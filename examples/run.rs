@@ -8,11 +8,10 @@ use tokio::process::Command;
 
 /// Starts the example, reads the command that it prints, and sends what that would send.
 async fn takes_what_it_prints(example: &str) {
-    // Examples are built beside the tests: target/<profile>/examples.
-    let test = std::env::current_exe().expect("the test knows its path");
-    let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
-    let mut process = Command::new(profile.join("examples").join(example))
+    let mut process = program(example)
         .stdout(Stdio::piped())
+        // No test asks an agent that somebody pays for.
+        .env_remove("OPENAI_BASE_URL")
         .kill_on_drop(true)
         .spawn()
         .expect("`cargo test` builds examples");
@@ -37,6 +36,38 @@ async fn takes_what_it_prints(example: &str) {
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await.expect("it answers");
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+}
+
+/// Where an example is: they are built beside the tests, in target/<profile>/examples.
+fn program(example: &str) -> Command {
+    let test = std::env::current_exe().expect("the test knows its path");
+    let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    Command::new(profile.join("examples").join(example))
+}
+
+#[tokio::test]
+async fn clay_to_page() {
+    let folder = tempfile::tempdir().expect("a folder is made");
+    let ended = program("clay-to-page").arg(folder.path()).kill_on_drop(true).output().await;
+    let ended = ended.expect("`cargo test` builds examples");
+    let printed = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "{printed} {}", String::from_utf8_lossy(&ended.stderr));
+    assert!(printed.contains("Acme Inc.: https://pages.example.com/for/acme-inc"), "{printed}");
+    let runs_that = |state| printed.lines().filter(|line| line.ends_with(state)).count();
+    assert_eq!((runs_that(" succeeded"), runs_that(" failed")), (3, 1), "{printed}");
+
+    let page = |slug: &str| {
+        let path = folder.path().join("for").join(slug).join("index.html");
+        std::fs::read_to_string(path).expect("the page is there")
+    };
+    assert!(page("acme-inc").contains("Hello Alex, this page is for Acme Inc."));
+    assert!(page("m-ller-s-hne").contains("&lt;b&gt;10 new trucks"), "cells are escaped");
+    assert!(page("etc").contains("your industry") && !page("etc").contains("<script>"));
+}
+
+#[tokio::test]
+async fn agent() {
+    takes_what_it_prints("agent").await;
 }
 
 #[tokio::test]

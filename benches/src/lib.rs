@@ -6,6 +6,7 @@
 //!   [`report`] (what came of it).
 //! - [`pipeline`]: the intake in process, beside the parts that it cannot do without.
 //! - [`engines`]: stores on servers of databases, in process, each beside what is written by hand.
+//! - [`runs`]: how runs are carried out on each store, and what an event that owes one costs.
 //! - [`search`]: looking for a rare text among many events, at rest and during ingest.
 //! - [`payload`]: the bodies that all of them send; [`folder`]: where their stores lie.
 
@@ -17,5 +18,6 @@ pub mod load;
 pub mod payload;
 pub mod pipeline;
 pub mod report;
+pub mod runs;
 pub mod search;
 pub mod server;

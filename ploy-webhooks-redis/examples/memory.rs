@@ -3,13 +3,14 @@
 //! `cargo run --release -p ploy-webhooks-redis --example memory`
 
 use std::error::Error;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ploy_webhooks::store::{Appended, EndpointStore, EventStore};
+use ploy_webhooks::store::{Appended, Claim, EndpointStore, EventStore, Lanes, RunQueue, Tenure};
 use ploy_webhooks::{
-    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun,
-    RetryPolicy, RunId, SystemClock, Trigger, WorkspaceId,
+    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun, Outcome,
+    RunId, SystemClock, Trigger, WorkspaceId,
 };
 use ploy_webhooks_engines::Redis;
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
@@ -23,15 +24,22 @@ const CALLERS: u64 = 64;
 enum With {
     Nothing,
     Key,
+    /// One that waits for its first attempt.
     Run,
+    /// One that has succeeded, and said 100 bytes.
+    EndedRun,
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     println!("payload  with     bytes an event  beyond the payload");
-    for (payload, with) in
-        [(100, With::Nothing), (1_024, With::Nothing), (1_024, With::Key), (1_024, With::Run)]
-    {
+    for (payload, with) in [
+        (100, With::Nothing),
+        (1_024, With::Nothing),
+        (1_024, With::Key),
+        (1_024, With::Run),
+        (1_024, With::EndedRun),
+    ] {
         let redis = Redis::start();
         let store = Arc::new(RedisStore::open(RedisSettings::at(redis.url())).await?);
         let config = EndpointConfig::default();
@@ -49,10 +57,35 @@ async fn main() -> Result<(), Box<dyn Error>> {
             });
         }
         callers.join_all().await;
+        if matches!(with, With::EndedRun) {
+            carry_out(&store).await?;
+        }
         let each = (used_memory(&redis)? - before) / EVENTS;
         println!("{payload:<8} {with:<8?} {each:<15} {}", each - payload as u64);
     }
     Ok(())
+}
+
+/// Has every run succeed.
+async fn carry_out(store: &Arc<RedisStore>) -> Result<(), Box<dyn Error>> {
+    let (worker, lanes) = ("memory".parse()?, Lanes::new(NonZeroU16::MAX));
+    let (max, lease) = (NonZeroU16::new(256).ok_or("256")?, Duration::from_secs(60));
+    let claim = Claim { worker: &worker, max, lease, lanes: &lanes };
+    loop {
+        let claimed = store.claim(&claim).await?;
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        let mut ends = JoinSet::new();
+        for run in claimed {
+            let store = store.clone();
+            let outcome = Outcome::Succeed { output: vec![b'x'; 100].into() };
+            ends.spawn(async move { store.finish(&run.lease, outcome).await });
+        }
+        for end in ends.join_all().await {
+            assert_eq!(end?, Tenure::Held);
+        }
+    }
 }
 
 fn event(endpoint: &Endpoint, payload: usize, with: With) -> NewEvent {
@@ -67,11 +100,10 @@ fn event(endpoint: &Endpoint, payload: usize, with: With) -> NewEvent {
             let key = DedupKey::from_bytes(key);
             event.dedup = Some(Dedup { key, window: Duration::from_secs(86_400) });
         }
-        With::Run => event.owes.push(NewRun {
+        With::Run | With::EndedRun => event.owes.push(NewRun {
             id: RunId::mint(SystemClock.now()),
-            trigger: Trigger { ploybook: "enrich".to_owned() },
-            retry: RetryPolicy::default(),
-            delay: Duration::from_secs(86_400),
+            trigger: Trigger::ploybook("enrich".parse().expect("it is a name")),
+            delay: Duration::ZERO,
         }),
     }
     event

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 
 use ploy_webhooks::store::{Appended, StoreError};
-use ploy_webhooks::{EventId, NewEvent, Revision, WorkspaceId};
+use ploy_webhooks::{EventId, Lane, NewEvent, Revision, WorkspaceId};
 use redis::Value;
 
 use crate::engine::{Answer, Call};
-use crate::layout::{Layout, Owner};
+use crate::layout::{Layout, name_of};
 use crate::queue::Waiting;
 use crate::record;
-use crate::runs;
+use crate::run_record;
 use crate::script::{self, ScriptCall};
 use crate::value;
 
 /// What an event is checked against: events of which this is the same are checked at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Checked {
-    pub(crate) owner: Owner,
+    pub(crate) owner: Lane,
     workspace: WorkspaceId,
     /// `None` where the app published the event.
     revision: Option<Revision>,
@@ -26,7 +26,7 @@ pub(crate) struct Checked {
 impl Checked {
     pub(crate) fn of(event: &NewEvent) -> Self {
         Self {
-            owner: Owner::of(event),
+            owner: event.lane(),
             workspace: event.workspace,
             revision: event.fence.map(|fence| fence.checked_at),
         }
@@ -77,16 +77,13 @@ impl Part {
         for (checked, events) in &self.groups {
             let (place, _) = tags[&layout.bucket_of(checked.owner).number];
             call.push_text(place);
-            call.push_text(checked.owner);
+            call.push_text(name_of(checked.owner));
             call.push_text(checked.workspace);
             match checked.revision {
                 Some(revision) => call.push_text(revision.get()),
                 None => call.push(""),
             }
-            call.push_text(events.len());
-            for waiting in events {
-                push_event(&mut call, &waiting.event);
-            }
+            push_events(&mut call, events);
         }
         Call::of_script(self.slot, &script::APPEND, call)
     }
@@ -95,11 +92,11 @@ impl Part {
     fn size(&self) -> (usize, usize) {
         let events = self.groups.values().flatten();
         events.fold(
-            (8 * self.groups.len(), 128 * self.groups.len()),
+            (9 * self.groups.len(), 160 * self.groups.len()),
             |(arguments, bytes), waiting| {
                 let event = &waiting.event;
                 let held = event.payload.len() + event.headers.as_lines().len() + 64;
-                (arguments + 5 + 3 * event.owes.len(), bytes + held + 256 * event.owes.len())
+                (arguments + 6 + 3 * event.owes.len(), bytes + held + 256 * event.owes.len())
             },
         )
     }
@@ -137,21 +134,39 @@ impl Part {
     }
 }
 
-/// What of an event the script is given.
-fn push_event(call: &mut ScriptCall, event: &NewEvent) {
-    record::push_entry(call, event);
-    record::push_content(call, event);
-    if event.dedup.is_none() && event.owes.is_empty() {
-        call.push("");
-        return;
+/// What of the events of a group the script is given: so that it can write them from where they
+/// stand.
+fn push_events(call: &mut ScriptCall, events: &[Waiting]) {
+    let events = || events.iter().map(|waiting| &waiting.event);
+    let runs: usize = events().map(|event| event.owes.len()).sum();
+    let keys = events().filter(|event| event.dedup.is_some()).count();
+    call.push_text(events().count());
+    call.push_text(runs);
+    call.push_text(keys);
+    let mut more = Vec::new();
+    if runs + keys > 0 {
+        for event in events() {
+            more.push(u8::from(event.dedup.is_some()));
+            more.extend_from_slice(&record::run_count(event).to_be_bytes());
+        }
     }
-    call.push_text(format_args!("{}:{}", u8::from(event.dedup.is_some()), event.owes.len()));
-    if let Some(dedup) = &event.dedup {
+    call.push(more);
+    for event in events() {
+        call.push("0");
+        record::push_entry(call, event);
+    }
+    for event in events() {
+        call.push(event.id.as_bytes());
+        record::push_content(call, event);
+    }
+    for event in events() {
+        run_record::push_runs(call, &event.id, &event.owes);
+    }
+    for dedup in events().filter_map(|event| event.dedup.as_ref()) {
         call.push(dedup.key.as_bytes());
         // A window of nothing is one that has ended: the shortest there is comes nearest.
-        call.push_text(runs::millis(dedup.window).max(1));
+        call.push_text(run_record::millis(dedup.window).max(1));
     }
-    runs::push_runs(call, &event.owes);
 }
 
 /// The answer of a script that has been carried out, and does not say what came of it.
@@ -181,7 +196,7 @@ impl Waiting {
             Verdict::Stored => Ok(Appended::Stored),
             Verdict::Duplicate(first) => Ok(Appended::Duplicate(first)),
             Verdict::Fenced => Ok(Appended::Fenced(Box::new(event))),
-            Verdict::RunKnown => Err(runs::known_already()),
+            Verdict::RunKnown => Err(run_record::known_already()),
         });
         // A caller that has gone meanwhile is not missed: the event is what it is.
         let _ = answer.send(outcome);

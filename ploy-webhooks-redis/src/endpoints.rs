@@ -17,13 +17,15 @@ use async_trait::async_trait;
 use ploy_webhooks::store::{
     Created, EndpointPatch, EndpointStore, KeyStore, StoreError, TokenStore, Updated,
 };
-use ploy_webhooks::{Endpoint, EndpointId, Revision, SecretDigest, Slug, Timestamp, WorkspaceId};
+use ploy_webhooks::{
+    Endpoint, EndpointId, Lane, Revision, SecretDigest, Slug, Timestamp, WorkspaceId,
+};
 use redis::{Cmd, Value};
 
 use crate::RedisStore;
-use crate::engine::{Call, Lane};
+use crate::engine::{Call, Via};
 use crate::error::{corrupt, unavailable};
-use crate::layout::{Bucket, Owner};
+use crate::layout::Bucket;
 use crate::script::{self, ScriptCall};
 use crate::value;
 
@@ -51,7 +53,7 @@ impl EndpointStore for RedisStore {
         if !self.claim_slug(&endpoint).await? {
             return Ok(Created::Taken);
         }
-        let bucket = self.layout.bucket_of(Owner::Endpoint(endpoint.id));
+        let bucket = self.layout.bucket_of(Lane::Endpoint(endpoint.id));
         let call = ScriptCall::small(&script::CREATE, &bucket.tag);
         let call = call.text(endpoint.id).text(endpoint.workspace);
         let call = call.bytes("slug").bytes(endpoint.slug.as_str());
@@ -92,7 +94,7 @@ impl EndpointStore for RedisStore {
             call.text(workspace).bytes(&begin).text(limit)
         });
         let mut listed = Vec::new();
-        for answer in self.engine.call_all(Lane::Read, calls).await {
+        for answer in self.engine.call_all(Via::Read, calls).await {
             let answer = answer.map_err(|failure| failure.of_read("cannot list the endpoints"))?;
             for entry in value::array(answer).ok_or_else(|| corrupt("a list of endpoints"))? {
                 let [id, fields] =
@@ -123,7 +125,7 @@ impl EndpointStore for RedisStore {
             return Ok(Updated::Conflict(before.revision));
         }
         let changed = patch.apply(&before);
-        let bucket = self.layout.bucket_of(Owner::Endpoint(*id));
+        let bucket = self.layout.bucket_of(Lane::Endpoint(*id));
         let call = ScriptCall::small(&script::UPDATE, &bucket.tag);
         let call = with_state(call.text(id).text(workspace).text(expected.get()), &changed);
         let answer =
@@ -140,7 +142,7 @@ impl EndpointStore for RedisStore {
     }
 
     async fn delete(&self, workspace: &WorkspaceId, id: &EndpointId) -> Result<bool, StoreError> {
-        let bucket = self.layout.bucket_of(Owner::Endpoint(*id));
+        let bucket = self.layout.bucket_of(Lane::Endpoint(*id));
         let call = ScriptCall::small(&script::DELETE, &bucket.tag);
         let call = call.text(id).text(workspace).text(SPENT_MILLIS);
         let answer =
@@ -160,7 +162,7 @@ impl TokenStore for RedisStore {
         let (slot, key) = self.layout.store_wide("root-token");
         let mut get = redis::cmd("GET");
         get.arg(key);
-        let answer = self.engine.call(Lane::Read, Call::new(slot, get)).await;
+        let answer = self.engine.call(Via::Read, Call::new(slot, get)).await;
         let answer = answer.map_err(|failure| failure.of_read("cannot read the root token"))?;
         if value::is_nil(&answer) {
             return Ok(None);
@@ -178,7 +180,7 @@ impl TokenStore for RedisStore {
         let (slot, key) = self.layout.store_wide("root-token");
         let mut set = redis::cmd("SET");
         set.arg(key).arg(digest.as_bytes()).arg("NX");
-        let answer = self.engine.call(Lane::Write, Call::new(slot, set)).await;
+        let answer = self.engine.call(Via::Write, Call::new(slot, set)).await;
         answer.map_err(|failure| failure.of_write("cannot set the root token"))?;
         let stands = self.root_token().await?;
         stands.ok_or_else(|| unavailable("the root token that stood a moment ago is gone"))
@@ -193,7 +195,7 @@ impl RedisStore {
             let (bucket, key) = self.slug_key(slug);
             let mut set = redis::cmd("SET");
             set.arg(key).arg(id.to_string()).arg("NX");
-            let answer = self.engine.call(Lane::Write, Call::new(bucket.slot, set)).await;
+            let answer = self.engine.call(Via::Write, Call::new(bucket.slot, set)).await;
             let answer = answer.map_err(|failure| failure.of_write("cannot claim the slug"))?;
             if !value::is_nil(&answer) {
                 return Ok(true);
@@ -212,7 +214,7 @@ impl RedisStore {
 
     /// Whether the endpoint has the slug; if not, it never will.
     async fn has_slug(&self, id: EndpointId, slug: &Slug) -> Result<bool, StoreError> {
-        let bucket = self.layout.bucket_of(Owner::Endpoint(id));
+        let bucket = self.layout.bucket_of(Lane::Endpoint(id));
         let call = ScriptCall::small(&script::BURY, &bucket.tag);
         let call = call.text(id).bytes(slug.as_str()).text(SPENT_MILLIS);
         let answer = self.write(bucket, &script::BURY, call, "cannot claim the slug").await?;
@@ -243,7 +245,7 @@ impl RedisStore {
         let (bucket, key) = self.slug_key(slug);
         let mut get = redis::cmd("GET");
         get.arg(key);
-        let answer = self.engine.call(Lane::Read, Call::new(bucket.slot, get)).await;
+        let answer = self.engine.call(Via::Read, Call::new(bucket.slot, get)).await;
         let answer = answer.map_err(|failure| failure.of_read("cannot look the slug up"))?;
         if value::is_nil(&answer) {
             return Ok(None);
@@ -258,10 +260,10 @@ impl RedisStore {
     }
 
     async fn read_endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
-        let bucket = self.layout.bucket_of(Owner::Endpoint(id));
+        let bucket = self.layout.bucket_of(Lane::Endpoint(id));
         let mut get = Cmd::new();
         get.arg("HMGET").arg(bucket.key(format_args!("endpoint:{id}"))).arg(&FIELDS);
-        let answer = self.engine.call(Lane::Read, Call::new(bucket.slot, get)).await;
+        let answer = self.engine.call(Via::Read, Call::new(bucket.slot, get)).await;
         let answer = answer.map_err(|failure| failure.of_read("cannot read the endpoint"))?;
         parse_endpoint(id, answer)
     }
@@ -274,7 +276,7 @@ impl RedisStore {
         what: &str,
     ) -> Result<Value, StoreError> {
         let call = Call::of_script(bucket.slot, script, call);
-        let answer = self.engine.call(Lane::Write, call).await;
+        let answer = self.engine.call(Via::Write, call).await;
         answer.map_err(|failure| failure.of_write(what))
     }
 }

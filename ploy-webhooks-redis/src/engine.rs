@@ -15,10 +15,12 @@ use tokio::task::JoinSet;
 
 use crate::durable::Wait;
 use crate::error::{Failure, refused};
+use crate::flight::{Flight, Sent, answer};
 use crate::layout::{Layout, SLOTS};
 use crate::link::{Backoff, Link, Timeouts};
 use crate::script::{Loadable, ScriptCall};
 use crate::settings::RedisSettings;
+use crate::sharing::{self, Sharing};
 use crate::topology::{self, Map};
 
 /// How often a call follows from node to node before it is given up.
@@ -30,7 +32,7 @@ const REFRESH_GAP: Duration = Duration::from_millis(100);
 /// Which of a node's connections carries a call. What waits for a disk or a replica keeps no
 /// reader waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
+pub(crate) enum Via {
     /// Reads.
     Read,
     /// Changes, answered when they are as durable as the settings ask for.
@@ -42,12 +44,12 @@ pub(crate) enum Lane {
 }
 
 /// What is asked of the node that has the slot.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Call {
     slot: u16,
-    cmd: Cmd,
+    pub(crate) cmd: Cmd,
     /// Where the command is a script's.
-    script: Option<&'static Loadable>,
+    pub(crate) script: Option<&'static Loadable>,
 }
 
 impl Call {
@@ -60,7 +62,7 @@ impl Call {
     }
 }
 
-impl Lane {
+impl Via {
     const fn is_waited_for(self) -> bool {
         matches!(self, Self::Write | Self::Flight(_))
     }
@@ -77,15 +79,20 @@ pub(crate) struct Node {
     write: Link,
     passing: Link,
     flights: Vec<Link>,
+    sharing: Sharing,
 }
 
 impl Node {
-    fn link(&self, lane: Lane) -> &Link {
-        match lane {
-            Lane::Read => &self.read,
-            Lane::Write => &self.write,
-            Lane::Passing => &self.passing,
-            Lane::Flight(number) => &self.flights[number],
+    pub(crate) const fn sharing(&self) -> &Sharing {
+        &self.sharing
+    }
+
+    pub(crate) fn link(&self, via: Via) -> &Link {
+        match via {
+            Via::Read => &self.read,
+            Via::Write => &self.write,
+            Via::Passing => &self.passing,
+            Via::Flight(number) => &self.flights[number],
         }
     }
 
@@ -225,19 +232,27 @@ impl Engine {
     }
 
     /// Makes one call.
-    pub(crate) async fn call(self: &Arc<Self>, lane: Lane, call: Call) -> Answer {
-        let mut answers = self.call_all(lane, vec![call]).await;
+    pub(crate) async fn call(self: &Arc<Self>, via: Via, call: Call) -> Answer {
+        let mut answers = self.call_all(via, vec![call]).await;
         answers.pop().expect("there is an answer for each call")
     }
 
+    /// Makes one small call that writes, together with others that come at the same time.
+    pub(crate) async fn call_shared(self: &Arc<Self>, call: Call) -> Answer {
+        match self.node_for(&call, Target::Master) {
+            Some(node) => sharing::call(self, &node, call).await,
+            None => self.call(Via::Write, call).await,
+        }
+    }
+
     /// Makes the calls, in no order; there is an answer for each, in theirs.
-    pub(crate) async fn call_all(self: &Arc<Self>, lane: Lane, calls: Vec<Call>) -> Vec<Answer> {
+    pub(crate) async fn call_all(self: &Arc<Self>, via: Via, calls: Vec<Call>) -> Vec<Answer> {
         let mut answers: Vec<Option<Answer>> = calls.iter().map(|_| None).collect();
         let mut left: Vec<(usize, Call, Target)> =
             calls.into_iter().enumerate().map(|(n, call)| (n, call, Target::Master)).collect();
         for _ in 0..=REDIRECTS_MAX {
             let mut again = Vec::new();
-            for sent in self.send(lane, left).await {
+            for sent in self.send(via, left).await {
                 match self.next_try(&sent) {
                     Some(target) => again.push((sent.number, sent.call, target)),
                     None => answers[sent.number] = Some(sent.answer),
@@ -256,7 +271,7 @@ impl Engine {
     }
 
     /// Sends each call to its node.
-    async fn send(&self, lane: Lane, calls: Vec<(usize, Call, Target)>) -> Vec<Sent> {
+    async fn send(&self, via: Via, calls: Vec<(usize, Call, Target)>) -> Vec<Sent> {
         let mut answered = Vec::with_capacity(calls.len());
         let mut flights: Vec<Flight> = Vec::new();
         for (number, call, target) in calls {
@@ -274,15 +289,15 @@ impl Engine {
             });
             flights[place].calls.push((number, call, is_loading));
         }
-        let wait = self.wait.get().filter(|_| lane.is_waited_for());
+        let wait = self.wait.get().filter(|_| via.is_waited_for());
         let wait = wait.map(|wait| (*wait, self.timeouts.response / 2));
         if flights.len() == 1 {
             let flight = flights.pop().expect("there is one");
-            answered.extend(flight.fly(lane, wait).await);
+            answered.extend(flight.fly(via, wait).await);
             return answered;
         }
         let mut under_way: JoinSet<_> =
-            (flights.into_iter()).map(|flight| flight.fly(lane, wait)).collect();
+            (flights.into_iter()).map(|flight| flight.fly(via, wait)).collect();
         while let Some(sent) = under_way.join_next().await {
             answered.extend(sent.expect("no flight panics"));
         }
@@ -350,6 +365,7 @@ impl Engine {
                 write: link(),
                 passing: link(),
                 flights: (0..self.flights_max).map(|_| link()).collect(),
+                sharing: Sharing::default(),
                 server,
             })
         };
@@ -424,82 +440,6 @@ enum Target {
     Moved(Arc<Node>),
     /// To the same node again, with its script.
     Loading(Arc<Node>),
-}
-
-/// A call with its answer.
-struct Sent {
-    number: usize,
-    call: Call,
-    answer: Answer,
-    node: Option<Arc<Node>>,
-}
-
-/// The calls for one node.
-struct Flight {
-    node: Arc<Node>,
-    /// Each with its number, and whether its script is sent before it.
-    calls: Vec<(usize, Call, bool)>,
-}
-
-impl Flight {
-    async fn fly(self, lane: Lane, wait: Option<(Wait, Duration)>) -> Vec<Sent> {
-        let Self { node, calls } = self;
-        let mut commands = Pipeline::with_capacity(calls.len() + 1);
-        let mut sent = Vec::with_capacity(calls.len());
-        for (number, mut call, is_loading) in calls {
-            if let Some(script) = call.script.filter(|_| is_loading) {
-                commands.add_command(script.load());
-            }
-            let place = commands.len();
-            commands.add_command(std::mem::take(&mut call.cmd));
-            sent.push((number, call, place));
-        }
-        if let Some((wait, at_most)) = wait {
-            commands.add_command(wait.command(at_most));
-        }
-        let answers = node.link(lane).send(&commands).await;
-        let (mut answers, shortfall) = match answers {
-            Ok(mut answers) => {
-                let shortfall = wait.and_then(|(wait, _)| wait.shortfall(answers.pop()));
-                (Ok(answers), shortfall)
-            }
-            Err(failure) => (Err(failure), None),
-        };
-        // What may have to be sent again is taken back out of what was sent.
-        let mut cmds: Vec<_> = match needs_another_try(&answers) {
-            true => commands.cmd_iter().cloned().map(Some).collect(),
-            false => Vec::new(),
-        };
-        let answered = sent.into_iter().map(|(number, mut call, place)| {
-            if let Some(cmd) = cmds.get_mut(place).and_then(Option::take) {
-                call.cmd = cmd;
-            }
-            let answer = match &mut answers {
-                Ok(answers) => {
-                    answer(answers.get_mut(place).map(std::mem::take).unwrap_or_default())
-                }
-                Err(failure) => Err(failure.clone()),
-            };
-            let answer = match (answer, &shortfall) {
-                (Ok(answer), Some(why)) => Err(Failure::NotDurable(why.clone(), Box::new(answer))),
-                (answer, _) => answer,
-            };
-            Sent { number, call, answer, node: Some(node.clone()) }
-        });
-        answered.collect()
-    }
-}
-
-fn needs_another_try(answers: &Result<Vec<Value>, Failure>) -> bool {
-    let is_refusal = |answer: &Value| matches!(answer, Value::ServerError(_));
-    answers.as_ref().is_ok_and(|answers| answers.iter().any(is_refusal))
-}
-
-fn answer(value: Value) -> Answer {
-    match value {
-        Value::ServerError(error) => Err(Failure::Server(error)),
-        value => Ok(value),
-    }
 }
 
 /// Where `MOVED 3999 127.0.0.1:6381` points to.

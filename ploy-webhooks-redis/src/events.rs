@@ -2,17 +2,17 @@
 
 use async_trait::async_trait;
 use ploy_webhooks::store::{Appended, EventQuery, EventStore, Page, StoreError, StoreErrorKind};
-use ploy_webhooks::{Event, EventId, EventSummary, NewEvent, WorkspaceId};
+use ploy_webhooks::{Event, EventId, EventSummary, Lane, NewEvent, WorkspaceId};
 use redis::Value;
 use tokio::sync::oneshot;
 
 use crate::RedisStore;
-use crate::engine::{Call, Lane};
+use crate::engine::{Call, Via};
 use crate::error::corrupt;
-use crate::layout::{Bucket, Owner};
+use crate::layout::{Bucket, lane_named};
 use crate::queue::Waiting;
 use crate::record::{self, Entry};
-use crate::runs::check_runs;
+use crate::run_record::check_runs;
 use crate::script::{self, Known, ScriptCall};
 use crate::search::Search;
 use crate::value;
@@ -58,8 +58,8 @@ pub(crate) enum Content {
 
 /// An event that was found.
 pub(crate) struct Found {
-    pub(crate) owner: Owner,
-    entry: Entry,
+    pub(crate) owner: Lane,
+    pub(crate) entry: Entry,
     content: Vec<u8>,
 }
 
@@ -72,17 +72,17 @@ impl RedisStore {
         id: EventId,
         content: Content,
     ) -> Result<Option<Found>, StoreError> {
-        let published = self.layout.bucket_of(Owner::Workspace(workspace)).number;
+        let published = self.layout.bucket_of(Lane::Workspace(workspace)).number;
         let calls = self.over_all_buckets(&script::FIND, |call, buckets| {
             let place = buckets.iter().position(|bucket| bucket.number == published);
             call.text(workspace)
                 .text(place.map_or(0, |place| place + 1))
                 .bytes(id.as_bytes())
-                .bytes(beyond(id))
+                .bytes(beyond(id.as_bytes()))
                 .bytes(if content == Content::Read { "1" } else { "0" })
         });
         let mut failure = None;
-        for answer in self.engine.call_all(Lane::Read, calls).await {
+        for answer in self.engine.call_all(Via::Read, calls).await {
             match answer {
                 Ok(answer) if value::is_nil(&answer) => {}
                 Ok(answer) => {
@@ -117,8 +117,8 @@ impl RedisStore {
 }
 
 /// Where the entries of an index end that have an id up to this.
-pub(crate) fn beyond(id: EventId) -> Vec<u8> {
-    match u128::from_be_bytes(*id.as_bytes()).checked_add(1) {
+pub(crate) fn beyond(id: &[u8; 16]) -> Vec<u8> {
+    match u128::from_be_bytes(*id).checked_add(1) {
         Some(next) => [b"(", &next.to_be_bytes()[..]].concat(),
         None => b"+".to_vec(),
     }
@@ -127,7 +127,7 @@ pub(crate) fn beyond(id: EventId) -> Vec<u8> {
 fn parse_found(answer: Value) -> Option<Found> {
     let [owner, _place, entry, content] = value::parts(answer)?;
     Some(Found {
-        owner: Owner::parse(&value::bytes(owner)?)?,
+        owner: lane_named(&value::bytes(owner)?)?,
         entry: Entry::parse(&value::bytes(entry)?).ok()?,
         content: value::bytes(content)?,
     })

@@ -11,18 +11,28 @@
 //! | `{ploy:3}:index:ep_…` | sorted set, all scores 0: id and summary of each event |
 //! | `{ploy:3}:payloads:ep_…` | hash: the headers and the payload of each event, by its id |
 //! | `{ploy:3}:runs:ep_…` | hash: what the events owe, and what came of it |
+//! | `{ploy:3}:queued:ep_…` | sorted set, all scores 0: the ids of the runs in that state; the same with `running`, `retrying`, `succeeded`, `failed` and `cancelled` |
+//! | `{ploy:3}:delayed:ep_…` | the same for runs that are queued and wait for their delay |
+//! | `{ploy:3}:line:ep_…` | sorted set: the runs that are due at a time, by when |
 //! | `{ploy:3}:seen:ep_…:…` | the id of the first event with a deduplication key |
-//! | `{ploy:3}:due` | sorted set: the runs that are to be claimed, by when |
+//! | `{ploy:3}:lanes` | sorted set: who has a line, by when it is its turn |
 //! | `{ploy:3}:claimed` | hash: whose run it is that somebody has claimed |
+//! | `{ploy:3}:ploybook:ws_…` | hash: the definitions of that kind, by name; the same with `subscription` |
+//! | `{ploy:3}:ploybook-names:ws_…` | sorted set, all scores 0: their names; the same with `subscription` |
 //! | `{ploy:rate:ep_…}` | the count of an endpoint's rate |
 //!
 //! Where an event is published by the app, its workspace stands in the place of the endpoint. So
-//! everything of an endpoint is under one hash tag, and four keys are its whole history.
+//! everything of an endpoint is under one hash tag, and a dozen keys are its whole history.
+//!
+//! Runs of `queued` are due, and taken in the order of their ids. What waits for a delay, or for the
+//! next attempt, stands in `line`, and so does what is claimed: it is due when its lease ends. A lane
+//! stands among the lanes where the first of its line does while nothing of it is due, and from then
+//! on where its turn is: behind those that came, or were served, before.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::num::NonZeroU16;
 
-use ploy_webhooks::{EndpointId, Fence, NewEvent, Slug, WorkspaceId};
+use ploy_webhooks::{EndpointId, Lane, Slug};
 
 /// The hash slots of a Cluster.
 pub(crate) const SLOTS: u16 = 16_384;
@@ -41,13 +51,6 @@ pub(crate) struct Bucket {
     pub(crate) slot: u16,
     /// What its keys begin with.
     pub(crate) tag: String,
-}
-
-/// Whose an event is: an endpoint's, or its workspace's where the app published it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Owner {
-    Endpoint(EndpointId),
-    Workspace(WorkspaceId),
 }
 
 impl Layout {
@@ -70,10 +73,10 @@ impl Layout {
     }
 
     /// The bucket with everything of that owner.
-    pub(crate) fn bucket_of(&self, owner: Owner) -> &Bucket {
+    pub(crate) fn bucket_of(&self, owner: Lane) -> &Bucket {
         match owner {
-            Owner::Endpoint(id) => self.bucket_by_hash(id.as_bytes()),
-            Owner::Workspace(id) => self.bucket_by_hash(id.as_bytes()),
+            Lane::Endpoint(id) => self.bucket_by_hash(id.as_bytes()),
+            Lane::Workspace(id) => self.bucket_by_hash(id.as_bytes()),
         }
     }
 
@@ -112,35 +115,28 @@ impl Bucket {
     }
 }
 
-impl Owner {
-    pub(crate) fn of(event: &NewEvent) -> Self {
-        match event.fence {
-            Some(Fence { endpoint, .. }) => Self::Endpoint(endpoint),
-            None => Self::Workspace(event.workspace),
+/// What an event's owner is called in the names of keys: the endpoint, or the workspace where the
+/// app published it. That is the lane of its runs, too.
+pub(crate) fn name_of(owner: Lane) -> impl Display {
+    struct Name(Lane);
+
+    impl Display for Name {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0 {
+                Lane::Endpoint(id) => id.fmt(f),
+                Lane::Workspace(id) => id.fmt(f),
+            }
         }
     }
 
-    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok()?;
-        let endpoint = text.parse().map(Self::Endpoint).ok();
-        endpoint.or_else(|| text.parse().map(Self::Workspace).ok())
-    }
-
-    pub(crate) fn endpoint(self) -> Option<EndpointId> {
-        match self {
-            Self::Endpoint(id) => Some(id),
-            Self::Workspace(_) => None,
-        }
-    }
+    Name(owner)
 }
 
-impl Display for Owner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Endpoint(id) => id.fmt(f),
-            Self::Workspace(id) => id.fmt(f),
-        }
-    }
+/// The owner that is called so.
+pub(crate) fn lane_named(name: &[u8]) -> Option<Lane> {
+    let name = std::str::from_utf8(name).ok()?;
+    let endpoint = name.parse().map(Lane::Endpoint).ok();
+    endpoint.or_else(|| name.parse().map(Lane::Workspace).ok())
 }
 
 /// FNV-1a, 64 bits: what an endpoint's bucket is told by, for good.
@@ -166,7 +162,7 @@ fn slot_of(tag: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ploy_webhooks::{Clock, SystemClock};
+    use ploy_webhooks::{Clock, SystemClock, WorkspaceId};
 
     #[test]
     fn slots_are_those_of_the_specification() {
@@ -182,7 +178,7 @@ mod tests {
     #[test]
     fn the_bucket_of_an_id_is_for_good() {
         let layout = Layout::new("ploy", BUCKETS);
-        let bucket = |byte| layout.bucket_of(Owner::Endpoint(EndpointId::from_bytes([byte; 16])));
+        let bucket = |byte| layout.bucket_of(Lane::Endpoint(EndpointId::from_bytes([byte; 16])));
         assert_eq!([0, 1, 2, 255].map(|byte| bucket(byte).number), [28, 30, 56, 29]);
     }
 
@@ -192,21 +188,18 @@ mod tests {
         let mut counts = [0; 64];
         for _ in 0..64_000 {
             let id = EndpointId::mint(SystemClock.now());
-            counts[usize::from(layout.bucket_of(Owner::Endpoint(id)).number)] += 1;
+            counts[usize::from(layout.bucket_of(Lane::Endpoint(id)).number)] += 1;
         }
         assert!(counts.iter().all(|count| (700..1_300).contains(count)), "{counts:?}");
     }
 
     #[test]
-    fn owners_keep_their_text() {
-        for owner in [
-            Owner::Endpoint(EndpointId::from_bytes([7; 16])),
-            Owner::Workspace(WorkspaceId::DEFAULT),
-        ] {
-            let text = owner.to_string();
-            assert_eq!(text.len(), 29, "as the scripts take it to be");
-            assert_eq!(Owner::parse(text.as_bytes()), Some(owner));
+    fn owners_keep_their_names() {
+        for owner in
+            [Lane::Endpoint(EndpointId::from_bytes([7; 16])), Lane::Workspace(WorkspaceId::DEFAULT)]
+        {
+            assert_eq!(lane_named(name_of(owner).to_string().as_bytes()), Some(owner));
         }
-        assert_eq!(Owner::parse(b"run_00000000000000000000000000"), None);
+        assert_eq!(lane_named(b"run_00000000000000000000000000"), None);
     }
 }

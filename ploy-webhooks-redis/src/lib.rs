@@ -1,20 +1,28 @@
 #![doc = include_str!("../README.md")]
 
 mod batch;
+mod claim;
+mod definitions;
 mod durable;
 mod endpoints;
 mod engine;
 mod error;
 mod events;
+mod flight;
 mod layout;
 mod limiter;
+mod line;
 mod link;
+mod merge;
 mod queue;
 mod record;
+mod run_pages;
+mod run_record;
 mod runs;
 mod script;
 mod search;
 mod settings;
+mod sharing;
 mod startup;
 mod topology;
 mod url;

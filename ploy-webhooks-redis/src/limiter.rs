@@ -9,7 +9,7 @@ use ploy_webhooks::store::StoreError;
 use ploy_webhooks::{Endpoint, Rate};
 
 use crate::RedisStore;
-use crate::engine::{Call, Engine, Lane};
+use crate::engine::{Call, Engine, Via};
 use crate::error::corrupt;
 use crate::layout::Layout;
 use crate::script::{self, ScriptCall};
@@ -69,7 +69,7 @@ impl RateLimiter for RedisLimiter {
         let call = ScriptCall::small(&script::ADMIT, &key);
         let call = call.text(rate.per_second).text(rate.burst.unwrap_or(rate.per_second));
         let call = Call::of_script(slot, &script::ADMIT, call);
-        let answer = self.engine.call(Lane::Passing, call).await;
+        let answer = self.engine.call(Via::Passing, call).await;
         // Whether it was counted or not, nothing was stored, and it may be asked again.
         let answer = answer.map_err(|failure| failure.of_read("cannot check the rate"))?;
         let micros = value::int(&answer).and_then(|micros| u64::try_from(micros).ok());

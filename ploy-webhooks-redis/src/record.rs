@@ -4,7 +4,8 @@
 //! a list of events reads no payload.
 //!
 //! ```text
-//! entry    id (16) · size (4) · length of source (1) · source (0, 4 or 16) · type
+//! entry    id (16) · size (4) · length of source (1) · source (0, 4 or 16) · number of runs (2) ·
+//!          their ids (16 each) · type
 //! content  length of headers (4) · headers · payload
 //! ```
 
@@ -13,11 +14,14 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use ploy_webhooks::store::StoreError;
-use ploy_webhooks::{Event, EventId, EventSummary, EventType, KeptHeaders, NewEvent, WorkspaceId};
+use ploy_webhooks::{
+    EndpointId, Event, EventId, EventSummary, EventType, KeptHeaders, Lane, NewEvent, RunId,
+    WorkspaceId,
+};
 use redis::RedisWrite;
 
 use crate::error::{corrupt, misuse};
-use crate::layout::Owner;
+
 use crate::script::ScriptCall;
 
 /// The largest string that Redis holds is 512 MiB; headers and their length come on top.
@@ -29,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) id: EventId,
     pub(crate) size: u32,
     pub(crate) source: Option<IpAddr>,
+    /// The runs that it was stored with.
+    pub(crate) owes: Vec<RunId>,
     pub(crate) event_type: Option<EventType>,
 }
 
@@ -37,13 +43,15 @@ pub(crate) fn check_size(event: &NewEvent) -> Result<(), StoreError> {
     if event.payload.len() + event.headers.as_lines().len() > PAYLOAD_BYTES_MAX {
         return Err(misuse("an event for Redis has at most 500 MiB"));
     }
+    if u16::try_from(event.owes.len()).is_err() {
+        return Err(misuse("an event for Redis is stored with at most 65,535 runs"));
+    }
     Ok(())
 }
 
 /// Writes the entry of an event as an argument.
 pub(crate) fn push_entry(call: &mut ScriptCall, event: &NewEvent) {
-    // 16 + 4 + 1 + 16 + 256 at most.
-    let mut entry = Vec::with_capacity(64);
+    let mut entry = Vec::with_capacity(64 + 16 * event.owes.len());
     entry.extend_from_slice(event.id.as_bytes());
     entry.extend_from_slice(&length(event.payload.len()));
     match event.source {
@@ -56,6 +64,10 @@ pub(crate) fn push_entry(call: &mut ScriptCall, event: &NewEvent) {
             entry.push(16);
             entry.extend_from_slice(&address.octets());
         }
+    }
+    entry.extend_from_slice(&run_count(event).to_be_bytes());
+    for run in &event.owes {
+        entry.extend_from_slice(run.id.as_bytes());
     }
     if let Some(event_type) = &event.event_type {
         entry.extend_from_slice(event_type.as_str().as_bytes());
@@ -72,6 +84,11 @@ pub(crate) fn push_content(call: &mut ScriptCall, event: &NewEvent) {
     }
 }
 
+/// How many runs it is stored with.
+pub(crate) fn run_count(event: &NewEvent) -> u16 {
+    u16::try_from(event.owes.len()).expect("events with more are refused before")
+}
+
 fn length(bytes: usize) -> [u8; 4] {
     u32::try_from(bytes).expect("larger events are refused before").to_be_bytes()
 }
@@ -85,7 +102,11 @@ impl Entry {
         let (id, rest) = bytes.split_first_chunk::<16>()?;
         let (size, rest) = rest.split_first_chunk::<4>()?;
         let (source_length, rest) = rest.split_first()?;
-        let (source, event_type) = rest.split_at_checked(usize::from(*source_length))?;
+        let (source, rest) = rest.split_at_checked(usize::from(*source_length))?;
+        let (run_count, rest) = rest.split_first_chunk::<2>()?;
+        let (runs, event_type) =
+            rest.split_at_checked(16 * usize::from(u16::from_be_bytes(*run_count)))?;
+        let owes = runs.as_chunks().0.iter().copied().map(RunId::from_bytes).collect();
         let source = match source.len() {
             0 => None,
             4 => Some(<[u8; 4]>::try_from(source).ok()?.into()),
@@ -97,13 +118,13 @@ impl Entry {
             text => Some(String::from_utf8(text.to_vec()).ok()?.try_into().ok()?),
         };
         let (id, size) = (EventId::from_bytes(*id), u32::from_be_bytes(*size));
-        Some(Self { id, size, source, event_type })
+        Some(Self { id, size, source, owes, event_type })
     }
 
     /// The event of this entry with that content.
     pub(crate) fn event(
         self,
-        owner: Owner,
+        owner: Lane,
         workspace: WorkspaceId,
         content: Vec<u8>,
     ) -> Result<Event, StoreError> {
@@ -111,7 +132,7 @@ impl Entry {
         Ok(Event {
             id: self.id,
             workspace,
-            endpoint: owner.endpoint(),
+            endpoint: endpoint_of(owner),
             event_type: self.event_type,
             headers,
             source: self.source,
@@ -119,14 +140,21 @@ impl Entry {
         })
     }
 
-    pub(crate) fn summary(self, owner: Owner) -> EventSummary {
+    pub(crate) fn summary(self, owner: Lane) -> EventSummary {
         EventSummary {
             id: self.id,
-            endpoint: owner.endpoint(),
+            endpoint: endpoint_of(owner),
             event_type: self.event_type,
             source: self.source,
             size: self.size.into(),
         }
+    }
+}
+
+const fn endpoint_of(owner: Lane) -> Option<EndpointId> {
+    match owner {
+        Lane::Endpoint(id) => Some(id),
+        Lane::Workspace(_) => None,
     }
 }
 
@@ -184,7 +212,7 @@ mod tests {
             prop_assert!(entry.starts_with(&id));
             prop_assert_eq!(super::payload(&content).unwrap(), &event.payload[..]);
             let entry = Entry::parse(&entry).unwrap();
-            let owner = Owner::Workspace(WorkspaceId::DEFAULT);
+            let owner = Lane::Workspace(WorkspaceId::DEFAULT);
             prop_assert_eq!(entry.event(owner, WorkspaceId::DEFAULT, content).unwrap(), Event::from(event));
         }
 

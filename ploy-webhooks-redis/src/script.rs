@@ -17,45 +17,77 @@ pub(crate) struct Loadable {
 }
 
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $($text:expr),+;)*) => {$(
         $(#[$doc])*
-        pub(crate) static $name: Known = Known::new(|| Loadable::new(include_str!($file)));
+        pub(crate) static $name: Known = Known::new(|| Loadable::new(concat!($($text),+)));
     )*};
+}
+
+/// The file of that name.
+macro_rules! file {
+    ($name:literal) => {
+        include_str!(concat!("scripts/", $name, ".lua"))
+    };
+}
+
+/// What begins each script that is given what several share: what it may do.
+macro_rules! writes {
+    () => {
+        "#!lua\n"
+    };
+    (when memory is full) => {
+        "#!lua flags=allow-oom\n"
+    };
+    (nothing) => {
+        "#!lua flags=no-writes\n"
+    };
 }
 
 scripts! {
     /// Accepts a batch of events.
-    APPEND = "scripts/append.lua";
+    APPEND = file!("append");
     /// Deletes a slug's entry, or gives it to another endpoint, if it is still as expected.
-    MOVE_SLUG = "scripts/move_slug.lua";
+    MOVE_SLUG = file!("move_slug");
     /// Writes a new endpoint.
-    CREATE = "scripts/create.lua";
+    CREATE = file!("create");
     /// Sees to it that an endpoint which is not there never will be.
-    BURY = "scripts/bury.lua";
+    BURY = file!("bury");
     /// Changes an endpoint.
-    UPDATE = "scripts/update.lua";
+    UPDATE = file!("update");
     /// Deletes an endpoint with its history.
-    DELETE = "scripts/delete.lua";
+    DELETE = file!("delete");
     /// Lists a workspace's endpoints.
-    LIST = "scripts/list.lua";
+    LIST = file!("list");
     /// Finds an event by its id.
-    FIND = "scripts/find.lua";
-    /// Lists a workspace's events in the order of their ids.
-    RANGE = "scripts/range.lua";
+    FIND = file!("find");
+    /// Lists a workspace's events, or runs, in the order of their ids.
+    RANGE = file!("range");
     /// Reads the runs of an event.
-    RUNS = "scripts/runs.lua";
+    RUNS = writes!(nothing), file!("reading"), file!("runs");
+    /// Finds a run by its id.
+    FIND_RUN = writes!(nothing), file!("reading"), file!("find_run");
+    /// Reads runs whose ids are known.
+    PAGE = writes!(nothing), file!("reading"), file!("page");
     /// Adds runs to what an event owes.
-    ENQUEUE = "scripts/enqueue.lua";
-    /// Says when the next run is due.
-    DUE = "scripts/due.lua";
+    ENQUEUE = writes!(), file!("line"), file!("enqueue");
+    /// Says when there is something to claim.
+    DUE = file!("due");
     /// Claims runs.
-    CLAIM = "scripts/claim.lua";
+    CLAIM = writes!(when memory is full), file!("line"), file!("claim");
     /// Has a lease end later, or sooner.
-    EXTEND = "scripts/extend.lua";
+    EXTEND = writes!(when memory is full), file!("line"), file!("extend");
     /// Records the end of an attempt.
-    FINISH = "scripts/finish.lua";
+    FINISH = writes!(when memory is full), file!("line"), file!("finish");
+    /// Moves a run by hand.
+    ALTER = writes!(when memory is full), file!("line"), file!("alter");
+    /// Sets a definition.
+    DEFINE = file!("define");
+    /// Deletes a definition.
+    UNDEFINE = file!("undefine");
+    /// Lists definitions.
+    DEFINITIONS = file!("definitions");
     /// Counts an event against a rate.
-    ADMIT = "scripts/admit.lua";
+    ADMIT = file!("admit");
 }
 
 impl Loadable {

@@ -7,7 +7,7 @@ use ploy_webhooks::store::StoreError;
 use redis::Value;
 
 use crate::durable::Wait;
-use crate::engine::{Call, Engine, Lane, Node};
+use crate::engine::{Call, Engine, Node, Via};
 use crate::error::{Failure, corrupt, refused};
 use crate::layout::Layout;
 use crate::settings::{Durability, RedisSettings, UnseenSettings};
@@ -21,7 +21,7 @@ const VERSION_MIN: (u32, u32) = (7, 0);
 /// be told that writes were flushed which had not even been written.
 const VERSION_WAITAOF: (u32, u32) = (8, 0);
 /// How the store is laid out. A store of another format is refused.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// Whether the server says when it has flushed, and is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,7 +227,7 @@ pub(crate) async fn agree_on_layout(
             set.arg(&key).arg(*name).arg(value);
             Call::new(slot, set)
         });
-        for answer in engine.call_all(Lane::Write, calls.collect()).await {
+        for answer in engine.call_all(Via::Write, calls.collect()).await {
             answer.map_err(|failure| failure.of_write("cannot make the Redis store"))?;
         }
     }
@@ -237,7 +237,9 @@ pub(crate) async fn agree_on_layout(
     };
     if format != FORMAT {
         return Err(refused(format!(
-            "the Redis store has the format {format}, and this version knows only {FORMAT}"
+            "the Redis store has the format {format}, which another version of this crate has \
+             made, and this one knows only {FORMAT}: open it with that version, or set another \
+             prefix to begin anew beside it"
         )));
     }
     if buckets != ours[1].1 {
@@ -256,7 +258,7 @@ async fn read_layout(
     let (slot, key) = layout.store_wide("meta");
     let mut get = redis::cmd("HMGET");
     get.arg(key).arg("format").arg("buckets");
-    let answer = engine.call(Lane::Read, Call::new(slot, get)).await;
+    let answer = engine.call(Via::Read, Call::new(slot, get)).await;
     let answer = answer.map_err(|failure| failure.of_read("cannot open the Redis store"))?;
     let fields: [Value; 2] = value::parts(answer).ok_or_else(|| corrupt("the key `meta`"))?;
     Ok(fields.map(value::text))

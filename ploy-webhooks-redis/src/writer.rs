@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::batch::{Checked, Part};
-use crate::engine::{Engine, Lane};
+use crate::engine::{Engine, Via};
 use crate::layout::Layout;
 use crate::queue::{Queue, Waiting};
 use crate::wake::Wake;
@@ -32,25 +32,25 @@ impl Writer {
     /// Writes until the queue is closed and empty, and all that is under way has been answered.
     pub(crate) async fn run(self) {
         let (landed, mut landing) = mpsc::unbounded_channel();
-        // The first lane is taken first, so that who waits alone has a connection that is warm.
+        // The first flight is taken first, so that who waits alone has a connection that is warm.
         let mut free: Vec<usize> = (0..self.flights_max).rev().collect();
         let writer = Arc::new(self);
         while writer.queue.filled().await {
-            while let Ok(lane) = landing.try_recv() {
-                free.push(lane);
+            while let Ok(flight) = landing.try_recv() {
+                free.push(flight);
             }
-            let lane = match free.pop() {
-                Some(lane) => lane,
+            let flight = match free.pop() {
+                Some(flight) => flight,
                 None => landing.recv().await.expect("a sender is here"),
             };
             // Whoever is about to add to the next batch gets to do so: on a busy core that makes
             // one flight of what would have been two, and on an idle one it costs nothing.
             tokio::task::yield_now().await;
             let batch = writer.queue.take_batch();
-            let landed = Landing { lane, landed: landed.clone() };
+            let landed = Landing { flight, landed: landed.clone() };
             let writer = writer.clone();
             tokio::spawn(async move {
-                writer.write(landed.lane, batch).await;
+                writer.write(landed.flight, batch).await;
                 drop(landed);
             });
         }
@@ -59,14 +59,14 @@ impl Writer {
         }
     }
 
-    async fn write(&self, lane: usize, batch: Vec<Waiting>) {
+    async fn write(&self, flight: usize, batch: Vec<Waiting>) {
         // Nothing is kept for a caller that has gone: it was told nothing, or a time-out.
         let batch: Vec<_> =
             batch.into_iter().filter(|waiting| !waiting.answer.is_closed()).collect();
         let parts = self.parts(batch);
         let calls = parts.iter().map(|part| part.call(&self.layout, self.engine.waits()));
         let calls: Vec<_> = calls.collect();
-        let answers = self.engine.call_all(Lane::Flight(lane), calls).await;
+        let answers = self.engine.call_all(Via::Flight(flight), calls).await;
         for (part, answer) in parts.into_iter().zip(answers) {
             if part.answer(answer) {
                 self.wake.tell();
@@ -87,15 +87,15 @@ impl Writer {
     }
 }
 
-/// Gives a lane back, also when a flight panics.
+/// Gives a flight back, also when it panics.
 struct Landing {
-    lane: usize,
+    flight: usize,
     landed: mpsc::UnboundedSender<usize>,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        // A writer that has ended needs no lane.
-        let _ = self.landed.send(self.lane);
+        // A writer that has ended needs none.
+        let _ = self.landed.send(self.flight);
     }
 }

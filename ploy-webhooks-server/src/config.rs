@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::UncasedStr;
 use http::HeaderName;
 use ploy_webhooks::ingest::{Settings, SettingsError};
-use ploy_webhooks::{Secret, SecretDigest};
+use ploy_webhooks::trigger::DispatcherSettings;
+use ploy_webhooks::{ParseWorkerNameError, Secret, SecretDigest, WorkerName};
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
+use crate::api::Commands;
 use crate::store::{ParseStoreUrlError, StoreUrl};
 use crate::url::{HttpUrlError, http_url};
 
@@ -36,6 +39,13 @@ pub(crate) struct Config {
     pub(crate) connections_max: u32,
     header_read_timeout_ms: u64,
     shutdown_grace_ms: u64,
+    /// Whether this node carries runs out.
+    pub(crate) dispatch: bool,
+    worker: Option<String>,
+    runs_at_once: NonZeroU16,
+    runs_at_once_per_endpoint: NonZeroU16,
+    run_lease_ms: u64,
+    allow_commands: bool,
 }
 
 /// The flags of `serve` that are settings.
@@ -96,6 +106,8 @@ pub(crate) enum ConfigError {
     Zero(&'static str),
     #[error(transparent)]
     Bounds(#[from] SettingsError),
+    #[error("`worker` cannot be used")]
+    Worker(#[from] ParseWorkerNameError),
     #[error("PLOY_ROOT_TOKEN must be 32 or more visible ASCII characters")]
     RootToken,
 }
@@ -117,6 +129,12 @@ impl Default for Config {
             connections_max: 10_000,
             header_read_timeout_ms: 10_000,
             shutdown_grace_ms: 10_000,
+            dispatch: true,
+            worker: None,
+            runs_at_once: NonZeroU16::new(64).expect("64 is not zero"),
+            runs_at_once_per_endpoint: NonZeroU16::new(16).expect("16 is not zero"),
+            run_lease_ms: 30_000,
+            allow_commands: false,
         }
     }
 }
@@ -140,6 +158,7 @@ impl Config {
         for (name, is_zero) in [
             ("connections_max", config.connections_max == 0),
             ("header_read_timeout_ms", config.header_read_timeout_ms == 0),
+            ("run_lease_ms", config.run_lease_ms == 0),
         ] {
             if is_zero {
                 return Err(ConfigError::Zero(name));
@@ -194,6 +213,23 @@ impl Config {
         Ok(bounds)
     }
 
+    /// The bounds of the dispatcher.
+    pub(crate) fn dispatcher(&self) -> Result<DispatcherSettings, ConfigError> {
+        let worker = match &self.worker {
+            Some(worker) => worker.parse()?,
+            None => this_process(),
+        };
+        let mut settings = DispatcherSettings::new(worker);
+        settings.concurrency = self.runs_at_once;
+        settings.lane_concurrency = self.runs_at_once_per_endpoint;
+        settings.lease = Duration::from_millis(self.run_lease_ms);
+        Ok(settings)
+    }
+
+    pub(crate) const fn commands(&self) -> Commands {
+        if self.allow_commands { Commands::Allowed } else { Commands::Refused }
+    }
+
     pub(crate) const fn header_read_timeout(&self) -> Duration {
         Duration::from_millis(self.header_read_timeout_ms)
     }
@@ -201,6 +237,15 @@ impl Config {
     pub(crate) const fn shutdown_grace(&self) -> Duration {
         Duration::from_millis(self.shutdown_grace_ms)
     }
+}
+
+/// The name of a worker that tells this process from others: the host and the number of the
+/// process.
+fn this_process() -> WorkerName {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host: String = host.chars().filter(char::is_ascii_graphic).take(40).collect();
+    let name = format!("{host}:{}", std::process::id());
+    name.parse().expect("a few visible ASCII characters are a name")
 }
 
 /// The root token that the operator has chosen, if there is one.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ploy_webhooks::SystemClock;
 use ploy_webhooks::limit::{LocalLimiter, RateLimiter};
 use ploy_webhooks::store::{
-    EndpointStore, EventStore, MemoryStore, RunQueue, StoreError, TokenStore,
+    DefinitionStore, EndpointStore, EventStore, MemoryStore, RunQueue, StoreError, TokenStore,
 };
 use ploy_webhooks_postgres::{EndpointChanges, PostgresSettings, PostgresStore};
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
@@ -14,9 +14,9 @@ use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
 use thiserror::Error;
 
 /// All that the server asks of a store. Implemented for whatever implements the parts.
-pub trait Store: EventStore + EndpointStore + RunQueue + TokenStore {}
+pub trait Store: EventStore + EndpointStore + RunQueue + TokenStore + DefinitionStore {}
 
-impl<S: EventStore + EndpointStore + RunQueue + TokenStore> Store for S {}
+impl<S: EventStore + EndpointStore + RunQueue + TokenStore + DefinitionStore> Store for S {}
 
 /// Where a store is, as `--store` says it.
 #[derive(Clone, Debug)]

@@ -11,8 +11,11 @@ use crate::settings::{Durability, SqliteSettings};
 
 /// `ploy` in ASCII: tells such a file from any other SQLite database.
 const APPLICATION_ID: i32 = 0x706c_6f79;
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0002_line.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_init.sql"),
+    include_str!("../migrations/0002_line.sql"),
+    include_str!("../migrations/0003_lanes.sql"),
+];
 /// Rows of about a kibibyte: a larger page holds more of them, and a commit writes fewer pages.
 pub(crate) const PAGE_BYTES: u32 = 8_192;
 /// The pages that a writer comes back to: the last of each table, and what leads to them.
@@ -113,7 +116,7 @@ fn open(settings: &SqliteSettings, flags: OpenFlags) -> Result<Connection, Store
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
     let connection = Connection::open_with_flags(&settings.path, flags)
         .map_err(|error| store_error("cannot open the database file", error))?;
-    connection.set_prepared_statement_cache_capacity(32);
+    connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 
@@ -130,6 +133,8 @@ fn prepare(connection: &mut Connection, settings: &SqliteSettings) -> rusqlite::
         },
     )?;
     connection.pragma_update(None, "cache_size", -CACHE_KIBIBYTES)?;
+    // How to undo a statement that files many runs is held in memory, not written to a file.
+    connection.pragma_update(None, "temp_store", "memory")?;
     // Not within a commit: see `checkpoint.rs`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // What an endpoint's deletion frees is overwritten where that costs no further write.

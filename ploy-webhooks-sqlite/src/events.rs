@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::SqliteStore;
 use crate::error::{corrupt, store_error};
+use crate::lane::LaneKey;
 use crate::queue::Waiting;
 use crate::search::{self, Place, Search};
 
@@ -146,9 +147,17 @@ impl<'connection> Origins<'connection> {
         endpoint_column: usize,
         workspace_column: usize,
     ) -> rusqlite::Result<Option<Origin>> {
-        let Some(number) = row.get::<_, Option<i64>>(endpoint_column)? else {
-            let workspace = WorkspaceId::from_bytes(row.get(workspace_column)?);
-            return Ok(Some(Origin { endpoint: None, workspace }));
+        self.of_lane(match row.get(endpoint_column)? {
+            Some(number) => LaneKey::Endpoint(number),
+            None => LaneKey::Workspace(WorkspaceId::from_bytes(row.get(workspace_column)?)),
+        })
+    }
+
+    /// Whose the runs of this lane are, as [`of`](Self::of).
+    pub(crate) fn of_lane(&mut self, lane: LaneKey) -> rusqlite::Result<Option<Origin>> {
+        let number = match lane {
+            LaneKey::Endpoint(number) => number,
+            LaneKey::Workspace(workspace) => return Ok(Some(Origin { endpoint: None, workspace })),
         };
         if let Some(known) = self.known.get(&number) {
             return Ok(*known);

@@ -1,12 +1,17 @@
 #![doc = include_str!("../README.md")]
 
 mod checkpoint;
+mod claim;
 mod database;
+mod definitions;
 mod endpoints;
 mod error;
 mod events;
+mod hands;
 mod index;
+mod lane;
 mod line;
+mod owed;
 mod progress;
 mod purge;
 mod queue;
@@ -16,6 +21,7 @@ mod search;
 mod settings;
 mod task;
 mod tenure;
+mod triggers;
 mod writer;
 
 use std::num::NonZeroUsize;

@@ -48,9 +48,9 @@ pub(crate) struct Written {
 
 impl Written {
     /// About how much it added to the log: its row, its share of a page that is not full, and of
-    /// the index; and its runs, with their places in the line.
+    /// the index; and its runs, twice, with their places in the line.
     pub(crate) fn log_bytes(&self) -> usize {
-        self.event.payload.len() / 4 * 5 + 256 + 512 * self.event.owes.len()
+        self.event.payload.len() / 4 * 5 + 256 + 256 * self.event.owes.len()
     }
 }
 

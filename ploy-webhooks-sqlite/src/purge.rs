@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::store_error;
 use crate::index::{ClosedBlocks, ORPHAN_TERM, endpoint_term, write};
+use crate::owed::{self, places_of};
 use crate::progress::{Progress, Written};
 use crate::queue::Queue;
 use crate::search;
@@ -77,22 +78,23 @@ fn delete_events(
     first: i64,
     last: i64,
 ) -> rusqlite::Result<()> {
-    let mut delete_runs = connection.prepare_cached(
-        "-- purge()
-         DELETE FROM runs WHERE event IN
-             (SELECT seq FROM events WHERE seq BETWEEN ?1 AND ?2 AND endpoint = ?3)",
-    )?;
+    owed::file(connection)?;
     let mut delete_attempts = connection.prepare_cached(
         "-- purge()
-         DELETE FROM attempts WHERE event IN
-             (SELECT seq FROM events WHERE seq BETWEEN ?1 AND ?2 AND endpoint = ?3)",
+         DELETE FROM attempts WHERE run IN
+             (SELECT place FROM runs WHERE place BETWEEN ?1 AND ?2 AND lane = ?3)",
+    )?;
+    let mut delete_runs = connection.prepare_cached(
+        "-- purge()
+         DELETE FROM runs WHERE place BETWEEN ?1 AND ?2 AND lane = ?3",
     )?;
     let mut delete_events = connection.prepare_cached(
         "-- purge()
          DELETE FROM events WHERE seq BETWEEN ?1 AND ?2 AND endpoint = ?3",
     )?;
-    delete_runs.execute(params![first, last, endpoint])?;
-    delete_attempts.execute(params![first, last, endpoint])?;
+    let (first_run, last_run) = (*places_of(first).start(), *places_of(last).end());
+    delete_attempts.execute(params![first_run, last_run, endpoint])?;
+    delete_runs.execute(params![first_run, last_run, endpoint])?;
     delete_events.execute(params![first, last, endpoint])?;
     Ok(())
 }

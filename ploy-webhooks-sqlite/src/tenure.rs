@@ -165,12 +165,11 @@ fn finish(
     }
     let mut update = connection.prepare_cached(
         "-- finish()
-         UPDATE attempts SET ended_at = ?4, outcome = ?5, after = ?6, said = ?7
-         WHERE event = ?1 AND run = ?2 AND number = ?3",
+         UPDATE attempts SET ended_at = ?3, outcome = ?4, after = ?5, said = ?6
+         WHERE run = ?1 AND number = ?2",
     )?;
     update.execute(params![
         lease.place,
-        lease.run.as_bytes(),
         lease.attempt.get(),
         now.as_millis(),
         outcome.state().as_str(),
@@ -194,9 +193,8 @@ fn hold(
     let mut update = connection.prepare_cached(
         "-- hold()
          UPDATE runs SET state = ?4, due_at = ?5
-         WHERE event = ?1 AND id = ?2 AND attempt = ?3 AND state = 'running'
-             AND EXISTS (SELECT 1 FROM events WHERE seq = ?1
-                 AND (endpoint IS NULL OR endpoint IN (SELECT number FROM endpoints)))",
+         WHERE place = ?1 AND id = ?2 AND attempt = ?3 AND state = 'running'
+             AND (typeof(lane) = 'blob' OR lane IN (SELECT number FROM endpoints))",
     )?;
     let updated = update.execute(params![
         place,

@@ -5,7 +5,7 @@
 //! changes endpoints: so a change that has returned is before every later commit, and nothing
 //! has to be locked for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ploy_webhooks::store::{Appended, StoreError, StoreErrorKind};
@@ -19,12 +19,14 @@ use rusqlite::{
 use crate::checkpoint::{self, LogGrowth};
 use crate::database;
 use crate::error::{commit_kind, kind, store_error};
+use crate::lane::LaneKey;
 use crate::line::Line;
+use crate::owed::{self, Arrivals};
 use crate::progress::{Progress, Written};
 use crate::queue::{Queue, Waiting, Work};
-use crate::runs::insert_run;
 use crate::settings::SqliteSettings;
 use crate::task::{Change, Known, Task, TaskEnd};
+use crate::triggers::TriggerNumbers;
 
 /// The writer's thread, from its start to the close of the queue.
 pub(crate) struct Writer {
@@ -46,7 +48,11 @@ pub(crate) struct Writer {
 struct Session {
     connection: Connection,
     endpoints: HashMap<EndpointId, Known>,
+    triggers: TriggerNumbers,
     last_seq: i64,
+    /// How many runs have arrived since the last were filed. Tasks file them too, and do not say
+    /// so: it may be fewer.
+    owed: usize,
 }
 
 /// Why a whole batch was not written.
@@ -200,23 +206,31 @@ impl Session {
     fn begin(connection: Connection, last_seq: i64) -> Result<Self, StoreError> {
         let failed = |error| store_error("cannot read the endpoints", error);
         let (endpoints, kept_seq) = read_state(&connection).map_err(failed)?;
-        Ok(Self { connection, endpoints, last_seq: last_seq.max(kept_seq) })
+        let owed = owed::count(&connection).map_err(failed)?;
+        let (triggers, last_seq) = (TriggerNumbers::default(), last_seq.max(kept_seq));
+        Ok(Self { connection, endpoints, triggers, last_seq, owed })
     }
 
     /// Writes a batch: all of what it lets in, or nothing.
     fn write(&mut self, batch: &[Waiting]) -> Result<Vec<Verdict>, BatchFailure> {
-        let Self { connection, endpoints, last_seq } = self;
+        let Self { connection, endpoints, triggers, last_seq, owed } = self;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(BatchFailure::before_commit)?;
-        let mut writing = Writing::begin(&transaction, endpoints, *last_seq)
+        let mut writing = Writing::begin(&transaction, endpoints, triggers, *last_seq)
             .map_err(BatchFailure::before_commit)?;
         let verdicts: rusqlite::Result<Vec<_>> =
             batch.iter().map(|waiting| writing.write(&waiting.event)).collect();
         let verdicts = verdicts.map_err(BatchFailure::before_commit)?;
         let written_to = writing.last_seq;
+        let arrived = writing.arrivals.count;
         writing.forget_expired().map_err(BatchFailure::before_commit)?;
         drop(writing);
+        *owed += arrived;
+        if *owed >= owed::OWED_MAX {
+            owed::file(&transaction).map_err(BatchFailure::before_commit)?;
+            *owed = 0;
+        }
         transaction.commit().map_err(BatchFailure::at_commit)?;
         *last_seq = written_to;
         Ok(verdicts)
@@ -265,6 +279,7 @@ struct Writing<'batch> {
     transaction: &'batch Transaction<'batch>,
     endpoints: &'batch HashMap<EndpointId, Known>,
     insert_event: CachedStatement<'batch>,
+    arrivals: Arrivals<'batch>,
     last_seq: i64,
     now: Timestamp,
     keys_remembered: usize,
@@ -274,6 +289,7 @@ impl<'batch> Writing<'batch> {
     fn begin(
         transaction: &'batch Transaction<'batch>,
         endpoints: &'batch HashMap<EndpointId, Known>,
+        triggers: &'batch mut TriggerNumbers,
         last_seq: i64,
     ) -> rusqlite::Result<Self> {
         let insert_event = transaction.prepare_cached(
@@ -281,8 +297,9 @@ impl<'batch> Writing<'batch> {
              INSERT INTO events (seq, id, endpoint, workspace, type, source, headers, payload)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
-        let now = SystemClock.now();
-        Ok(Self { transaction, endpoints, insert_event, last_seq, now, keys_remembered: 0 })
+        let arrivals = Arrivals::begin(transaction, triggers)?;
+        let (now, keys_remembered) = (SystemClock.now(), 0);
+        Ok(Self { transaction, endpoints, insert_event, arrivals, last_seq, now, keys_remembered })
     }
 
     /// Writes one event, or says why it is not written. An error is the whole batch's.
@@ -303,21 +320,30 @@ impl<'batch> Writing<'batch> {
         {
             return Ok(Verdict::Duplicate(first));
         }
-        if event.owes.is_empty() {
-            return self.insert(event, endpoint).or_else(of_this_event_alone);
+        // What can be refused of an event is refused before anything of it is written, so that
+        // nothing has to be undone: a savepoint costs as much as the run that it is for.
+        if let Some(refusal) = owed::refusal(&event.owes, &HashSet::new()) {
+            return Ok(Verdict::Refused(refusal));
         }
-        // A run that is refused takes its event along, and nothing else.
-        self.transaction.execute_batch("SAVEPOINT event")?;
-        let verdict = self.insert(event, endpoint).or_else(of_this_event_alone)?;
-        if matches!(verdict, Verdict::Refused(_)) {
-            self.transaction.execute_batch("ROLLBACK TO event")?;
+        let seq = self.last_seq + 1;
+        if let Err(error) = self.insert(event, endpoint, seq) {
+            return of_this_event_alone(error);
         }
-        self.transaction.execute_batch("RELEASE event")?;
-        Ok(verdict)
+        let lane = endpoint.map_or(LaneKey::Workspace(event.workspace), LaneKey::Endpoint);
+        self.arrivals.write(&event.owes, seq, lane, self.now)?;
+        if let Some(dedup) = event.dedup {
+            self.remember(endpoint, dedup, event)?;
+        }
+        self.last_seq = seq;
+        Ok(Verdict::Stored(seq))
     }
 
-    fn insert(&mut self, event: &NewEvent, endpoint: Option<i64>) -> rusqlite::Result<Verdict> {
-        let seq = self.last_seq + 1;
+    fn insert(
+        &mut self,
+        event: &NewEvent,
+        endpoint: Option<i64>,
+        seq: i64,
+    ) -> rusqlite::Result<()> {
         self.insert_event.execute(params![
             seq,
             event.id.as_bytes(),
@@ -328,14 +354,7 @@ impl<'batch> Writing<'batch> {
             (!event.headers.is_empty()).then(|| event.headers.as_lines()),
             &event.payload[..],
         ])?;
-        for run in &event.owes {
-            insert_run(self.transaction, run, seq, self.now)?;
-        }
-        if let Some(dedup) = event.dedup {
-            self.remember(endpoint, dedup, event)?;
-        }
-        self.last_seq = seq;
-        Ok(Verdict::Stored(seq))
+        Ok(())
     }
 
     fn first_of(

@@ -10,8 +10,8 @@ use ploy_webhooks::store::{
     Appended, Created, EndpointStore, EventQuery, EventStore, StoreError, StoreErrorKind,
 };
 use ploy_webhooks::{
-    Clock, Endpoint, EndpointConfig, EndpointId, EventId, Fence, NewEvent, NewRun, RetryPolicy,
-    Revision, RunId, SystemClock, Trigger, WorkspaceId,
+    Clock, Endpoint, EndpointConfig, EndpointId, EventId, Fence, NewEvent, NewRun, Revision, RunId,
+    SystemClock, Trigger, WorkspaceId,
 };
 use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
 use rusqlite::Connection;
@@ -304,8 +304,7 @@ async fn an_event_whose_run_is_refused_is_not_stored_and_harms_no_other() {
     let store = open(&folder).await.unwrap();
     let run = NewRun {
         id: RunId::mint(SystemClock.now()),
-        trigger: Trigger { ploybook: "page".to_owned() },
-        retry: RetryPolicy::default(),
+        trigger: Trigger::ploybook("page".parse().unwrap()),
         delay: Duration::ZERO,
     };
     let twice = NewEvent { owes: vec![run.clone(), run], ..event("{}") };

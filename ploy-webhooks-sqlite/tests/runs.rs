@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ploy_webhooks::store::{
-    Appended, Created, EndpointStore, EventStore, RunQueue, RunStore, StoreErrorKind, Tenure,
+    Appended, Claim, Created, EndpointStore, EventStore, Lanes, PageSize, RunQuery, RunQueue,
+    RunStore, StoreErrorKind, Tenure,
 };
 use ploy_webhooks::{
-    Clock, Endpoint, EndpointConfig, EventId, Fence, LeasedRun, NewEvent, NewRun, Outcome,
-    RetryPolicy, RunId, RunState, SystemClock, Trigger, WorkspaceId,
+    Clock, Endpoint, EndpointConfig, EventId, Fence, Lane, LeasedRun, NewEvent, NewRun, Outcome,
+    Run, RunId, RunState, SystemClock, Trigger, WorkspaceId,
 };
 use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -39,8 +40,7 @@ fn count(connection: &Connection, table: &str) -> i64 {
 fn run(delay: Duration) -> NewRun {
     NewRun {
         id: RunId::mint(SystemClock.now()),
-        trigger: Trigger { ploybook: "enrich".to_owned() },
-        retry: RetryPolicy::default(),
+        trigger: Trigger::ploybook("enrich".parse().expect("a name")),
         delay,
     }
 }
@@ -59,8 +59,36 @@ async fn append(store: &SqliteStore, event: NewEvent) -> EventId {
 }
 
 async fn claim(store: &SqliteStore, max: u16) -> Vec<LeasedRun> {
-    let max = NonZeroU16::new(max).expect("not zero");
-    store.claim(max, LONG).await.expect("the store works")
+    claim_in(store, max, &roomy()).await
+}
+
+/// Room for whatever is due, in every lane.
+fn roomy() -> Lanes {
+    Lanes::new(NonZeroU16::MAX)
+}
+
+async fn claim_in(store: &SqliteStore, max: u16, lanes: &Lanes) -> Vec<LeasedRun> {
+    let (worker, max) = ("test".parse().expect("a name"), NonZeroU16::new(max).expect("not zero"));
+    let claim = Claim { worker: &worker, max, lease: LONG, lanes };
+    store.claim(&claim).await.expect("the store works")
+}
+
+/// Appends so many events, 64 at a time.
+async fn append_many(
+    store: &Arc<SqliteStore>,
+    count: usize,
+    event: impl Fn(usize) -> NewEvent + Clone + Send + 'static,
+) {
+    let mut appends = JoinSet::new();
+    for first in 0..64 {
+        let (store, event) = (store.clone(), event.clone());
+        appends.spawn(async move {
+            for number in (first..count).step_by(64) {
+                append(&store, event(number)).await;
+            }
+        });
+    }
+    appends.join_all().await;
 }
 
 async fn endpoint(store: &SqliteStore) -> Endpoint {
@@ -76,52 +104,18 @@ fn of_endpoint(endpoint: &Endpoint, event: NewEvent) -> NewEvent {
     NewEvent { fence: Some(fence), ..event }
 }
 
+/// Before the purge has come to them, and with nothing else in the line.
 #[tokio::test]
-async fn runs_of_a_database_of_version_1_are_claimed() {
-    let folder = TempDir::new().unwrap();
-    let (event, run) = (EventId::mint(SystemClock.now()), RunId::mint(SystemClock.now()));
-    let first = connect(&folder);
-    first.execute_batch(include_str!("../migrations/0001_init.sql")).unwrap();
-    first.execute_batch("PRAGMA application_id = 0x706c6f79; PRAGMA user_version = 1").unwrap();
-    first
-        .execute(
-            "INSERT INTO events (seq, id, workspace, payload) VALUES (7, ?1, ?2, x'7b7d')",
-            params![event.as_bytes(), WorkspaceId::DEFAULT.as_bytes()],
-        )
-        .unwrap();
-    first
-        .execute(
-            "INSERT INTO runs (event, id, trigger, retry, state, created_at, due_at)
-             VALUES (7, ?1, '{\"ploybook\":\"old\"}', ?2, 'queued', 1, 1)",
-            params![run.as_bytes(), serde_json::to_string(&RetryPolicy::default()).unwrap()],
-        )
-        .unwrap();
-    drop(first);
-
-    let store = open(&folder).await;
-    let claimed = claim(&store, 10).await;
-    assert_eq!(claimed.len(), 1);
-    assert_eq!((claimed[0].lease.run, claimed[0].event.id), (run, event));
-    assert_eq!(&claimed[0].event.payload[..], b"{}");
-    let outcome = Outcome::Succeed { output: "done".into() };
-    assert_eq!(store.finish(&claimed[0].lease, outcome).await.unwrap(), Tenure::Held);
-    let runs = store.runs(&WorkspaceId::DEFAULT, &event).await.unwrap();
-    assert_eq!((runs[0].state, runs[0].attempts.len()), (RunState::Succeeded, 1));
-}
-
-/// Before the purge has come to them, and with nothing but such runs in the line.
-#[tokio::test]
-async fn a_claim_takes_runs_of_deleted_endpoints_out_of_the_line() {
+async fn runs_of_a_deleted_endpoint_hold_up_nobody() {
     let folder = TempDir::new().unwrap();
     let store = Arc::new(open(&folder).await);
     let endpoint = endpoint(&store).await;
-    let mut appends = JoinSet::new();
-    for _ in 0..5_000 {
-        let (store, event) =
-            (store.clone(), of_endpoint(&endpoint, owing(b"{}".to_vec(), Duration::ZERO)));
-        appends.spawn(async move { append(&store, event).await });
-    }
-    appends.join_all().await;
+    let of_endpoint = move || of_endpoint(&endpoint, owing(b"{}".to_vec(), Duration::ZERO));
+    append_many(&store, 5_000, {
+        let of_endpoint = of_endpoint.clone();
+        move |_| of_endpoint()
+    })
+    .await;
     let other = connect(&folder);
     other
         .execute_batch(
@@ -129,13 +123,18 @@ async fn a_claim_takes_runs_of_deleted_endpoints_out_of_the_line() {
              BEGIN SELECT RAISE(ABORT, 'not now'); END",
         )
         .unwrap();
-    assert!(store.delete(&WorkspaceId::DEFAULT, &endpoint.id).await.unwrap());
+    let id = of_endpoint().fence.unwrap().endpoint;
+    assert!(store.delete(&WorkspaceId::DEFAULT, &id).await.unwrap());
 
+    assert!(claim(&store, 10).await.is_empty());
+    let waited = timeout(Duration::from_millis(300), store.wait(LONG, &roomy())).await;
+    assert!(waited.is_err(), "who waits goes on for runs of a deleted endpoint");
     let stays = append(&store, owing(b"{}".to_vec(), Duration::ZERO)).await;
     let claimed = claim(&store, 10).await;
     let events: Vec<_> = claimed.iter().map(|run| run.event.id).collect();
     assert_eq!(events, [stays], "left: whose runs were claimed");
-    assert_eq!(count(&other, "runs"), 1, "left: what is left in the line");
+    let listed = store.list_runs(&RunQuery::all(WorkspaceId::DEFAULT)).await.unwrap();
+    assert_eq!(listed.items.len(), 1, "left: how many runs are listed on the first page");
 }
 
 #[tokio::test]
@@ -214,16 +213,149 @@ async fn waiting_ends_when_a_delay_is_over_and_when_the_store_is_closed() {
     append(&store, owing(b"{}".to_vec(), Duration::from_millis(300))).await;
     let mut claimed = Vec::new();
     while claimed.is_empty() {
-        timeout(SOON, store.wait(LONG)).await.expect("a delay is over").unwrap();
+        timeout(SOON, store.wait(LONG, &roomy())).await.expect("a delay is over").unwrap();
         claimed = claim(&store, 1).await;
     }
     let close = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         store.close().await;
     };
-    let waiting = async { timeout(SOON, store.wait(LONG)).await.expect("the store is closed") };
+    let waiting =
+        async { timeout(SOON, store.wait(LONG, &roomy())).await.expect("the store is closed") };
     let (waited, ()) = tokio::join!(waiting, close);
     assert_eq!(waited.unwrap_err().kind(), StoreErrorKind::Unavailable);
     let finished = store.finish(&claimed[0].lease, Outcome::Fail { error: String::new() }).await;
     assert_eq!(finished.unwrap_err().kind(), StoreErrorKind::Unavailable);
+}
+
+/// With nobody to claim them, and across a restart.
+#[tokio::test]
+async fn runs_are_found_and_listed_before_and_after_they_are_filed() {
+    const RUNS: usize = 5_000;
+    let folder = TempDir::new().unwrap();
+    let store = Arc::new(open(&folder).await);
+    append_many(&store, RUNS, |_| owing(b"{}".to_vec(), Duration::ZERO)).await;
+    let other = connect(&folder);
+    let (owed, filed) = (count(&other, "owed"), count(&other, "runs"));
+    assert_eq!(owed + filed, 5_000, "left: the rows of runs");
+    assert!((1..2_048).contains(&owed), "{owed} runs are not filed");
+
+    let listed = list(&store, None).await;
+    assert_eq!(listed.len(), RUNS, "left: how many are listed");
+    assert!(listed.is_sorted_by(|a, b| a.id > b.id), "the greatest ids come first");
+    assert_eq!(list(&store, Some(RunState::Queued)).await, listed, "left: those that are queued");
+    for run in listed.iter().step_by(499) {
+        let found = store.run(&WorkspaceId::DEFAULT, &run.id).await.unwrap();
+        assert_eq!(found.as_ref(), Some(run), "left: found by its id");
+        assert_eq!(
+            store.runs(&WorkspaceId::DEFAULT, &run.event).await.unwrap(),
+            std::slice::from_ref(run)
+        );
+    }
+    store.close().await;
+    drop(store);
+
+    let store = open(&folder).await;
+    assert_eq!(list(&store, None).await, listed, "left: what is listed after a restart");
+    let mut claimed = 0;
+    loop {
+        match claim(&store, u16::MAX).await.len() {
+            0 => break,
+            more => claimed += more,
+        }
+    }
+    assert_eq!(claimed, RUNS, "left: how many were claimed");
+    assert_eq!(count(&other, "owed"), 0, "left: how many are not filed");
+    assert_eq!(list(&store, Some(RunState::Running)).await.len(), RUNS);
+}
+
+async fn list(store: &SqliteStore, state: Option<RunState>) -> Vec<Run> {
+    let mut query = RunQuery::all(WorkspaceId::DEFAULT);
+    (query.state, query.limit) = (state, PageSize::MAX);
+    let (mut listed, mut next) = (Vec::new(), Some(query));
+    while let Some(query) = next {
+        let page = store.list_runs(&query).await.expect("the store works");
+        listed.extend(page.items);
+        next = page.next;
+    }
+    listed
+}
+
+#[tokio::test]
+async fn a_page_of_runs_is_bounded_by_what_was_said() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    for _ in 0..12 {
+        append(&store, owing(b"{}".to_vec(), Duration::ZERO)).await;
+    }
+    for leased in claim(&store, 12).await {
+        let outcome = Outcome::Succeed { output: vec![b'x'; 1 << 20].into() };
+        assert_eq!(store.finish(&leased.lease, outcome).await.unwrap(), Tenure::Held);
+    }
+    let mut sizes = Vec::new();
+    let mut next = Some(RunQuery::all(WorkspaceId::DEFAULT));
+    while let Some(query) = next {
+        let page = store.list_runs(&query).await.unwrap();
+        sizes.push(page.items.len());
+        next = page.next;
+    }
+    assert_eq!(sizes, [5, 5, 2], "left: how many runs each page has");
+}
+
+/// More lanes than one task of the writer looks at, all of them full but the last.
+#[tokio::test]
+async fn a_claim_goes_on_past_many_full_lanes() {
+    let folder = TempDir::new().unwrap();
+    let store = Arc::new(open(&folder).await);
+    let workspace = |number: usize| WorkspaceId::from_bytes((1 + number as u128).to_be_bytes());
+    let in_workspace = move |number| {
+        let id = EventId::mint(SystemClock.now());
+        let event = NewEvent::published(id, workspace(number), b"{}".to_vec().into());
+        NewEvent { owes: vec![run(Duration::ZERO)], ..event }
+    };
+    append_many(&store, 2_500, in_workspace).await;
+    let mut lanes = Lanes::new(NonZeroU16::MIN);
+    (0..2_499).for_each(|number| lanes.enter(Lane::Workspace(workspace(number))));
+    timeout(SOON, store.wait(LONG, &lanes)).await.expect("one is due").unwrap();
+    for expected in [1, 0] {
+        let claimed = claim_in(&store, 64, &lanes).await;
+        assert_eq!(claimed.len(), expected, "left: how many were claimed");
+        assert!(claimed.iter().all(|run| run.event.workspace == workspace(2_499)));
+    }
+}
+
+#[tokio::test]
+async fn lanes_take_turns() {
+    let folder = TempDir::new().unwrap();
+    let store = Arc::new(open(&folder).await);
+    let workspaces = [1, 2, 3].map(|byte| WorkspaceId::from_bytes([byte; 16]));
+    append_many(&store, 30, move |number| {
+        let id = EventId::mint(SystemClock.now());
+        let event = NewEvent::published(id, workspaces[number % 3], b"{}".to_vec().into());
+        NewEvent { owes: vec![run(Duration::ZERO)], ..event }
+    })
+    .await;
+    let mut served = Vec::new();
+    for _ in 0..7 {
+        served.extend(claim(&store, 1).await.into_iter().map(|run| run.event.workspace));
+    }
+    let [a, b, c] = workspaces;
+    assert_eq!(served, [a, b, c, a, b, c, a], "left: whose runs were claimed, one by one");
+}
+
+#[tokio::test]
+async fn a_run_is_not_added_twice() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let event = owing(b"{}".to_vec(), Duration::ZERO);
+    let owed = event.owes.clone();
+    let event = append(&store, event).await;
+    let fresh = run(Duration::ZERO);
+    for runs in [owed, vec![fresh.clone(), fresh.clone()]] {
+        let refused = store.enqueue(&WorkspaceId::DEFAULT, &event, runs).await.unwrap_err();
+        assert_eq!(refused.kind(), StoreErrorKind::Misuse);
+    }
+    assert_eq!(store.runs(&WorkspaceId::DEFAULT, &event).await.unwrap().len(), 1);
+    assert!(store.enqueue(&WorkspaceId::DEFAULT, &event, vec![fresh]).await.unwrap());
+    assert_eq!(store.runs(&WorkspaceId::DEFAULT, &event).await.unwrap().len(), 2);
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
+use crate::fields::FieldMap;
 use crate::id::{self, EndpointId, WorkspaceId};
 use crate::ploybook::PloybookName;
 use crate::pointer::JsonPointer;
@@ -88,6 +89,8 @@ pub struct EndpointConfig {
     pub allow: Option<AllowList>,
     /// Where the type of an event is read from; `None` gives events no type.
     pub event_type: Option<EventTypeSource>,
+    /// The fields that are named in its payloads; `None` names none.
+    pub fields: Option<FieldMap>,
 }
 
 /// What every event of an endpoint runs: a Ploybook.
@@ -471,6 +474,7 @@ mod tests {
             "dedup": {"pointers": ["/email"], "window_seconds": 60, "required": true},
             "allow": ["203.0.113.0/24", "2001:db8::/32"],
             "event_type": {"header": "x-github-event"},
+            "fields": {"email": "/person/email", "score": {"pointer": "/icp", "default": 0}},
         });
         let config: EndpointConfig = serde_json::from_value(form.clone()).unwrap();
         assert_eq!(serde_json::to_value(&config).unwrap(), form);

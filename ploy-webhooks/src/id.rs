@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
@@ -119,6 +120,25 @@ ids! {
 impl WorkspaceId {
     /// The workspace of who needs only one.
     pub const DEFAULT: Self = Self([0; 16]);
+}
+
+impl RunId {
+    /// The id of a run that follows from this one, by what tells it from others that do: the same
+    /// each time, so that it is made once however often it is tried. It has this one's time.
+    #[must_use]
+    pub fn of_follower(&self, told_by: &[u8]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(self.0);
+        hash.update(told_by);
+        let mut bytes = self.0;
+        // What is not time is hash, but for the version and the variant (RFC 9562 §5.7).
+        for (byte, hashed) in bytes.iter_mut().zip(hash.finalize()).skip(6) {
+            *byte = hashed;
+        }
+        bytes[6] = 0x70 | (bytes[6] & 0x0f);
+        bytes[8] = 0x80 | (bytes[8] & 0x3f);
+        Self(bytes)
+    }
 }
 
 impl EventId {

@@ -38,6 +38,8 @@
 //!
 //! # Features
 //!
+//! - `command`: programs as runners, on Unix: the module `trigger::command`.
+//! - `conditions`: what must hold of an event, in CEL: the type `Condition`.
 //! - `conformance`: the promises of the store traits as tests, for who writes a store: the module
 //!   `conformance`.
 
@@ -49,6 +51,8 @@ pub mod store;
 pub mod trigger;
 
 mod clock;
+#[cfg(feature = "conditions")]
+mod condition;
 mod endpoint;
 mod event;
 mod fields;
@@ -57,8 +61,11 @@ mod ploybook;
 mod pointer;
 mod run;
 mod secret;
+mod subscription;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+#[cfg(feature = "conditions")]
+pub use condition::{Condition, ConditionError, Facts, Place, Verdict};
 pub use endpoint::{
     AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger,
     EventTypeSource, KeyDigest, Limits, ParseSlugError, Rate, Revision, Slug, Status,
@@ -67,7 +74,9 @@ pub use event::{
     Dedup, DedupKey, Event, EventSummary, EventType, Fence, KeptHeaders, NewEvent,
     ParseEventTypeError,
 };
-pub use fields::Fields;
+pub use fields::{
+    Absence, Field, FieldMap, FieldMapError, FieldName, Fields, MissingField, ParseFieldNameError,
+};
 pub use id::{EndpointId, EventId, ParseIdError, RunId, SubscriptionId, WorkspaceId};
 pub use ingest::Ingest;
 pub use ploybook::{
@@ -79,3 +88,6 @@ pub use run::{
     Rule, Run, RunState, Trigger, WorkerName,
 };
 pub use secret::{Secret, SecretDigest};
+pub use subscription::{
+    ParseTypePatternError, Subscription, SubscriptionError, TypePattern, rewire,
+};

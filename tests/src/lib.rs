@@ -3,11 +3,13 @@
 //! Nothing here knows how the server is made. What it says is read byte by byte, so that a
 //! client's leniency hides nothing.
 
+mod engine;
 mod http;
 mod payload;
 mod server;
 mod stores;
 
+pub use engine::{Account, Engine, Verdict};
 pub use http::{Answer, Connection, Request};
 pub use payload::object_of;
 pub use server::{Endpoint, Server, Store};

@@ -190,6 +190,31 @@ impl Server {
         }
     }
 
+    /// Everything that a list of the management API has, page after page.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be read.
+    #[must_use]
+    pub fn list(&self, path: &str) -> Vec<Value> {
+        let mut items = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let separator = if path.contains('?') { '&' } else { '?' };
+            let page = self.manage("GET", &format!("{path}{separator}limit=200{cursor}"), None);
+            assert_eq!(page.status, 200, "{}", page.json());
+            let mut page = page.json();
+            match page["data"].take() {
+                Value::Array(data) => items.extend(data),
+                other => panic!("a list is {other}"),
+            }
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return items,
+            }
+        }
+    }
+
     /// Every event of the endpoint: its id and the bytes that are kept.
     ///
     /// # Panics
@@ -197,24 +222,14 @@ impl Server {
     /// When they cannot be read.
     #[must_use]
     pub fn events(&self, endpoint: &Endpoint) -> Vec<(String, Vec<u8>)> {
-        let mut events = Vec::new();
-        let mut cursor = String::new();
-        loop {
-            let path = format!("/events?endpoint={}&limit=200{cursor}", endpoint.id);
-            let page = self.manage("GET", &path, None);
-            assert_eq!(page.status, 200, "{}", page.json());
-            let page = page.json();
-            for event in page["data"].as_array().expect("a list") {
-                let id = event["id"].as_str().expect("an id").to_owned();
-                let payload = self.manage("GET", &format!("/events/{id}/payload"), None);
-                assert_eq!(payload.status, 200);
-                events.push((id, payload.body));
-            }
-            match page["next_cursor"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return events,
-            }
-        }
+        let listed = self.list(&format!("/events?endpoint={}", endpoint.id));
+        let read = |event: Value| {
+            let id = event["id"].as_str().expect("an id").to_owned();
+            let payload = self.manage("GET", &format!("/events/{id}/payload"), None);
+            assert_eq!(payload.status, 200);
+            (id, payload.body)
+        };
+        listed.into_iter().map(read).collect()
     }
 }
 

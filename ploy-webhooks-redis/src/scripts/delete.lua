@@ -1,19 +1,31 @@
 #!lua flags=allow-oom
 -- delete: deletes an endpoint with its history, which is freed behind. Works when memory is full.
 --
--- Its deduplication keys end by themselves: they name an endpoint that never is again. What is
--- due of it is dropped when it is claimed.
+-- Its deduplication keys end by themselves: they name an endpoint that never is again.
 --
 -- KEYS    what the keys of its bucket begin with
 -- ARGV    its id, its workspace, for how many milliseconds its id is spent
 -- answer  its slug; nil where there is none
 
+local call = redis.call
 local tag, id = KEYS[1], ARGV[1]
-local endpoint = redis.call('HMGET', tag .. 'endpoint:' .. id, 'workspace', 'slug')
+local endpoint = call('HMGET', tag .. 'endpoint:' .. id, 'workspace', 'slug')
 if not endpoint[1] or endpoint[1] ~= ARGV[2] then
     return false
 end
-redis.call('UNLINK', tag .. 'endpoint:' .. id, tag .. 'index:' .. id, tag .. 'payloads:' .. id, tag .. 'runs:' .. id)
-redis.call('ZREM', tag .. 'workspace:' .. ARGV[2], id)
-redis.call('SET', tag .. 'gone:' .. id, '', 'PX', ARGV[3])
+-- Nobody names them any more but who carries them out, and those are not many.
+for _, run in ipairs(call('ZRANGE', tag .. 'running:' .. id, 0, -1)) do
+    call('HDEL', tag .. 'claimed', run)
+end
+local keys = {}
+for _, name in ipairs({
+    'endpoint:', 'index:', 'payloads:', 'runs:', 'line:',
+    'queued:', 'delayed:', 'running:', 'retrying:', 'succeeded:', 'failed:', 'cancelled:',
+}) do
+    keys[#keys + 1] = tag .. name .. id
+end
+call('UNLINK', unpack(keys))
+call('ZREM', tag .. 'lanes', id)
+call('ZREM', tag .. 'workspace:' .. ARGV[2], id)
+call('SET', tag .. 'gone:' .. id, '', 'PX', ARGV[3])
 return endpoint[2]

@@ -1,16 +1,22 @@
-#!lua flags=allow-oom
--- extend: has a lease end at another time.
+-- extend: has a lease end at another time. Works when memory is full.
 --
 -- KEYS    what the keys of the bucket begin with
--- ARGV    the run, the number of the attempt, in how many milliseconds
+-- ARGV    the channel, the run, the number of the attempt, in how many milliseconds
 -- answer  whether it held
 
-local tag, id = KEYS[1], ARGV[1]
-local owner = redis.call('HGET', tag .. 'claimed', id)
-if not owner or redis.call('HGET', tag .. 'runs:' .. owner, id .. 'm') ~= 'r' .. ARGV[2] then
+local tag, id = KEYS[1], ARGV[2]
+local owner = call('HGET', tag .. 'claimed', id)
+local kept = owner and call('HGET', tag .. 'runs:' .. owner, id .. 'm')
+local held = 'r' .. ARGV[3] .. ':'
+if not kept or sub(kept, 1, #held) ~= held then
     return 0
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZADD', tag .. 'due', string.format('%.0f', now + tonumber(ARGV[3])), owner .. id)
+local line = tag .. 'line:' .. owner
+local ends, ended = now + tonumber(ARGV[4]), tonumber(call('ZSCORE', line, id) or '0')
+call('ZADD', line, digits(ends), id)
+line_up(tag, owner)
+if ends < ended then
+    -- Earlier than who waits believes.
+    tell(ARGV[1])
+end
 return 1

@@ -1,31 +1,32 @@
-#!lua flags=allow-oom
--- finish: records the end of an attempt, and ends its lease.
+-- finish: records the end of an attempt, and ends its lease. Works when memory is full.
 --
 -- KEYS    what the keys of the bucket begin with
--- ARGV    the channel, the run, the number of the attempt, the state that follows, how it ended,
---         in how many milliseconds it is tried again (empty: never), what it said
+-- ARGV    the channel, the run, the number of the attempt, the letter of the state that follows, in
+--         how many milliseconds it is tried again (empty: never), what it said
 -- answer  whether the lease held
 
-local call = redis.call
-local tag, id, attempt = KEYS[1], ARGV[2], ARGV[3]
+local tag, id, attempt, state, after = KEYS[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local owner = call('HGET', tag .. 'claimed', id)
 local key = owner and tag .. 'runs:' .. owner
-if not owner or call('HGET', key, id .. 'm') ~= 'r' .. attempt then
+local run = owner and call('HMGET', key, id .. 'm', id .. 'a' .. attempt)
+local held = 'r' .. attempt .. ':'
+if not run or not run[1] or sub(run[1], 1, #held) ~= held then
     return 0
 end
-local time = call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local started = call('HGET', key, id .. 'a' .. attempt) or ''
+local said = tonumber(sub(run[1], #held + 1)) + #ARGV[6]
 call('HSET', key,
-    id .. 'm', ARGV[4] .. attempt,
-    id .. 'a' .. attempt, started .. string.format(':%.0f:', now) .. ARGV[5] .. ':' .. ARGV[6] .. ':' .. ARGV[7])
+    id .. 'm', state .. attempt .. ':' .. digits(said),
+    id .. 'a' .. attempt, (run[2] or '') .. ' ' .. digits(now) .. ' ' .. state .. ' ' .. after .. ' ' .. ARGV[6])
 call('HDEL', tag .. 'claimed', id)
-if ARGV[6] == '' then
-    call('ZREM', tag .. 'due', owner .. id)
+call('ZREM', tag .. LISTS.r .. owner, id)
+call('ZADD', tag .. LISTS[state] .. owner, 0, id)
+if after == '' then
+    call('ZREM', tag .. 'line:' .. owner, id)
 else
-    call('ZADD', tag .. 'due', string.format('%.0f', now + tonumber(ARGV[6])), owner .. id)
-    -- All is written by now: a message that is refused, as to a user without channels, undoes nothing,
-    -- and who waits looks from time to time anyhow.
-    redis.pcall('PUBLISH', ARGV[1], '')
+    call('ZADD', tag .. 'line:' .. owner, digits(now + tonumber(after)), id)
+end
+line_up(tag, owner)
+if after ~= '' then
+    tell(ARGV[1])
 end
 return 1

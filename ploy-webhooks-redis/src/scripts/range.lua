@@ -1,13 +1,13 @@
 #!lua flags=no-writes
--- range: the index entries of a workspace's events, in the order of their ids.
+-- range: the entries of a workspace's indexes or lists, in the order of the ids they begin with.
 --
--- Each owner has an index of its own; they are merged through a heap of their heads, so that
+-- Each owner has some of its own; they are merged through a heap of their heads, so that
 -- only what is answered is read, and a little more.
 --
 -- KEYS    what the keys of each bucket begin with
 -- ARGV    the workspace, the number of the key where it has published events (0: none of these),
 --         one owner (empty: all), where to begin and where to end, 1 for the greatest first,
---         how many at most
+--         how many at most, and what the names of the wanted sets begin with
 -- answer  whether there are more, and for each entry the owner, the number of the key, the entry
 
 local call = redis.call
@@ -83,16 +83,18 @@ end
 
 local begin = math.max(1, math.ceil(2 * limit / math.max(1, #owners)))
 for _, owner in ipairs(owners) do
-    local source = {
-        place = owner[1],
-        owner = owner[2],
-        key = KEYS[owner[1]] .. 'index:' .. owner[2],
-        from = first,
-        size = math.min(begin, limit),
-    }
-    if read(source) then
-        source.head = head_of(source.entries[1])
-        heap[#heap + 1] = source
+    for name = 8, #ARGV do
+        local source = {
+            place = owner[1],
+            owner = owner[2],
+            key = KEYS[owner[1]] .. ARGV[name] .. owner[2],
+            from = first,
+            size = math.min(begin, limit),
+        }
+        if read(source) then
+            source.head = head_of(source.entries[1])
+            heap[#heap + 1] = source
+        end
     end
 end
 for at = math.floor(#heap / 2), 1, -1 do

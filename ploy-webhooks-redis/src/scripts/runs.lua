@@ -1,21 +1,13 @@
-#!lua flags=no-writes
 -- runs: what an event owes, and what came of it.
 --
 -- KEYS    what the keys of its bucket begin with
--- ARGV    the owner, the event
--- answer  for each run its id, its record, its state, and a record of each attempt (nil: none)
+-- ARGV    the owner, the event, and the ids of the runs that it was stored with, one after the other
+-- answer  for each run what `reading` says
 
-local key = KEYS[1] .. 'runs:' .. ARGV[1]
-local ids = redis.call('HGET', key, 'o' .. ARGV[2]) or ''
+local tag, owner = KEYS[1], ARGV[1]
+local ids = ARGV[3] .. (call('HGET', tag .. 'runs:' .. owner, 'o' .. ARGV[2]) or '')
 local answer = {}
 for at = 1, #ids, 16 do
-    local id = string.sub(ids, at, at + 15)
-    local run = redis.call('HMGET', key, id .. 's', id .. 'm')
-    local attempts = {}
-    local count = tonumber(string.sub(run[2] or 'q0', 2)) or 0
-    for number = 1, count do
-        attempts[number] = redis.call('HGET', key, id .. 'a' .. number)
-    end
-    answer[#answer + 1] = { id, run[1], run[2], attempts }
+    answer[#answer + 1] = read_run(tag, owner, string.sub(ids, at, at + 15))
 end
 return answer

@@ -2,14 +2,14 @@
 //! lost, nothing that was refused is there, and the store goes on by itself.
 
 use std::collections::HashSet;
-use std::num::{NonZeroU8, NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::scene::{
-    PATIENCE, append, ask, connect, endpoint_of, event, keyed, open, run, set_status, settings,
-    until, workspace,
+    PATIENCE, append, ask, claim, connect, endpoint_of, event, keyed, open, run, set_status,
+    settings, until, workspace,
 };
 use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{
@@ -223,10 +223,11 @@ async fn a_lost_answer_to_a_check_of_a_rate_is_unavailable() {
     assert_eq!(kind(lost), Some(StoreErrorKind::Unavailable));
 }
 
-/// How many scripts the server has been sent.
-fn scripts(redis: &Redis) -> u64 {
+/// How often the server has been sent that command.
+fn calls(redis: &Redis, command: &str) -> u64 {
     let stats: String = ask(redis.url(), &["INFO", "commandstats"]);
-    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    let name = format!("cmdstat_{command}:calls=");
+    let line = stats.lines().find_map(|line| line.strip_prefix(&name));
     line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
 }
 
@@ -239,14 +240,14 @@ async fn what_may_have_been_stored_is_not_sent_again() {
     let store = open(&settings).await;
     let endpoint = endpoint_of(&store, workspace()).await;
     append(&store, event(&endpoint, "{}")).await.unwrap();
-    let before = scripts(&redis);
+    let before = calls(&redis, "evalsha");
 
     proxy.swallow_answers();
     let outcome = append(&store, event(&endpoint, "{}")).await;
     assert_eq!(kind(outcome), Some(StoreErrorKind::Indeterminate));
     proxy.restore();
     append_when_it_works(&store, &endpoint).await;
-    assert_eq!(scripts(&redis) - before, 2, "left: how often an append was sent");
+    assert_eq!(calls(&redis, "evalsha") - before, 2, "left: how often an append was sent");
 }
 
 #[tokio::test]
@@ -371,7 +372,7 @@ async fn an_append_that_meets_a_broken_key_is_indeterminate() {
     let endpoint = endpoint_of(&store, workspace()).await;
     let keys: Vec<String> = ask(redis.url(), &["KEYS", "*endpoint:*"]);
     let (bucket, _) = keys[0].split_once("endpoint:").unwrap();
-    ask::<()>(redis.url(), &["SET", &format!("{bucket}due"), "broken"]);
+    ask::<()>(redis.url(), &["SET", &format!("{bucket}lanes"), "broken"]);
     let mut owing = event(&endpoint, "{}");
     owing.owes = vec![run()];
     let id = owing.id;
@@ -438,7 +439,7 @@ async fn a_server_that_does_not_show_its_settings_is_trusted_only_on_demand() {
     owing.owes = vec![run()];
     let id = append(&store, owing).await.unwrap();
     assert!(store.enqueue(&endpoint.workspace, &id, vec![run()]).await.unwrap());
-    let claimed = store.claim(NonZeroU16::MAX, PATIENCE).await.unwrap();
+    let claimed = claim(&store, u16::MAX, PATIENCE).await;
     assert_eq!(claimed.len(), 2);
     let later = Outcome::Retry { error: String::new(), after: PATIENCE };
     let ended = store.finish(&claimed[0].lease, later).await;
@@ -470,8 +471,29 @@ async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
     };
     until("the replica", attaching).await;
     settings.response_timeout = Duration::from_secs(20);
-    let store = open(&settings).await;
+    let store = Arc::new(open(&settings).await);
     let endpoint = endpoint_of(&store, workspace()).await;
+    let mut owing = event(&endpoint, "{}");
+    owing.owes = vec![run()];
+    append(&store, owing).await.unwrap();
+
+    // What workers say at the same time waits once for all of it, and not each for itself.
+    let mut owing = event(&endpoint, "{}");
+    owing.owes = (0..64).map(|_| run()).collect();
+    append(&store, owing).await.unwrap();
+    let claimed = claim(&store, 65, PATIENCE).await;
+    assert_eq!(claimed.len(), 65);
+    let before = calls(&master, "wait");
+    let mut ends = JoinSet::new();
+    for leased in claimed {
+        let store = store.clone();
+        ends.spawn(async move {
+            store.finish(&leased.lease, Outcome::Fail { error: String::new() }).await
+        });
+    }
+    assert!(ends.join_all().await.into_iter().all(|end| end.unwrap() == Tenure::Held));
+    let waits = calls(&master, "wait") - before;
+    assert!(waits <= 8, "65 ends have waited {waits} times");
     let mut owing = event(&endpoint, "{}");
     owing.owes = vec![run()];
     append(&store, owing).await.unwrap();
@@ -485,7 +507,7 @@ async fn replicas_are_refused_as_servers_and_waited_for_as_replicas() {
         assert_eq!(kind(outcome), Some(StoreErrorKind::Indeterminate));
     }
     // A claim is handed out all the same, since it has counted an attempt.
-    let claimed = store.claim(NonZeroU16::MAX, PATIENCE).await.unwrap();
+    let claimed = claim(&store, u16::MAX, PATIENCE).await;
     assert_eq!(claimed.len(), 1);
     replica.thaw();
     append_when_it_works(&store, &endpoint).await;

@@ -2,7 +2,10 @@
 //! on one, and Clusters.
 
 mod faults;
+mod lanes;
+mod layout;
 mod nodes;
+mod run_pages;
 mod runs;
 mod scene;
 mod search;

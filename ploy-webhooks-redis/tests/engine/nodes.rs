@@ -1,20 +1,21 @@
 //! Several nodes on one server: what holds on one holds across all.
 
 use std::collections::{BTreeSet, HashSet};
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::scene::{
-    PATIENCE, ask, endpoint_of, event, keyed, open, run, set_status, settings, until, workspace,
+    PATIENCE, ask, claim, connect, endpoint_of, event, keyed, open, roomy, run, set_status,
+    settings, until, workspace,
 };
 use ploy_webhooks::limit::{Admission, RateLimiter};
 use ploy_webhooks::store::{
-    Appended, Created, EndpointStore, EventQuery, EventStore, KeyStore, PageSize, RunQueue,
+    Altered, Appended, Created, EndpointStore, EventQuery, EventStore, KeyStore, PageSize,
+    RunQueue, Tenure,
 };
 use ploy_webhooks::{
-    Clock, Endpoint, EndpointConfig, EventId, Rate, Slug, Status, SystemClock, WorkspaceId,
+    Clock, Endpoint, EndpointConfig, EventId, Outcome, Rate, Slug, Status, SystemClock, WorkspaceId,
 };
 use ploy_webhooks_engines::Redis;
 use ploy_webhooks_redis::{RedisLimiter, RedisSettings, RedisStore};
@@ -196,8 +197,7 @@ async fn no_attempt_is_handed_out_twice() {
         claims.spawn(async move {
             let mut attempts = Vec::new();
             for _ in 0..40 {
-                let few = NonZeroU16::new(5).unwrap();
-                let claimed = node.claim(few, Duration::from_millis(5)).await.unwrap();
+                let claimed = claim(&node, 5, Duration::from_millis(5)).await;
                 attempts.extend(claimed.iter().map(|run| (run.lease.run, run.lease.attempt)));
             }
             attempts
@@ -219,8 +219,8 @@ async fn a_node_that_waits_hears_of_runs_on_another() {
         let other = other.clone();
         async move {
             loop {
-                other.wait(PATIENCE).await.unwrap();
-                let claimed = other.claim(NonZeroU16::MIN, PATIENCE).await.unwrap();
+                other.wait(PATIENCE, &roomy()).await.unwrap();
+                let claimed = claim(&other, 1, PATIENCE).await;
                 if let Some(run) = claimed.first() {
                     return run.lease.run;
                 }
@@ -241,6 +241,47 @@ async fn a_node_that_waits_hears_of_runs_on_another() {
     let owed = event.owes[0].id;
     crate::scene::append(&one, event).await.unwrap();
     assert_eq!(tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap(), owed);
+}
+
+#[tokio::test]
+async fn a_node_that_waits_hears_of_a_run_that_is_tried_again_by_hand() {
+    let (settings, [one, other]) = two_nodes().await;
+    let endpoint = endpoint_of(&one, workspace()).await;
+    let mut event = event(&endpoint, "{}");
+    event.owes = vec![run()];
+    crate::scene::append(&one, event).await.unwrap();
+    let leased = claim(&one, 1, PATIENCE).await.remove(0);
+    let given_up = Outcome::Fail { error: "no".to_owned() };
+    assert_eq!(one.finish(&leased.lease, given_up).await.unwrap(), Tenure::Held);
+    let waiting = tokio::spawn({
+        let other = other.clone();
+        async move {
+            loop {
+                other.wait(PATIENCE, &roomy()).await.unwrap();
+                if let Some(run) = claim(&other, 1, PATIENCE).await.first() {
+                    return run.lease;
+                }
+            }
+        }
+    });
+    let channel = format!("{}:due", settings.prefix);
+    let url = Redis::shared().url();
+    let listening = async {
+        while ask::<(String, u32)>(url, &["PUBSUB", "NUMSUB", &channel]).1 == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    until("its subscription", listening).await;
+    // Its next look would find the run as well, if later: what it is told is looked at here.
+    let mut connection = connect(url);
+    let mut messages = connection.as_pubsub();
+    messages.subscribe(&channel).unwrap();
+    messages.set_read_timeout(Some(PATIENCE)).unwrap();
+    let altered = one.requeue(&endpoint.workspace, &leased.lease.run).await.unwrap();
+    assert_eq!(altered, Altered::Done);
+    messages.get_message().expect("nodes are told of it");
+    let lease = until("the run", waiting).await.unwrap();
+    assert_eq!((lease.run, lease.attempt.get()), (leased.lease.run, 2));
 }
 
 fn with_slug(mut endpoint: Endpoint, slug: &Slug) -> Endpoint {

@@ -1,11 +1,10 @@
 //! Runs: what is refused of them, and what is handed out although something failed.
 
 use std::collections::HashSet;
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crate::scene::{
-    PATIENCE, append, ask, endpoint_of, event, keyed, open, run, settings, workspace,
+    PATIENCE, append, ask, claim, endpoint_of, event, keyed, open, roomy, run, settings, workspace,
 };
 use ploy_webhooks::store::{Appended, EventStore, RunQueue, RunStore, StoreErrorKind};
 use ploy_webhooks_engines::{Redis, RedisCluster};
@@ -18,7 +17,7 @@ async fn a_run_is_not_written_over_by_one_of_the_same_id() {
     first.owes = vec![run()];
     let owed = first.owes.clone();
     let first = append(&store, first).await.unwrap();
-    let claimed = store.claim(NonZeroU16::MAX, PATIENCE).await.unwrap();
+    let claimed = claim(&store, u16::MAX, PATIENCE).await;
     assert_eq!(claimed.len(), 1);
 
     // All runs are added, or none.
@@ -65,7 +64,7 @@ async fn a_claim_from_many_buckets_is_bounded_by_bytes() {
             append(&store, owing).await.unwrap();
         }
     }
-    let claimed = store.claim(NonZeroU16::MAX, PATIENCE).await.unwrap();
+    let claimed = claim(&store, u16::MAX, PATIENCE).await;
     // 8 MiB, and the last of each bucket.
     assert!(claimed.len() * PAYLOAD <= (8 << 20) + 8 * PAYLOAD, "{}", claimed.len());
     assert!(claimed.len() >= 8, "{}", claimed.len());
@@ -101,11 +100,11 @@ async fn a_master_that_is_down_does_not_stop_the_runs_of_others() {
         }
     }
     assert!(lost < events.len(), "two masters of three are there");
-    store.wait(PATIENCE).await.unwrap();
+    store.wait(PATIENCE, &roomy()).await.unwrap();
     let claims = async {
         let mut claimed = HashSet::new();
         while claimed.len() < found.len() {
-            let runs = store.claim(NonZeroU16::MAX, PATIENCE * 2).await.unwrap();
+            let runs = claim(&store, u16::MAX, PATIENCE * 2).await;
             claimed.extend(runs.iter().map(|run| run.event.id));
         }
         claimed

@@ -1,15 +1,17 @@
 //! What the tests of this store share: settings with keys of their own, endpoints, events, and a
 //! way to ask the server itself.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ploy_webhooks::store::{
-    Appended, Created, EndpointPatch, EndpointStore, EventStore, StoreError, Updated,
+    Appended, Claim, Created, EndpointPatch, EndpointStore, EventStore, Lanes, RunQueue,
+    StoreError, Updated,
 };
 use ploy_webhooks::{
-    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun,
-    RetryPolicy, RunId, Status, SystemClock, Trigger, WorkspaceId,
+    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, LeasedRun, NewEvent, NewRun,
+    RunId, Status, SystemClock, Trigger, WorkspaceId,
 };
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
 
@@ -91,10 +93,32 @@ pub(crate) fn keyed(event: NewEvent, key: u8) -> NewEvent {
 pub(crate) fn run() -> NewRun {
     NewRun {
         id: RunId::mint(SystemClock.now()),
-        trigger: Trigger { ploybook: "page".to_owned() },
-        retry: RetryPolicy::default(),
+        trigger: Trigger::ploybook("page".parse().expect("it is a name")),
         delay: Duration::ZERO,
     }
+}
+
+/// Lanes with more room than anybody needs.
+pub(crate) fn roomy() -> Lanes {
+    Lanes::new(NonZeroU16::MAX)
+}
+
+/// Claims as many as that, whatever waits in which lane.
+pub(crate) async fn claim(store: &RedisStore, max: u16, lease: Duration) -> Vec<LeasedRun> {
+    claim_in(store, max, lease, &roomy()).await
+}
+
+/// Claims as many as that, where there is room.
+pub(crate) async fn claim_in(
+    store: &RedisStore,
+    max: u16,
+    lease: Duration,
+    lanes: &Lanes,
+) -> Vec<LeasedRun> {
+    let worker = "node-1:4711".parse().expect("it is a name");
+    let max = NonZeroU16::new(max).expect("a claim of some");
+    let claim = Claim { worker: &worker, max, lease, lanes };
+    store.claim(&claim).await.expect("claiming works")
 }
 
 /// Appends an event that is neither fenced nor a repeat.

@@ -11,10 +11,13 @@ use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use super::problem::Problem;
 
-const BODY_BYTES_MAX: usize = 64 << 10;
+/// The longest instructions of a Ploybook are 64 KiB, and six times as long where every character
+/// is escaped.
+const BODY_BYTES_MAX: usize = 512 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An answer in JSON.
@@ -101,8 +104,24 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice::<IgnoredAny>(body)
         .map_err(|error| Problem::InvalidJson(error.to_string()))?;
-    serde_json::from_slice(body).map_err(|error| match error.is_data() {
-        true => Problem::ValidationFailed(error.to_string()),
-        false => Problem::InvalidJson(error.to_string()),
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        match error.inner().is_data() {
+            true => invalid(&error),
+            false => Problem::InvalidJson(error.inner().to_string()),
+        }
+    })
+}
+
+/// What these members make up.
+pub(super) fn of_members<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(Value::Object(members)).map_err(|error| invalid(&error))
+}
+
+/// Says which member is at fault, where it is not the whole.
+fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    Problem::ValidationFailed(match error.path().iter().next() {
+        Some(_) => format!("`{}`: {}", error.path(), error.inner()),
+        None => error.inner().to_string(),
     })
 }

@@ -19,15 +19,19 @@
 //! Whoever has not shown the root token is told nothing but that.
 
 mod auth;
+mod definitions;
 mod endpoints;
 mod events;
 mod health;
 mod id;
 mod json;
 mod page;
+mod ploybooks;
 mod problem;
 mod query;
 mod run;
+mod runs;
+mod subscriptions;
 mod time;
 
 use std::sync::Arc;
@@ -55,6 +59,18 @@ struct Parts {
     store: Arc<dyn Store>,
     root: SecretDigest,
     public_url: String,
+    commands: Commands,
+}
+
+/// Whether Ploybooks may run programs of the machine: whoever may define one that does, may do on
+/// the machine what the server may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "they are run or not")]
+pub enum Commands {
+    /// They may not be defined.
+    Refused,
+    /// They may.
+    Allowed,
 }
 
 impl Api {
@@ -62,7 +78,18 @@ impl Api {
     /// begin with `public_url`, which has no slash at its end.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, root: SecretDigest, public_url: String) -> Self {
-        Self { parts: Arc::new(Parts { store, root, public_url }) }
+        Self::with_commands(store, root, public_url, Commands::Refused)
+    }
+
+    /// The same, and says whether Ploybooks may run programs.
+    #[must_use]
+    pub fn with_commands(
+        store: Arc<dyn Store>,
+        root: SecretDigest,
+        public_url: String,
+        commands: Commands,
+    ) -> Self {
+        Self { parts: Arc::new(Parts { store, root, public_url, commands }) }
     }
 
     fn store(&self) -> &dyn Store {
@@ -81,6 +108,9 @@ pub fn router(api: Api) -> Router {
     let management = Router::new()
         .merge(endpoints::routes())
         .merge(events::routes())
+        .merge(ploybooks::routes())
+        .merge(runs::routes())
+        .merge(subscriptions::routes())
         .fallback(|| async { Problem::NotFound })
         .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
         .layer(from_fn_with_state(api.clone(), auth::require_root));

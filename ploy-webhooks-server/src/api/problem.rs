@@ -1,5 +1,7 @@
 //! Every way in which the API says no.
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -29,7 +31,7 @@ pub(super) enum Problem {
     #[error("the body did not arrive in time; send it again, faster")]
     RequestTimeout,
     #[error("{0}")]
-    Conflict(&'static str),
+    Conflict(Cow<'static, str>),
     #[error("the store did not answer; try again after the time in Retry-After")]
     Unavailable(#[source] Option<StoreError>),
 }
@@ -50,6 +52,16 @@ impl Problem {
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }
+    }
+}
+
+impl Problem {
+    pub(super) fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::Conflict(detail.into())
+    }
+
+    pub(super) fn invalid(detail: impl std::fmt::Display) -> Self {
+        Self::ValidationFailed(detail.to_string())
     }
 }
 

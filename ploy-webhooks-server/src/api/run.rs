@@ -24,6 +24,7 @@ pub(super) struct RunView<'a> {
 struct AttemptView<'a> {
     number: u32,
     started_at: Rfc3339,
+    worker: &'a str,
     ended_at: Option<Rfc3339>,
     /// `succeeded`, `retry` (it failed and was to be tried again) or `failed` (and was given up).
     outcome: Option<&'static str>,
@@ -58,6 +59,7 @@ impl<'a> AttemptView<'a> {
         Self {
             number: attempt.number.get(),
             started_at: Rfc3339(attempt.started_at),
+            worker: attempt.worker.as_str(),
             ended_at: attempt.end.as_ref().map(|end| Rfc3339(end.at)),
             outcome,
             output,
@@ -81,9 +83,10 @@ mod tests {
         let attempt = |number: u32, outcome: Option<Outcome>| Attempt {
             number: number.try_into().unwrap(),
             started_at: at(u64::from(number)),
+            worker: "node-1:4711".parse().unwrap(),
             end: outcome.map(|outcome| AttemptEnd { at: at(u64::from(number) + 1), outcome }),
         };
-        let trigger = Trigger { ploybook: "enrich".to_owned() };
+        let trigger = Trigger::ploybook("enrich".parse().unwrap());
         let id = RunId::from_bytes([0; 16]);
         let mut run = Run::queued(id, EventId::from_bytes([0; 16]), trigger, at(0));
         let retry = Outcome::Retry { error: "502 \u{0}".to_owned(), after: Duration::ZERO };
@@ -103,6 +106,7 @@ mod tests {
                 {
                     "number": 1,
                     "started_at": "2023-11-14T22:13:21.000Z",
+                    "worker": "node-1:4711",
                     "ended_at": "2023-11-14T22:13:22.000Z",
                     "outcome": "retry",
                     "output": null,
@@ -111,6 +115,7 @@ mod tests {
                 {
                     "number": 2,
                     "started_at": "2023-11-14T22:13:22.000Z",
+                    "worker": "node-1:4711",
                     "ended_at": null,
                     "outcome": null,
                     "output": null,
@@ -119,6 +124,7 @@ mod tests {
                 {
                     "number": 3,
                     "started_at": "2023-11-14T22:13:23.000Z",
+                    "worker": "node-1:4711",
                     "ended_at": "2023-11-14T22:13:24.000Z",
                     "outcome": "failed",
                     "output": null,
@@ -127,6 +133,7 @@ mod tests {
                 {
                     "number": 4,
                     "started_at": "2023-11-14T22:13:24.000Z",
+                    "worker": "node-1:4711",
                     "ended_at": "2023-11-14T22:13:25.000Z",
                     "outcome": "succeeded",
                     "output": "a\u{fffd}",

@@ -136,6 +136,14 @@ impl Row {
     }
 }
 
+/// Prints the answer to a call that shows an endpoint.
+pub(super) fn print_answer(answer: &[u8], json: bool) -> Result<(), Failure> {
+    match json {
+        true => print(&String::from_utf8_lossy(answer)),
+        false => print_one(parse(answer)?),
+    }
+}
+
 fn print_one(row: Row) -> Result<(), Failure> {
     let trigger = row.trigger.map(|trigger| trigger.ploybook);
     let lines = [

@@ -1,4 +1,4 @@
-//! `events`: found and shown from the shell.
+//! `events`: found, shown and replayed from the shell.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,19 @@ use super::Failure;
 use super::client::{Call, Client, parse};
 use super::output::{harmless_lines, print, print_bytes, sheet};
 use super::page::{PageArgs, print_list};
+use super::replay::{self, ReplayArgs};
+use super::runs;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EventsCommand {
+    #[command(flatten)]
+    Look(LookCommand),
+    /// Run again what is wired to events: to one, or to all that the conditions find.
+    Replay(ReplayArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LookCommand {
     /// List events, the newest first.
     List(Conditions),
     /// List the events in whose payload a text stands, in any case.
@@ -33,6 +43,18 @@ pub(super) enum EventsCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Conditions {
+    #[command(flatten)]
+    filter: Filter,
+    /// Which end comes first.
+    #[arg(long)]
+    order: Option<Order>,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+/// Which events are meant.
+#[derive(Debug, Args)]
+pub(super) struct Filter {
     /// Only what this endpoint took.
     #[arg(long, value_name = "ID")]
     endpoint: Option<String>,
@@ -45,11 +67,6 @@ pub(super) struct Conditions {
     /// Only what was received before.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
-    /// Which end comes first.
-    #[arg(long)]
-    order: Option<Order>,
-    #[command(flatten)]
-    page: PageArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -79,13 +96,7 @@ struct Details<'a> {
     headers: BTreeMap<String, String>,
     #[serde(borrow)]
     payload: Option<&'a RawValue>,
-    runs: Vec<Run>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Run {
-    id: String,
-    state: String,
+    runs: Vec<runs::Row>,
 }
 
 pub(super) async fn run(
@@ -93,18 +104,25 @@ pub(super) async fn run(
     json: bool,
     command: EventsCommand,
 ) -> Result<(), Failure> {
+    match command {
+        EventsCommand::Look(command) => look(client, json, command).await,
+        EventsCommand::Replay(args) => replay::run(client, json, &args).await,
+    }
+}
+
+async fn look(client: &Client, json: bool, command: LookCommand) -> Result<(), Failure> {
     let answer = client.call(command.to_call()).await?;
     match command {
-        EventsCommand::Show { payload: true, .. } => print_bytes(&answer),
+        LookCommand::Show { payload: true, .. } => print_bytes(&answer),
         _ if json => print(&String::from_utf8_lossy(&answer)),
-        EventsCommand::Show { .. } => print_one(&answer),
-        EventsCommand::List(_) | EventsCommand::Search { .. } => {
+        LookCommand::Show { .. } => print_one(&answer),
+        LookCommand::List(_) | LookCommand::Search { .. } => {
             print_list(&answer, HEADER, Row::cells)
         }
     }
 }
 
-impl EventsCommand {
+impl LookCommand {
     fn to_call(&self) -> Call<'_> {
         match self {
             Self::List(conditions) => conditions.to_call(None),
@@ -121,15 +139,26 @@ impl Conditions {
             Order::Asc => "asc".to_owned(),
             Order::Desc => "desc".to_owned(),
         });
-        let query = [
+        Call::new(Method::GET, ["events"])
+            .query(self.filter.query())
+            .query([("contains", contains), ("order", order)])
+            .query(self.page.query())
+    }
+}
+
+impl Filter {
+    pub(super) fn query(&self) -> [(&'static str, Option<String>); 4] {
+        [
             ("endpoint", self.endpoint.clone()),
             ("type", self.event_type.clone()),
             ("from", self.from.clone()),
             ("to", self.to.clone()),
-            ("contains", contains),
-            ("order", order),
-        ];
-        Call::new(Method::GET, ["events"]).query(query).query(self.page.query())
+        ]
+    }
+
+    /// Whether every event is meant.
+    pub(super) fn is_empty(&self) -> bool {
+        self.query().iter().all(|(_, value)| value.is_none())
     }
 }
 
@@ -156,8 +185,12 @@ fn print_one(answer: &[u8]) -> Result<(), Failure> {
         ["source".to_owned(), row.source.unwrap_or_default()],
     ];
     lines.extend(details.headers.into_iter().map(|(name, value)| [name, value]));
-    lines.extend(details.runs.into_iter().map(|run| [run.id, run.state]));
     print(&sheet(lines))?;
     let payload = details.payload.map_or("", RawValue::get);
-    print(&format!("\n{}", harmless_lines(payload)))
+    print(&format!("\n{}", harmless_lines(payload)))?;
+    for run in details.runs {
+        print("")?;
+        run.print()?;
+    }
+    Ok(())
 }

@@ -4,14 +4,21 @@ mod client;
 mod endpoints;
 mod events;
 mod output;
+mod pace;
 mod page;
+mod ploybooks;
+mod replay;
+mod runs;
 mod send;
+mod subscriptions;
+mod trigger;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use ploy_webhooks::trigger::command::guard::guard_if_asked;
 
 use self::client::Client;
 use crate::config::{self, Config, Flags};
@@ -46,6 +53,34 @@ enum Command {
         server: ServerArgs,
         #[command(subcommand)]
         command: events::EventsCommand,
+    },
+    /// Set or clear what the events of an endpoint run.
+    Trigger {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: trigger::TriggerCommand,
+    },
+    /// Show runs, try them again, call them off.
+    Runs {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: runs::RunsCommand,
+    },
+    /// Define what triggers name.
+    Ploybooks {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: ploybooks::PloybooksCommand,
+    },
+    /// Say which events run what.
+    Subscriptions {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: subscriptions::SubscriptionsCommand,
     },
 }
 
@@ -90,6 +125,16 @@ enum Failure {
     Reported,
 }
 
+impl Failure {
+    /// What it says, if it has not said it already.
+    fn message(&self) -> &str {
+        match self {
+            Self::Usage(message) | Self::Failed(message) => message,
+            Self::Reported => "",
+        }
+    }
+}
+
 impl From<HttpUrlError> for Failure {
     fn from(error: HttpUrlError) -> Self {
         Self::Usage(format!("`--url` cannot be used: {error}"))
@@ -99,7 +144,12 @@ impl From<HttpUrlError> for Failure {
 /// Runs the program with these arguments, the first of which is its name: what `main` does.
 ///
 /// The exit code is 0 for done, 1 for failed, 2 for wrong usage.
+///
+/// It must be called first in `main`: the program is also the guardian of what Ploybooks run.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    if let Some(code) = guard_if_asked() {
+        return u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from);
+    }
     let program = match Program::try_parse_from(args) {
         Ok(program) => program,
         Err(error) => {
@@ -136,6 +186,18 @@ fn execute(command: Command) -> Result<(), Failure> {
             }
             Command::Events { server, command } => {
                 events::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Trigger { server, command } => {
+                trigger::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Runs { server, command } => {
+                runs::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Ploybooks { server, command } => {
+                ploybooks::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Subscriptions { server, command } => {
+                subscriptions::run(&Client::of(&server)?, server.json, command).await
             }
         }
     });

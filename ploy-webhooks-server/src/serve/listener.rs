@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::Connection;
-use super::dispatch::Dispatch;
+use super::front::Front;
 use crate::config::Config;
 use crate::log::chain;
 
@@ -37,7 +37,7 @@ impl ConnectionSettings {
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: TcpListener,
-    dispatch: Dispatch,
+    front: Front,
     http: auto::Builder<TokioExecutor>,
     opening_timeout: Duration,
     places: Arc<Semaphore>,
@@ -48,14 +48,10 @@ pub(super) struct Listener {
 type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
 
 impl Listener {
-    pub(super) fn new(
-        socket: TcpListener,
-        dispatch: Dispatch,
-        settings: ConnectionSettings,
-    ) -> Self {
+    pub(super) fn new(socket: TcpListener, front: Front, settings: ConnectionSettings) -> Self {
         Self {
             socket,
-            dispatch,
+            front,
             http: http(settings),
             opening_timeout: settings.header_read_timeout,
             places: Arc::new(Semaphore::new(settings.connections_max)),
@@ -99,7 +95,7 @@ impl Listener {
         // where the client is gone already, which the first read will tell.
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(Connection::new(stream, self.opening_timeout));
-        let service = self.dispatch.for_peer(peer.ip().to_canonical());
+        let service = self.front.for_peer(peer.ip().to_canonical());
         let connection = self.http.serve_connection(io, service).into_owned();
         let served = self.graceful.watch(connection);
         tokio::spawn(async move {

@@ -1,21 +1,23 @@
 //! `serve`: everything that the server is, from the open store to the last flush.
 
 mod connection;
-mod dispatch;
 mod first_start;
+mod front;
 mod listener;
+mod runs;
 mod signals;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ploy_webhooks::SecretDigest;
+use ploy_webhooks::{Ingest, SecretDigest};
 use ploy_webhooks_postgres::{EndpointChange, EndpointChanges};
 use thiserror::Error;
 use tokio::net::TcpListener;
 
-use self::dispatch::{Dispatch, Intake};
 use self::first_start::FirstStart;
+use self::front::{Front, Intake};
 use self::listener::{ConnectionSettings, Listener};
+use self::runs::RunnerError;
 use self::signals::Signals;
 use crate::api::{self, Api};
 use crate::config::{Config, ConfigError};
@@ -34,6 +36,8 @@ pub(crate) enum ServeError {
     Signals(#[source] std::io::Error),
     #[error("cannot prepare the store")]
     Prepare(#[source] ploy_webhooks::store::StoreError),
+    #[error("cannot carry runs out")]
+    Runner(#[from] RunnerError),
     #[error("cannot print to standard output")]
     Print(#[source] std::io::Error),
 }
@@ -46,6 +50,7 @@ pub(crate) async fn serve(
     // All that can be wrong with the settings is found before the store is made.
     let (listen, url) = (config.listen()?, config.store()?);
     let (bounds, public_url) = (config.bounds()?, config.public_url()?);
+    let dispatcher = config.dispatcher()?;
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let mut open = OpenStore::open(&url).await?;
     let outcome = async {
@@ -59,23 +64,36 @@ pub(crate) async fn serve(
         first_start::print(&format!("listening on {listening_on}\n"))?;
 
         let store = open.store.clone();
-        let ingest = Intake::builder(store.clone(), store.clone())
+        let ingest = Ingest::builder(store.clone(), store.clone())
+            .runner(runs::runner(store.clone(), config.commands())?)
+            .definitions(store.clone())
             .settings(bounds)
             .limiter(open.limiter.clone())
             .build()
             .map_err(ConfigError::Bounds)?;
+        let dispatcher =
+            config.dispatch.then(|| ingest.dispatch_observed(dispatcher, runs::Logged));
         if let Some(changes) = open.changes.take() {
             tokio::spawn(forget_changed(ingest.clone(), changes));
         }
-        let dispatch = Dispatch::new(ingest, api::router(Api::new(store, root, public_url)));
-        let listener = Listener::new(socket, dispatch, ConnectionSettings::of(config));
+        let api = Api::with_commands(store, root, public_url, config.commands());
+        let front = Front::new(ingest, api::router(api));
+        let listener = Listener::new(socket, front, ConnectionSettings::of(config));
         let connections = listener.accept_until(signals.next()).await;
         tracing::info!(open = connections.count(), "stopping");
-        tokio::select! {
-            () = connections.shutdown() => {}
-            () = tokio::time::sleep(config.shutdown_grace()) => {
+        let grace = config.shutdown_grace();
+        let runs_end = async {
+            if let Some(dispatcher) = dispatcher {
+                dispatcher.drain(grace).await;
+            }
+        };
+        let connections_end = async {
+            if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
                 tracing::warn!("connections were still open when the grace ended");
             }
+        };
+        tokio::select! {
+            ((), ()) = async { tokio::join!(connections_end, runs_end) } => {}
             () = signals.next() => tracing::warn!("stopping at once"),
         }
         Ok(())

@@ -17,6 +17,7 @@ use crate::endpoint::{
     AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger,
     EventTypeSource, KeyDigest, Limits, Rate, Revision, Slug, Status,
 };
+use crate::fields::{Absence, Field, FieldMap};
 use crate::id::EndpointId;
 use crate::secret::Secret;
 use crate::store::{Created, EndpointPatch, EndpointStore, Updated};
@@ -80,7 +81,23 @@ fn full_config() -> EndpointConfig {
             "2001:db8::/32".parse().expect("an address range"),
         ])),
         event_type: Some(EventTypeSource::Pointer(pointer("/type"))),
+        fields: Some(full_fields()),
     }
+}
+
+fn full_fields() -> FieldMap {
+    let field = |pointer: &str, absence| Field {
+        pointer: pointer.parse().expect("a JSON pointer"),
+        absence,
+    };
+    let stand_in = serde_json::json!({"→ '": [null, "\u{1f600}\\"]});
+    let fields = [
+        ("contact.email", field("/a~1b/0", Absence::Refuse)),
+        ("contact.name", field("/", Absence::Default(stand_in))),
+        ("_", field("/\"'", Absence::Leave)),
+    ];
+    let named = fields.map(|(name, field)| (name.parse().expect("the name of a field"), field));
+    FieldMap::new(named).expect("fields that do not exclude each other")
 }
 
 async fn assert_is_shown<S: EndpointStore + ?Sized>(store: &S, endpoint: &Endpoint) {

@@ -5,41 +5,76 @@
 //! on the word of the cache alone. Readers take no lock. Absence is not cached: an endpoint exists
 //! from the moment it is made.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use papaya::HashMap;
 
 use crate::endpoint::{Endpoint, Slug};
-use crate::store::{KeyStore, StoreError};
+use crate::store::{DefinitionStore, KeyStore, StoreError};
+use crate::subscription::{self, Wiring};
 
 #[derive(Debug)]
 pub(super) struct EndpointCache<K> {
     keys: K,
+    /// Where subscriptions are, if there are any.
+    definitions: Option<Arc<dyn DefinitionStore>>,
     endpoints_max: usize,
-    endpoints: HashMap<Slug, Arc<Endpoint>>,
+    endpoints: HashMap<Slug, Arc<Known>>,
+}
+
+/// An endpoint, and what its events run.
+#[derive(Debug)]
+pub(super) struct Known {
+    endpoint: Arc<Endpoint>,
+    pub(super) wiring: Wiring,
+}
+
+impl Deref for Known {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.endpoint
+    }
 }
 
 impl<K: KeyStore> EndpointCache<K> {
-    pub(super) fn new(keys: K, endpoints_max: usize) -> Self {
-        Self { keys, endpoints_max, endpoints: HashMap::new() }
+    pub(super) fn new(
+        keys: K,
+        definitions: Option<Arc<dyn DefinitionStore>>,
+        endpoints_max: usize,
+    ) -> Self {
+        Self { keys, definitions, endpoints_max, endpoints: HashMap::new() }
     }
 
     /// The endpoint as it was seen last, if it was.
-    pub(super) fn seen(&self, slug: &str) -> Option<Arc<Endpoint>> {
+    pub(super) fn seen(&self, slug: &str) -> Option<Arc<Known>> {
         self.endpoints.pin().get(slug).cloned()
     }
 
     /// The endpoint as it is now.
-    pub(super) async fn fresh(&self, slug: &str) -> Result<Option<Arc<Endpoint>>, StoreError> {
+    pub(super) async fn fresh(&self, slug: &str) -> Result<Option<Arc<Known>>, StoreError> {
         let Ok(slug) = slug.parse::<Slug>() else {
             return Ok(None);
         };
-        let endpoint = self.keys.endpoint(&slug).await?;
-        match &endpoint {
-            Some(endpoint) => self.remember(slug, endpoint),
-            None => self.forget(slug.as_str()),
-        }
-        Ok(endpoint)
+        let Some(endpoint) = self.keys.endpoint(&slug).await? else {
+            self.forget(slug.as_str());
+            return Ok(None);
+        };
+        // Read after the endpoint: whoever changes a subscription changes the revisions of the
+        // endpoints afterwards, so what is older than the endpoint is never taken for its wiring.
+        let wiring = self.wiring(&endpoint).await?;
+        let known = Arc::new(Known { endpoint, wiring });
+        self.remember(slug, &known);
+        Ok(Some(known))
+    }
+
+    async fn wiring(&self, endpoint: &Endpoint) -> Result<Wiring, StoreError> {
+        let subscriptions = match &self.definitions {
+            Some(definitions) => subscription::all(definitions, &endpoint.workspace).await?,
+            None => Vec::new(),
+        };
+        Ok(Wiring::of(endpoint, subscriptions))
     }
 
     pub(super) fn forget(&self, slug: &str) {
@@ -50,7 +85,7 @@ impl<K: KeyStore> EndpointCache<K> {
         self.endpoints.pin().clear();
     }
 
-    fn remember(&self, slug: Slug, endpoint: &Arc<Endpoint>) {
+    fn remember(&self, slug: Slug, endpoint: &Arc<Known>) {
         if self.endpoints_max == 0 {
             return;
         }
@@ -62,7 +97,7 @@ impl<K: KeyStore> EndpointCache<K> {
         }
         // Of two look-ups that race, the later state stays.
         let is_newer =
-            |known: &Arc<Endpoint>| known.id == endpoint.id && known.revision >= endpoint.revision;
+            |known: &Arc<Known>| known.id == endpoint.id && known.revision >= endpoint.revision;
         endpoints.update_or_insert(
             slug,
             |known| {

@@ -6,13 +6,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
+use super::cache::Known;
 use super::service::Sender;
 use crate::clock::Timestamp;
-use crate::endpoint::{DedupBy, DedupRule, Endpoint, EndpointTrigger, EventTypeSource};
+use crate::endpoint::{DedupBy, DedupRule, Endpoint, EventTypeSource};
 use crate::event::{Dedup, DedupKey, EventType, Fence, KeptHeaders, NewEvent};
 use crate::id::{EventId, RunId};
 use crate::pointer;
-use crate::run::{NewRun, Trigger};
+use crate::run::NewRun;
+use crate::subscription::Wiring;
 
 /// The endpoint wants a deduplication key, and the request has none. The payload is handed back.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ pub(super) struct KeyMissing(pub(super) Bytes);
 
 /// The event that a checked request is, by the endpoint state it was checked against.
 pub(super) fn event(
-    endpoint: &Endpoint,
+    endpoint: &Known,
     sender: &Sender<'_>,
     kept_headers: &[http::HeaderName],
     payload: Bytes,
@@ -33,6 +35,7 @@ pub(super) fn event(
     if dedup.is_none() && rule.is_some_and(|rule| rule.required) {
         return Err(KeyMissing(payload));
     }
+    let owes = owes(&endpoint.wiring, event_type.as_ref(), now);
     Ok(NewEvent {
         id: EventId::mint(now),
         workspace: endpoint.workspace,
@@ -41,7 +44,7 @@ pub(super) fn event(
         source: sender.source,
         fence: Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision }),
         dedup,
-        owes: owes(endpoint, now),
+        owes,
         payload,
     })
 }
@@ -101,11 +104,10 @@ fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>, endpoint: &Endpoint) -> D
     DedupKey::from_bytes(hash.finalize().into())
 }
 
-fn owes(endpoint: &Endpoint, now: Timestamp) -> Vec<NewRun> {
-    let run = |trigger: &EndpointTrigger| NewRun {
-        id: RunId::mint(now),
-        trigger: Trigger::ploybook(trigger.ploybook.clone()),
-        delay: Duration::ZERO,
-    };
-    endpoint.config.trigger.as_ref().map(run).into_iter().collect()
+fn owes(wiring: &Wiring, event_type: Option<&EventType>, now: Timestamp) -> Vec<NewRun> {
+    if wiring.is_empty() {
+        return Vec::new();
+    }
+    let run = |trigger| NewRun { id: RunId::mint(now), trigger, delay: Duration::ZERO };
+    wiring.triggers(event_type).map(run).collect()
 }

@@ -49,6 +49,7 @@
 //!   senders and however slowly they send.
 
 mod budget;
+mod builder;
 mod cache;
 mod check;
 mod compose;
@@ -58,7 +59,8 @@ mod response;
 mod service;
 mod settings;
 
+pub use builder::Builder;
 pub use refusal::{CredentialFault, Expected, MediaTypeFault, Outage, Refusal};
 pub use response::{Accepted, ResponseBody, ResponseFuture};
-pub use service::{Builder, Delivery, Ingest, SourceAddress};
+pub use service::{Delivery, Ingest, SourceAddress};
 pub use settings::{Settings, SettingsError};

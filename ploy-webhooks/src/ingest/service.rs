@@ -12,16 +12,17 @@ use http_body::Body;
 use tower::Service;
 
 use super::budget::{Budget, Reservation};
-use super::cache::EndpointCache;
+use super::cache::{EndpointCache, Known};
 use super::check::{self, body};
 use super::in_time::in_time;
 use super::refusal::Outage;
 use super::response::{Accepted, ResponseBody, ResponseFuture};
-use super::{Refusal, Settings, SettingsError, compose};
-use crate::clock::{Clock, SystemClock};
+use super::{Builder, Refusal, Settings, compose};
+use crate::clock::Clock;
 use crate::endpoint::{Endpoint, Slug};
-use crate::limit::{LocalLimiter, RateLimiter};
-use crate::store::{Appended, EventStore, KeyStore, StoreError};
+use crate::limit::RateLimiter;
+use crate::store::{Appended, EventStore, KeyStore, RunQueue, StoreError};
+use crate::trigger::{Dispatcher, DispatcherSettings, Observer, TriggerRunner};
 
 /// The webhook intake: a tower [`Service`] that checks a request, stores its event, and answers.
 ///
@@ -29,18 +30,23 @@ use crate::store::{Appended, EventStore, KeyStore, StoreError};
 /// shed inside, with 503 and `Retry-After`. Its error is [`Infallible`]: every fault is an
 /// answer.
 ///
+/// `T` is what carries out the runs that events owe: see [`dispatch`](Self::dispatch). `()` stores
+/// them, for whoever else carries them out.
+///
 /// See the [module](super) for how to mount it.
-pub struct Ingest<E, K> {
+pub struct Ingest<E, K, T = ()> {
     parts: Arc<Parts<E, K>>,
+    runner: Arc<T>,
 }
 
-struct Parts<E, K> {
-    events: E,
-    endpoints: EndpointCache<K>,
-    limiter: Arc<dyn RateLimiter>,
-    clock: Arc<dyn Clock>,
-    budget: Budget,
-    settings: Settings,
+/// What the clones of an intake share.
+pub(super) struct Parts<E, K> {
+    pub(super) events: E,
+    pub(super) endpoints: EndpointCache<K>,
+    pub(super) limiter: Arc<dyn RateLimiter>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) budget: Budget,
+    pub(super) settings: Settings,
 }
 
 /// The address that a request comes from: an extension of the request, set by the app, which
@@ -85,7 +91,41 @@ impl<E: EventStore, K: KeyStore> Ingest<E, K> {
     pub fn builder(events: E, keys: K) -> Builder<E, K> {
         Builder::new(events, keys)
     }
+}
 
+impl<E, K, T> Ingest<E, K, T> {
+    pub(super) fn of(parts: Parts<E, K>, runner: T) -> Self {
+        Self { parts: Arc::new(parts), runner: Arc::new(runner) }
+    }
+}
+
+impl<E: RunQueue + Clone, K, T: TriggerRunner> Ingest<E, K, T> {
+    /// Starts to carry out what events owe, with the runner of this intake. Nothing else starts
+    /// it: a node that only takes events in leaves it to others.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with a timer.
+    pub fn dispatch(&self, settings: DispatcherSettings) -> Dispatcher {
+        self.dispatch_observed(settings, ())
+    }
+
+    /// The same, and tells `observer` what happens.
+    ///
+    /// # Panics
+    ///
+    /// As [`dispatch`](Self::dispatch).
+    pub fn dispatch_observed(
+        &self,
+        settings: DispatcherSettings,
+        observer: impl Observer,
+    ) -> Dispatcher {
+        let (queue, runner) = (self.parts.events.clone(), self.runner.clone());
+        Dispatcher::start_observed(queue, runner, settings, observer)
+    }
+}
+
+impl<E: EventStore, K: KeyStore, T> Ingest<E, K, T> {
     /// Takes a request and says what became of it, for an app that words its own answers. The
     /// service does the same and answers by the contract.
     ///
@@ -130,7 +170,7 @@ impl<E: EventStore, K: KeyStore> Ingest<E, K> {
     }
 }
 
-impl<E, K, B> Service<Request<B>> for Ingest<E, K>
+impl<E, K, T, B> Service<Request<B>> for Ingest<E, K, T>
 where
     E: EventStore,
     K: KeyStore,
@@ -190,7 +230,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
 
     /// The endpoint, if it takes events of this sender. Nobody is refused on the word of the
     /// cache: it may be older than the key that the sender was just given.
-    async fn admit(&self, sender: Sender<'_>) -> Result<Arc<Endpoint>, Refusal> {
+    async fn admit(&self, sender: Sender<'_>) -> Result<Arc<Known>, Refusal> {
         if let Some(seen) = self.endpoints.seen(sender.slug)
             && self.check_sender(&seen, sender).is_ok()
         {
@@ -199,7 +239,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
         self.admit_afresh(sender).await
     }
 
-    async fn admit_afresh(&self, sender: Sender<'_>) -> Result<Arc<Endpoint>, Refusal> {
+    async fn admit_afresh(&self, sender: Sender<'_>) -> Result<Arc<Known>, Refusal> {
         let look_up = in_time(self.settings.append_timeout, self.endpoints.fresh(sender.slug));
         let endpoint = match look_up.await {
             Some(found) => found.map_err(|error| self.store_failed(error))?,
@@ -216,7 +256,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
         &self,
         seen: &Endpoint,
         sender: Sender<'_>,
-    ) -> Result<Option<Arc<Endpoint>>, Refusal> {
+    ) -> Result<Option<Arc<Known>>, Refusal> {
         match self.admit_afresh(sender).await {
             Ok(now) if (now.id, now.revision) == (seen.id, seen.revision) => Ok(None),
             Ok(now) => Ok(Some(now)),
@@ -267,7 +307,7 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
     /// meanwhile, the sender is checked against the new one, a few times at most.
     async fn append(
         &self,
-        mut endpoint: Arc<Endpoint>,
+        mut endpoint: Arc<Known>,
         sender: Sender<'_>,
         mut payload: Bytes,
     ) -> Result<Accepted, Refusal> {
@@ -327,89 +367,18 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// Assembles an [`Ingest`] with parts or settings of one's own.
-#[must_use]
-pub struct Builder<E, K> {
-    events: E,
-    keys: K,
-    limiter: Arc<dyn RateLimiter>,
-    clock: Arc<dyn Clock>,
-    settings: Settings,
-}
-
-impl<E: EventStore, K: KeyStore> Builder<E, K> {
-    fn new(events: E, keys: K) -> Self {
-        Self {
-            events,
-            keys,
-            limiter: Arc::new(LocalLimiter::new()),
-            clock: Arc::new(SystemClock),
-            settings: Settings::default(),
-        }
-    }
-
-    /// The bounds. Default: those of [`Settings`].
-    pub fn settings(self, settings: Settings) -> Self {
-        Self { settings, ..self }
-    }
-
-    /// What limits rates. Default: a [`LocalLimiter`], which counts what this process sees.
-    pub fn limiter(self, limiter: impl RateLimiter) -> Self {
-        Self { limiter: Arc::new(limiter), ..self }
-    }
-
-    /// Where the time comes from. Default: the machine.
-    pub fn clock(self, clock: impl Clock) -> Self {
-        Self { clock: Arc::new(clock), ..self }
-    }
-
-    /// The intake.
-    ///
-    /// # Errors
-    ///
-    /// When the settings contradict themselves; the error names the one.
-    pub fn build(self) -> Result<Ingest<E, K>, SettingsError> {
-        self.settings.check()?;
-        Ok(self.assemble())
-    }
-
-    fn assemble(self) -> Ingest<E, K> {
-        let settings = self.settings;
-        Ingest {
-            parts: Arc::new(Parts {
-                events: self.events,
-                endpoints: EndpointCache::new(self.keys, settings.cached_endpoints_max),
-                limiter: self.limiter,
-                clock: self.clock,
-                budget: Budget::new(settings.in_flight_bytes_max),
-                settings,
-            }),
-        }
-    }
-}
-
-impl<E, K> Clone for Ingest<E, K> {
+impl<E, K, T> Clone for Ingest<E, K, T> {
     fn clone(&self) -> Self {
-        Self { parts: self.parts.clone() }
+        Self { parts: self.parts.clone(), runner: self.runner.clone() }
     }
 }
 
-impl<E: fmt::Debug, K: fmt::Debug> fmt::Debug for Ingest<E, K> {
+impl<E: fmt::Debug, K: fmt::Debug, T> fmt::Debug for Ingest<E, K, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Parts { events, settings, .. } = &*self.parts;
         f.debug_struct("Ingest")
             .field("events", events)
             .field("settings", settings)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<E: fmt::Debug, K: fmt::Debug> fmt::Debug for Builder<E, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("events", &self.events)
-            .field("keys", &self.keys)
-            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }

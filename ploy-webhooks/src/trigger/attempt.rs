@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::observer::Observer;
@@ -21,6 +21,8 @@ use crate::store::{RunQueue, StoreErrorKind, Tenure};
 const STOP_GRACE: Duration = Duration::from_secs(1);
 /// No gap before another attempt is longer, whatever a runner asks for.
 const GAP_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// As good as no limit: an instant that is farther away may not exist.
+const TIME_LIMIT_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// The gap between two calls of a store that fails.
 const STORE_GAP: Duration = Duration::from_millis(250);
 
@@ -70,6 +72,9 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
             let terms = shared.runner.terms(&leased, shared.settings.terms).await;
             // The attempt may have ended meanwhile.
             let _ = tell.send(terms);
+            // The attempt waits to run on this very thread, where no other thread takes it from:
+            // a runner that blocks the thread would keep it from ever looking at the time.
+            yield_now().await;
             if leased.is_after_loss {
                 give_up_after_last(&leased.lease, &terms)?;
             }
@@ -92,7 +97,7 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
         let mut task = JoinSet::new();
         task.spawn(work);
         let mut interrupted = self.shared.interrupted.clone();
-        let mut stop_at = Instant::now() + self.terms.time_limit;
+        let mut stop_at = self.stop_at();
         let mut is_told = false;
         let end = loop {
             tokio::select! {
@@ -104,11 +109,12 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
                 terms = &mut told, if !is_told => {
                     is_told = true;
                     self.terms = terms.unwrap_or(self.terms);
-                    stop_at = Instant::now() + self.terms.time_limit;
+                    stop_at = self.stop_at();
                 }
                 () = sleep_until(stop_at) => break End::TimedOut,
                 () = self.hold() => break End::Lost,
-                _ = interrupted.wait_for(|is_over| *is_over) => break End::Interrupted,
+                // An error is no signal: the dispatcher is dropped, and this goes with it.
+                Ok(_) = interrupted.wait_for(|is_over| *is_over) => break End::Interrupted,
             }
         };
         task.abort_all();
@@ -120,6 +126,11 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
             (End::TimedOut | End::Interrupted, Ok(Some(Ok(result)))) => End::Ended(Ok(result)),
             (end, _) => end,
         }
+    }
+
+    /// When an attempt that begins now has to end.
+    fn stop_at(&self) -> Instant {
+        Instant::now() + self.terms.time_limit.min(TIME_LIMIT_MAX)
     }
 
     /// Extends the lease, again and again. Returns when it is lost.
@@ -136,7 +147,11 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
                 Ok(Ok(Tenure::Lost)) | Err(_) => return,
                 Ok(Err(error)) => {
                     observer.store_failed(&error);
-                    sleep(STORE_GAP).await;
+                    let now = Instant::now();
+                    if now >= self.held_until {
+                        return;
+                    }
+                    sleep_until((now + STORE_GAP).min(self.held_until)).await;
                 }
             }
         }
@@ -169,9 +184,10 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
         let gap = self.terms.retry.gap_after(attempt, fastrand::f64());
         let after = match error.remedy() {
             Remedy::Again => Some(gap),
-            Remedy::AgainAfter(wanted) => Some(wanted.max(gap).min(GAP_MAX)),
+            Remedy::AgainAfter(wanted) => Some(wanted.max(gap)),
             Remedy::None => None,
         };
+        let after = after.map(|after| after.min(GAP_MAX));
         let error = cut_text(error.into_message(), settings.error_bytes_max);
         let is_last = attempt >= self.terms.retry.attempts_max.get().into();
         Some(match after {
@@ -255,6 +271,6 @@ fn cut_text(mut text: String, bytes_max: usize) -> String {
     text
 }
 
-fn cut_note(bytes: usize) -> String {
+pub(super) fn cut_note(bytes: usize) -> String {
     format!("\n… ({bytes} more bytes are not kept)")
 }

@@ -26,15 +26,26 @@
 //! - *Nobody waits for a neighbour*: lanes, one for each endpoint, have a bound of their own.
 //! - *A runner harms nothing but its own run*: it may panic, hang, and return as much as it likes.
 
+#[cfg(all(feature = "command", unix))]
+pub mod command;
+
 mod attempt;
 mod dispatcher;
 mod function;
 mod observer;
+mod ploybooks;
+mod prompt;
+mod remembered;
+mod replay;
+mod route;
 mod runner;
 mod settings;
 
 pub use dispatcher::Dispatcher;
 pub use function::{BlockingFn, RunnerFn, blocking_fn, runner_fn};
 pub use observer::Observer;
+pub use ploybooks::Ploybooks;
+pub use prompt::Prompt;
+pub use replay::{Replayed, replay};
 pub use runner::{Job, Output, Remedy, RunError, Terms, TriggerRunner};
 pub use settings::DispatcherSettings;

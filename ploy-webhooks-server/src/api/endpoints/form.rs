@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ploy_webhooks::{
-    AllowList, DedupRule, EndpointConfig, EventTypeSource, Limits, Rate, Status, Trigger,
+    AllowList, DedupRule, EndpointConfig, EndpointTrigger, EventTypeSource, FieldMap, Limits, Rate,
+    Status,
 };
 use serde::Deserialize;
 
@@ -11,7 +12,6 @@ use crate::api::json::{nullable, present};
 use crate::api::problem::Problem;
 
 const DESCRIPTION_CHARS_MAX: usize = 500;
-const PLOYBOOK_CHARS_MAX: usize = 200;
 const ALLOW_RANGES_MAX: usize = 256;
 const OVERLAP_SECONDS_MAX: u64 = 30 * 86_400;
 
@@ -21,7 +21,7 @@ const OVERLAP_SECONDS_MAX: u64 = 30 * 86_400;
 pub(super) struct NewEndpoint {
     description: String,
     #[serde(default)]
-    trigger: Option<Trigger>,
+    trigger: Option<EndpointTrigger>,
     #[serde(default, deserialize_with = "present")]
     auth: Option<Scheme>,
     #[serde(default, deserialize_with = "present")]
@@ -32,6 +32,8 @@ pub(super) struct NewEndpoint {
     allow: Option<AllowList>,
     #[serde(default)]
     event_type: Option<EventTypeSource>,
+    #[serde(default)]
+    fields: Option<FieldMap>,
 }
 
 /// The body of `PATCH /endpoints/{id}`: what is absent stays, what is `null` is cleared.
@@ -43,7 +45,7 @@ pub(super) struct Changes {
     #[serde(default, deserialize_with = "present")]
     status: Option<Status>,
     #[serde(default, deserialize_with = "nullable")]
-    trigger: Option<Option<Trigger>>,
+    trigger: Option<Option<EndpointTrigger>>,
     #[serde(default, deserialize_with = "present")]
     auth: Option<Scheme>,
     #[serde(default, deserialize_with = "present")]
@@ -54,6 +56,8 @@ pub(super) struct Changes {
     allow: Option<Option<AllowList>>,
     #[serde(default, deserialize_with = "nullable")]
     event_type: Option<Option<EventTypeSource>>,
+    #[serde(default, deserialize_with = "nullable")]
+    fields: Option<Option<FieldMap>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -91,6 +95,7 @@ impl NewEndpoint {
             dedup: self.dedup,
             allow: self.allow,
             event_type: self.event_type,
+            fields: self.fields,
         };
         check(&config)?;
         Ok(config)
@@ -112,6 +117,7 @@ impl Changes {
         set(&mut config.dedup, &self.dedup);
         set(&mut config.allow, &self.allow);
         set(&mut config.event_type, &self.event_type);
+        set(&mut config.fields, &self.fields);
         if let Some(limits) = &self.limits {
             set(&mut config.limits.rate, &limits.rate);
             set(&mut config.limits.body_bytes, &limits.body_bytes);
@@ -139,14 +145,6 @@ fn check(config: &EndpointConfig) -> Result<(), Problem> {
     let description = &config.description;
     if description.chars().count() > DESCRIPTION_CHARS_MAX || has_control_characters(description) {
         return Err(invalid("`description` has at most 500 characters and no control characters"));
-    }
-    if let Some(Trigger { ploybook }) = &config.trigger
-        && (!(1..=PLOYBOOK_CHARS_MAX).contains(&ploybook.chars().count())
-            || has_control_characters(ploybook))
-    {
-        return Err(invalid(
-            "`trigger.ploybook` has 1 to 200 characters and no control characters",
-        ));
     }
     if config.limits.body_bytes == Some(0) {
         return Err(invalid("`limits.body_bytes` is at least 1"));

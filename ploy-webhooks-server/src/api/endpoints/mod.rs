@@ -46,7 +46,7 @@ async fn create(
     match api.store().create(endpoint).await? {
         Created::Created => Ok((StatusCode::CREATED, answer).into_response()),
         Created::Taken => {
-            Err(Problem::Conflict("another endpoint has the address that was chosen; try again"))
+            Err(Problem::conflict("another endpoint has the address that was chosen; try again"))
         }
     }
 }
@@ -102,7 +102,7 @@ async fn rotate(
     let (key, now) = (Secret::mint_api_key(), SystemClock.now());
     let endpoint = change(&api, &id, |endpoint| {
         let Auth::ApiKey { keys } = &endpoint.auth else {
-            return Err(Problem::Conflict("the endpoint has no key to rotate"));
+            return Err(Problem::conflict("the endpoint has no key to rotate"));
         };
         let auth = Auth::ApiKey { keys: rotated(keys, &key, overlap, now) };
         Ok(Some(EndpointPatch { config: None, auth: Some(auth) }))
@@ -146,7 +146,7 @@ async fn change(
             Updated::Conflict(_) => {}
         }
     }
-    Err(Problem::Conflict("the endpoint is being changed by others; try again"))
+    Err(Problem::conflict("the endpoint is being changed by others; try again"))
 }
 
 /// The keys after a rotation: the new one without an end, and for the time of the overlap those

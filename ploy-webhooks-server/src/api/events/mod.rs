@@ -6,9 +6,11 @@ mod view;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use ploy_webhooks::trigger::{self, Replayed};
 use ploy_webhooks::{Event, EventId};
+use serde::Serialize;
 
 use self::search::take_query;
 use self::view::{EventView, SummaryView};
@@ -18,12 +20,14 @@ use super::json::Json;
 use super::page::{List, to_cursor};
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
+use super::run::RunView;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/events", get(list))
         .route("/events/{id}", get(show))
         .route("/events/{id}/payload", get(payload))
+        .route("/events/{id}/replay", post(replay))
 }
 
 async fn list(State(api): State<Api>, parameters: Parameters) -> Result<Response, Problem> {
@@ -67,4 +71,32 @@ async fn payload(
 async fn find(api: &Api, id: &EventId) -> Result<Event, Problem> {
     let found = api.store().event(api.workspace(), id).await?;
     found.ok_or(Problem::NotFound)
+}
+
+/// Runs what is wired to the event, as runs of their own.
+async fn replay(
+    State(api): State<Api>,
+    Id(id): Id<EventId>,
+    _: NoParameters,
+) -> Result<Response, Problem> {
+    let workspace = api.workspace();
+    let ids = match trigger::replay(api.store(), workspace, &id).await? {
+        Replayed::Runs(ids) => ids,
+        Replayed::Missing => return Err(Problem::NotFound),
+        Replayed::Unwired => {
+            return Err(Problem::conflict(
+                "nothing is wired to this event: set a trigger on its endpoint or subscribe to \
+                 it, then replay it",
+            ));
+        }
+    };
+    let mut runs = api.store().runs(workspace, &id).await?;
+    runs.retain(|run| ids.contains(&run.id));
+    Ok(Json(Replay { runs: runs.iter().map(RunView::of).collect() }).into_response())
+}
+
+/// The answer to a replay: the runs that it has added.
+#[derive(Debug, Serialize)]
+struct Replay<'a> {
+    runs: Vec<RunView<'a>>,
 }

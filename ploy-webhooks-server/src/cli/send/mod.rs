@@ -2,7 +2,6 @@
 
 mod delivery;
 mod lines;
-mod pace;
 mod progress;
 
 use std::num::NonZeroUsize;
@@ -16,10 +15,10 @@ use tokio::task::JoinSet;
 
 use self::delivery::Sender;
 use self::lines::{Line, Lines};
-use self::pace::{Pace, Rate};
 use self::progress::Progress;
 use super::Failure;
 use super::output::print;
+use super::pace::{Pace, Rate};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

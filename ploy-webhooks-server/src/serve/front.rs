@@ -18,16 +18,17 @@ use ploy_webhooks::store::StoreErrorKind;
 use tower::Service;
 use tracing::Level;
 
+use super::runs::Runner;
 use crate::log::chain;
 use crate::store::Store;
 
 /// The pipeline over a store that is chosen at the start.
-pub(super) type Intake = Ingest<Arc<dyn Store>, Arc<dyn Store>>;
+pub(super) type Intake = Ingest<Arc<dyn Store>, Arc<dyn Store>, Runner>;
 type Body = Either<ResponseBody, axum::body::Body>;
 
 /// What is behind every connection.
 #[derive(Clone, Debug)]
-pub(super) struct Dispatch {
+pub(super) struct Front {
     ingest: Intake,
     router: Router,
 }
@@ -35,17 +36,17 @@ pub(super) struct Dispatch {
 /// The service of one connection.
 #[derive(Debug)]
 pub(super) struct ConnectionService {
-    dispatch: Dispatch,
+    front: Front,
     peer: IpAddr,
 }
 
-impl Dispatch {
+impl Front {
     pub(super) const fn new(ingest: Intake, router: Router) -> Self {
         Self { ingest, router }
     }
 
     pub(super) fn for_peer(&self, peer: IpAddr) -> ConnectionService {
-        ConnectionService { dispatch: self.clone(), peer }
+        ConnectionService { front: self.clone(), peer }
     }
 }
 
@@ -58,9 +59,9 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
         let line = tracing::enabled!(Level::DEBUG).then(|| Box::new(Line::of(&request)));
         let pending = if is_for_the_intake(request.uri().path()) {
             request.extensions_mut().insert(SourceAddress(self.peer));
-            Pending::Ingest(self.dispatch.ingest.clone().call(request))
+            Pending::Ingest(self.front.ingest.clone().call(request))
         } else {
-            Pending::Router(Box::pin(self.dispatch.router.clone().call(request)))
+            Pending::Router(Box::pin(self.front.router.clone().call(request)))
         };
         Answer { pending, line }
     }

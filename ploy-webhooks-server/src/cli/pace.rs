@@ -1,4 +1,4 @@
-//! How fast events are sent.
+//! How fast a command goes through many things.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 
-/// Events a second.
+/// So many a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rate(NonZeroU32);
 
@@ -25,7 +25,7 @@ impl FromStr for Rate {
     }
 }
 
-/// Lets one event pass at each of its beats.
+/// Lets one pass at each of its beats.
 #[derive(Debug)]
 pub(super) struct Pace {
     gap: Duration,

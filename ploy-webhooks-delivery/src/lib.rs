@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+mod client;
+mod excerpt;
+mod retry_after;
+mod runner;
+mod settings;
+mod sign;
+mod target;
+
+pub use runner::HttpRunner;
+pub use settings::{ClientError, HttpSettings};
+pub use sign::{ParseSignerError, Signer, SigningSecret};
+pub use target::{Target, TargetError};

@@ -1,0 +1,163 @@
+//! How much does a run slow down its event, and how fast are runs carried out? Asks a throwaway
+//! Redis that flushes every write, with 64 callers.
+//!
+//! `cargo run --release -p ploy-webhooks-redis --example pace`
+
+use std::error::Error;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ploy_webhooks::store::{
+    Appended, Claim, EndpointStore, EventStore, Lanes, RunQueue, StoreError, Tenure,
+};
+use ploy_webhooks::{
+    Clock, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun, Outcome, RunId, SystemClock,
+    Trigger, WorkspaceId,
+};
+use ploy_webhooks_engines::Redis;
+use ploy_webhooks_redis::{RedisSettings, RedisStore};
+use tokio::task::JoinSet;
+
+const CALLERS: u64 = 64;
+const PAYLOAD: usize = 1_024;
+const EVENTS: u64 = 40_000;
+const RUNS: u64 = 10_000;
+const ROUNDS: usize = 9;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let (mut bare, mut owing) = (Vec::new(), Vec::new());
+    // By turns: what else the machine does meets both.
+    for _ in 0..ROUNDS {
+        bare.push(ingest_rate(0).await?);
+        owing.push(ingest_rate(1).await?);
+    }
+    let (bare, owing) = (median(bare), median(owing));
+    for (what, (rate, micros)) in [("without a run", bare), ("with one", owing)] {
+        println!("events {what}: {rate:.0}/s, {micros:.1} us of the server each");
+    }
+    println!(
+        "with one takes {:.2} x the time, {:.2} x the server",
+        bare.0 / owing.0,
+        owing.1 / bare.1
+    );
+    for lanes in [1, 100] {
+        drain(lanes).await?;
+    }
+    Ok(())
+}
+
+/// Events a second, each with so many runs, and how long the server has worked on each, in
+/// microseconds.
+async fn ingest_rate(runs: usize) -> Result<(f64, f64), Box<dyn Error>> {
+    let (redis, store, endpoints) = scene(1).await?;
+    ingest(&store, &endpoints, EVENTS / 10, runs).await;
+    let (begin, busy) = (Instant::now(), worked(&redis)?);
+    ingest(&store, &endpoints, EVENTS, runs).await;
+    let (took, busy) = (begin.elapsed().as_secs_f64(), worked(&redis)? - busy);
+    Ok((EVENTS as f64 / took, busy * 1e6 / EVENTS as f64))
+}
+
+/// How long the server has worked so far, in seconds.
+fn worked(redis: &Redis) -> Result<f64, Box<dyn Error>> {
+    let mut connection = redis::Client::open(redis.url())?.get_connection()?;
+    let info: String = redis::cmd("INFO").arg("cpu").query(&mut connection)?;
+    let time = |name| {
+        let time = info.lines().find_map(|line| line.strip_prefix(name));
+        time.and_then(|time| time.trim().parse::<f64>().ok()).ok_or("INFO says nothing of its work")
+    };
+    Ok(time("used_cpu_user_main_thread:")? + time("used_cpu_sys_main_thread:")?)
+}
+
+/// The middle of the rates, and that of the times.
+fn median(rounds: Vec<(f64, f64)>) -> (f64, f64) {
+    let (mut rates, mut times): (Vec<_>, Vec<_>) = rounds.into_iter().unzip();
+    rates.sort_by(f64::total_cmp);
+    times.sort_by(f64::total_cmp);
+    (rates[ROUNDS / 2], times[ROUNDS / 2])
+}
+
+/// Carries out what is queued in so many lanes: 64 are claimed, and ended by as many at once.
+async fn drain(lanes: usize) -> Result<(), Box<dyn Error>> {
+    let (_redis, store, endpoints) = scene(lanes).await?;
+    ingest(&store, &endpoints, RUNS, 1).await;
+    let worker = "pace".parse()?;
+    let (max, lanes_with_room) = (NonZeroU16::new(64).ok_or("64")?, Lanes::new(NonZeroU16::MAX));
+    let lease = Duration::from_secs(60);
+    let claim = Claim { worker: &worker, max, lease, lanes: &lanes_with_room };
+    let begin = Instant::now();
+    let (mut claims, mut done) = (0, 0);
+    let mut claiming = Duration::ZERO;
+    loop {
+        let begin = Instant::now();
+        let claimed = store.claim(&claim).await?;
+        claiming += begin.elapsed();
+        if claimed.is_empty() {
+            break;
+        }
+        claims += 1;
+        done += claimed.len();
+        let mut ends: JoinSet<Result<Tenure, StoreError>> = JoinSet::new();
+        for run in claimed {
+            let store = store.clone();
+            let outcome = Outcome::Succeed { output: vec![b'x'; 100].into() };
+            ends.spawn(async move { store.finish(&run.lease, outcome).await });
+        }
+        for end in ends.join_all().await {
+            assert_eq!(end?, Tenure::Held);
+        }
+    }
+    let took = begin.elapsed();
+    println!(
+        "runs: {done} of {lanes} lanes in {took:.2?}, {:.0}/s, by {claims} claims of {:.2?}",
+        done as f64 / took.as_secs_f64(),
+        claiming / claims
+    );
+    Ok(())
+}
+
+async fn scene(
+    endpoints: usize,
+) -> Result<(Redis, Arc<RedisStore>, Vec<Endpoint>), Box<dyn Error>> {
+    let redis = Redis::start();
+    let store = Arc::new(RedisStore::open(RedisSettings::at(redis.url())).await?);
+    let mut made = Vec::new();
+    for _ in 0..endpoints {
+        let config = EndpointConfig::default();
+        let (endpoint, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+        let _created = store.create(endpoint.clone()).await?;
+        made.push(endpoint);
+    }
+    Ok((redis, store, made))
+}
+
+async fn ingest(store: &Arc<RedisStore>, endpoints: &[Endpoint], events: u64, runs: usize) {
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let (store, endpoints) = (store.clone(), endpoints.to_vec());
+        callers.spawn(async move {
+            for number in 0..events.div_ceil(CALLERS) {
+                let place = usize::try_from(caller + number).expect("it is small");
+                let event = event(&endpoints[place % endpoints.len()], runs);
+                let appended = store.append(event).await;
+                assert!(matches!(appended, Ok(Appended::Stored)), "{appended:?}");
+            }
+        });
+    }
+    callers.join_all().await;
+}
+
+fn event(endpoint: &Endpoint, runs: usize) -> NewEvent {
+    let now = SystemClock.now();
+    let run = || NewRun {
+        id: RunId::mint(now),
+        trigger: Trigger::ploybook("enrich".parse().expect("it is a name")),
+        delay: Duration::ZERO,
+    };
+    NewEvent {
+        fence: Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision }),
+        owes: (0..runs).map(|_| run()).collect(),
+        ..NewEvent::published(EventId::mint(now), endpoint.workspace, vec![b'x'; PAYLOAD].into())
+    }
+}

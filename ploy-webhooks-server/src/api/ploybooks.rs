@@ -1,0 +1,111 @@
+//! `/ploybooks`: what triggers name.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use ploy_webhooks::store::DefinitionKind;
+use ploy_webhooks::{Means, Ploybook, PloybookName, Revision};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::definitions::{self, Called, Defines, View};
+use super::id::Id;
+use super::json::{Json, JsonBody, of_members};
+use super::page::List;
+use super::problem::Problem;
+use super::query::{NoParameters, Parameters};
+use super::{Api, Commands};
+
+impl Defines for Ploybook {
+    const KIND: DefinitionKind = DefinitionKind::Ploybook;
+
+    const SETTINGS: &[&str] = &["retry"];
+
+    fn check(&self, before: Option<&Self>, api: &Api) -> Result<(), Problem> {
+        self.check().map_err(Problem::invalid)?;
+        // One that was defined while programs were allowed may be disabled, or described anew.
+        let is_new = before.is_none_or(|before| before.run != self.run);
+        match (&self.run, api.parts.commands) {
+            (Means::Command { .. }, Commands::Refused) if is_new => Err(Problem::invalid(
+                "`run.command`: this server runs no programs: to let Ploybooks run any program as \
+                 the server's user, start it with the setting `allow_commands = true`",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/ploybooks", get(list).post(create))
+        .route("/ploybooks/{name}", get(show).patch(patch).delete(delete))
+}
+
+/// What the body of `POST /ploybooks` has beside the Ploybook.
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: PloybookName,
+}
+
+async fn create(
+    State(api): State<Api>,
+    _: NoParameters,
+    JsonBody(mut form): JsonBody<Map<String, Value>>,
+) -> Result<Response, Problem> {
+    let Named { name } = of_members(form.remove_entry("name").into_iter().collect())?;
+    let ploybook: Ploybook = of_members(form)?;
+    match definitions::make(&api, name.as_str(), &ploybook).await? {
+        Some(revision) => {
+            Ok((StatusCode::CREATED, view(name.as_str(), revision, ploybook)).into_response())
+        }
+        None => Err(Problem::conflict("there is a Ploybook of that name already: change it")),
+    }
+}
+
+async fn list(State(api): State<Api>, parameters: Parameters) -> Result<Response, Problem> {
+    let List { data, next_cursor } = definitions::page::<Ploybook>(&api, parameters).await?;
+    let data = data.iter().map(|(name, revision, defined)| View {
+        called: Called::Name(name),
+        revision: *revision,
+        defined,
+    });
+    Ok(Json(List { data: data.collect(), next_cursor }).into_response())
+}
+
+async fn show(
+    State(api): State<Api>,
+    Id(name): Id<PloybookName>,
+    _: NoParameters,
+) -> Result<Response, Problem> {
+    let found = definitions::find(&api, name.as_str()).await?;
+    let (ploybook, revision) = found.ok_or(Problem::NotFound)?;
+    Ok(view(name.as_str(), revision, ploybook))
+}
+
+async fn patch(
+    State(api): State<Api>,
+    Id(name): Id<PloybookName>,
+    _: NoParameters,
+    JsonBody(changes): JsonBody<Map<String, Value>>,
+) -> Result<Response, Problem> {
+    let changed = definitions::change(&api, name.as_str(), &changes).await?;
+    Ok(view(name.as_str(), changed.revision, changed.now))
+}
+
+/// What is wired to it fails from now on, and says so.
+async fn delete(
+    State(api): State<Api>,
+    Id(name): Id<PloybookName>,
+    _: NoParameters,
+) -> Result<StatusCode, Problem> {
+    match api.store().undefine(api.workspace(), Ploybook::KIND, name.as_str()).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::NotFound),
+    }
+}
+
+fn view(name: &str, revision: Revision, defined: Ploybook) -> Response {
+    Json(View { called: Called::Name(name), revision, defined }).into_response()
+}

@@ -1,0 +1,128 @@
+//! `/subscriptions`: which events run what.
+//!
+//! A change holds when it is answered: no event is accepted any more by what was wired before.
+
+use std::num::NonZeroU16;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use ploy_webhooks::store::DefinitionKind;
+use ploy_webhooks::{
+    Clock, Condition, EndpointId, Revision, Subscription, SubscriptionId, SystemClock, rewire,
+};
+use serde_json::{Map, Value};
+
+use super::Api;
+use super::definitions::{self, Called, Changed, Defines, View};
+use super::id::Id;
+use super::json::{Json, JsonBody};
+use super::page::List;
+use super::problem::Problem;
+use super::query::{NoParameters, Parameters};
+
+impl Defines for Subscription {
+    const KIND: DefinitionKind = DefinitionKind::Subscription;
+
+    const SETTINGS: &[&str] = &[];
+
+    fn check(&self, before: Option<&Self>, _: &Api) -> Result<(), Problem> {
+        self.check().map_err(Problem::invalid)?;
+        let is_new = before.is_none_or(|before| before.condition != self.condition);
+        let condition = self.condition.as_deref().filter(|_| is_new).map(Condition::compile);
+        match condition.transpose() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Problem::invalid(format!("`condition`: {error}"))),
+        }
+    }
+}
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/subscriptions", get(list).post(create))
+        .route("/subscriptions/{id}", get(show).patch(patch).delete(delete))
+}
+
+async fn create(
+    State(api): State<Api>,
+    _: NoParameters,
+    JsonBody(subscription): JsonBody<Subscription>,
+) -> Result<Response, Problem> {
+    const ALL: NonZeroU16 = NonZeroU16::new(Subscription::COUNT_MAX).expect("it is not zero");
+    let there = api.store().definitions(api.workspace(), Subscription::KIND, None, ALL).await?;
+    if there.len() >= usize::from(ALL.get()) {
+        return Err(Problem::conflict("a workspace has at most 200 subscriptions: delete one"));
+    }
+    let id = SubscriptionId::mint(SystemClock.now());
+    let made = definitions::make(&api, &id.to_string(), &subscription).await?;
+    let revision = made.ok_or(Problem::conflict("the id is taken; try again"))?;
+    settle(&api, &[&subscription]).await?;
+    Ok((StatusCode::CREATED, view(id, revision, subscription)).into_response())
+}
+
+async fn list(State(api): State<Api>, parameters: Parameters) -> Result<Response, Problem> {
+    let List { data, next_cursor } = definitions::page::<Subscription>(&api, parameters).await?;
+    let data = data.iter().map(|(id, revision, defined)| View {
+        called: Called::Id(id),
+        revision: *revision,
+        defined,
+    });
+    Ok(Json(List { data: data.collect(), next_cursor }).into_response())
+}
+
+async fn show(
+    State(api): State<Api>,
+    Id(id): Id<SubscriptionId>,
+    _: NoParameters,
+) -> Result<Response, Problem> {
+    let found = definitions::find(&api, &id.to_string()).await?;
+    let (subscription, revision) = found.ok_or(Problem::NotFound)?;
+    Ok(view(id, revision, subscription))
+}
+
+async fn patch(
+    State(api): State<Api>,
+    Id(id): Id<SubscriptionId>,
+    _: NoParameters,
+    JsonBody(changes): JsonBody<Map<String, Value>>,
+) -> Result<Response, Problem> {
+    let Changed { before, now, revision } =
+        definitions::change::<Subscription>(&api, &id.to_string(), &changes).await?;
+    settle(&api, &[&before, &now]).await?;
+    Ok(view(id, revision, now))
+}
+
+async fn delete(
+    State(api): State<Api>,
+    Id(id): Id<SubscriptionId>,
+    _: NoParameters,
+) -> Result<StatusCode, Problem> {
+    // It goes when that holds, so that a call that fails on the way can be made again.
+    let disabled = Map::from_iter([("enabled".to_owned(), false.into())]);
+    let Changed { before, .. } = definitions::change(&api, &id.to_string(), &disabled).await?;
+    settle(&api, &[&before]).await?;
+    match api.store().undefine(api.workspace(), Subscription::KIND, &id.to_string()).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::NotFound),
+    }
+}
+
+/// Has the change hold for every endpoint that was meant before or is meant now.
+async fn settle(api: &Api, meant_by: &[&Subscription]) -> Result<(), Problem> {
+    let means_all = meant_by.iter().any(|subscription| subscription.endpoints.is_empty());
+    let mut endpoints: Vec<EndpointId> =
+        meant_by.iter().flat_map(|subscription| &subscription.endpoints).copied().collect();
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    let endpoints = if means_all { &[][..] } else { &endpoints };
+    rewire(api.store(), api.workspace(), endpoints).await.map_err(|error| {
+        tracing::error!(%error, "a change of a subscription does not hold everywhere yet");
+        Problem::from(error)
+    })
+}
+
+fn view(id: SubscriptionId, revision: Revision, defined: Subscription) -> Response {
+    Json(View { called: Called::Id(&id.to_string()), revision, defined }).into_response()
+}

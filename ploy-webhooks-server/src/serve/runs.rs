@@ -1,0 +1,102 @@
+//! What carries runs out in this server, and what is logged of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use ploy_webhooks::trigger::command::guard::{Guardian, NoGuardian};
+use ploy_webhooks::trigger::command::{CommandRunner, CommandSettings};
+use ploy_webhooks::trigger::{Job, Observer, Output, Ploybooks, RunError, TriggerRunner};
+use ploy_webhooks::{Means, Outcome, RunId};
+use ploy_webhooks_delivery::{ClientError, HttpRunner, HttpSettings};
+
+use thiserror::Error;
+
+use crate::api::Commands;
+use crate::log::chain;
+use crate::store::Store;
+
+/// What carries out what is defined in the store.
+pub(super) type Runner = Ploybooks<Arc<dyn Store>, ByMeans>;
+
+/// What carries out what is defined in that store.
+pub(super) fn runner(store: Arc<dyn Store>, commands: Commands) -> Result<Runner, RunnerError> {
+    let http = HttpRunner::of_ploybooks(HttpSettings::default())?;
+    let commands = match commands {
+        Commands::Refused => None,
+        Commands::Allowed => {
+            let settings = CommandSettings::new(Guardian::this_program()?);
+            Some(CommandRunner::of_ploybooks(settings))
+        }
+    };
+    Ok(Ploybooks::new(store, ByMeans { commands, http }))
+}
+
+/// Why no run can be carried out.
+#[derive(Debug, Error)]
+pub(crate) enum RunnerError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Guardian(#[from] NoGuardian),
+}
+
+/// Carries a Ploybook out by the means that it names.
+#[derive(Debug)]
+pub(super) struct ByMeans {
+    /// `None` where programs are not to be run.
+    commands: Option<CommandRunner>,
+    http: HttpRunner,
+}
+
+#[async_trait]
+impl TriggerRunner for ByMeans {
+    async fn run(&self, job: Job) -> Result<Output, RunError> {
+        let means = job.ploybook.as_ref().map(|ploybook| ploybook.run.clone());
+        match means {
+            Some(Means::Http { .. }) => self.http.run(job).await,
+            Some(Means::Command { .. }) => match &self.commands {
+                Some(commands) => commands.run(job).await,
+                None => Err(RunError::permanent(
+                    "this server runs no programs: start it with the setting `allow_commands = \
+                     true`, then retry the run",
+                )),
+            },
+            Some(Means::Function(name)) => Err(RunError::permanent(format!(
+                "this server has no functions, and so none with the name `{name}`: have the \
+                 Ploybook run a program or an engine, then retry the run"
+            ))),
+            _ => Err(RunError::permanent("this server does not know how to run that Ploybook")),
+        }
+    }
+}
+
+/// Logs what a dispatcher does.
+#[derive(Debug)]
+pub(super) struct Logged;
+
+impl Observer for Logged {
+    fn ended(&self, run: &RunId, outcome: &Outcome, after: Duration) {
+        let state = outcome.state().as_str();
+        let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        // What a run says may be anybody's words: it is on record, not in the log.
+        match outcome {
+            Outcome::Fail { .. } => tracing::warn!(%run, state, millis, "a run has failed"),
+            _ => tracing::debug!(%run, state, millis, "an attempt has ended"),
+        }
+    }
+
+    fn lost(&self, run: &RunId) {
+        tracing::info!(%run, "an attempt was stopped: its run was called off, deleted or taken over");
+    }
+
+    fn store_failed(&self, error: &StoreError) {
+        match error.kind() {
+            StoreErrorKind::Busy => tracing::debug!(error = chain(error), "the store is busy"),
+            _ => {
+                tracing::warn!(error = chain(error), "the store failed while runs were carried out")
+            }
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! A claim: a walk from lane to lane, by seeks in the index of the line, so that what waits in a
+//! full lane costs nothing, however much it is.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ploy_webhooks::store::{Lanes, StoreError};
+use ploy_webhooks::{
+    Event, EventId, Lane, Lease, LeasedRun, RunId, RunState, Timestamp, WorkerName,
+};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+
+use crate::error::{corrupt, store_error};
+use crate::events::{Origin, Origins, event_type, headers, source};
+use crate::lane::LaneKey;
+use crate::owed::{self, NUMBER_BITS, seq_of};
+use crate::triggers::TriggersRead;
+
+/// A claim holds no more payload than this, but for the one that takes it past it: the caller
+/// gets the rest by its next claim.
+const CLAIM_BYTES_MAX: usize = 8 << 20;
+/// A claim takes no more runs than this, so that no batch of events waits long for it.
+const CLAIM_RUNS_MAX: usize = 1_024;
+/// So many lanes are looked at before a batch of events passes.
+const LANES_AT_ONCE: usize = 1_024;
+
+/// A run in this state may be claimed, now or later. To be written as it is: this is how SQLite
+/// knows that the index of the line is meant.
+macro_rules! is_in_line {
+    () => {
+        "state IN ('queued', 'running', 'retrying')"
+    };
+}
+
+const NEXT_LANE: &str = concat!(
+    "-- claim()
+     SELECT lane, due_at FROM runs INDEXED BY runs_in_line WHERE ",
+    is_in_line!(),
+    " AND lane > ?1 ORDER BY lane, due_at LIMIT 1"
+);
+
+const NEXT_LANE_OF_START: &str = concat!(
+    "-- claim()
+     SELECT lane, due_at FROM runs INDEXED BY runs_in_line WHERE ",
+    is_in_line!(),
+    " AND lane > ?1 AND lane <= ?2 ORDER BY lane, due_at LIMIT 1"
+);
+
+/// What is due in a lane.
+const DUE: &str = concat!(
+    "-- claim()
+     SELECT r.place, r.id, r.trigger, r.attempt, r.state,
+         e.id, e.type, e.source, e.headers, e.payload
+     FROM runs AS r INDEXED BY runs_in_line
+     LEFT JOIN events AS e ON e.seq = r.place >> 20
+     WHERE r.",
+    is_in_line!(),
+    " AND r.lane = ?1 AND r.due_at <= ?2 ORDER BY r.due_at LIMIT ?3"
+);
+
+/// The lane that a claim ended with: the next one begins after it.
+#[derive(Debug)]
+pub(crate) struct LastServed(Mutex<LaneKey>);
+
+impl Default for LastServed {
+    fn default() -> Self {
+        Self(Mutex::new(LaneKey::BEFORE_ALL))
+    }
+}
+
+impl LastServed {
+    fn get(&self) -> LaneKey {
+        *self.0.lock().expect("no holder of the lock panics")
+    }
+
+    fn set(&self, lane: LaneKey) {
+        *self.0.lock().expect("no holder of the lock panics") = lane;
+    }
+}
+
+/// The lanes of the line, each once, beginning after one of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round {
+    begin: LaneKey,
+    at: LaneKey,
+    /// Whether it goes through those that come before its beginning.
+    is_second_half: bool,
+}
+
+impl Round {
+    fn after(lane: LaneKey) -> Self {
+        Self { begin: lane, at: lane, is_second_half: false }
+    }
+}
+
+/// Walks through the line from lane to lane.
+pub(crate) struct LaneWalk<'connection> {
+    rest: CachedStatement<'connection>,
+    start: CachedStatement<'connection>,
+    origins: Origins<'connection>,
+    pub(crate) round: Round,
+}
+
+/// A lane with somebody in line, of an endpoint that is not deleted.
+pub(crate) struct LaneInLine {
+    pub(crate) key: LaneKey,
+    pub(crate) origin: Origin,
+    /// When the first of it may be claimed.
+    pub(crate) due_at: Timestamp,
+}
+
+impl<'connection> LaneWalk<'connection> {
+    pub(crate) fn begin(
+        connection: &'connection Connection,
+        round: Round,
+    ) -> rusqlite::Result<Self> {
+        let rest = connection.prepare_cached(NEXT_LANE)?;
+        let start = connection.prepare_cached(NEXT_LANE_OF_START)?;
+        Ok(Self { rest, start, origins: Origins::new(connection)?, round })
+    }
+
+    /// The next lane; `Some(None)` where its endpoint is deleted and the purge has not come to it
+    /// yet, and `None` at the end of the round.
+    fn step(&mut self) -> rusqlite::Result<Option<Option<LaneInLine>>> {
+        let read = |row: &Row<'_>| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?)));
+        let mut found = None;
+        if !self.round.is_second_half {
+            found = self.rest.query_row(params![self.round.at], read).optional()?;
+            if found.is_none() {
+                self.round.is_second_half = true;
+                self.round.at = LaneKey::BEFORE_ALL;
+            }
+        }
+        if self.round.is_second_half {
+            let values = params![self.round.at, self.round.begin];
+            found = self.start.query_row(values, read).optional()?;
+        }
+        let Some((key, due_at)) = found else {
+            return Ok(None);
+        };
+        self.round.at = key;
+        let origin = self.origins.of_lane(key)?;
+        Ok(Some(origin.map(|origin| LaneInLine { key, origin, due_at })))
+    }
+}
+
+/// When the first may be claimed that stands in a lane with room; no later than `now`, one will
+/// do that is not the first.
+pub(crate) fn next_due(
+    connection: &mut Connection,
+    lanes: &Lanes,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let snapshot = connection.transaction().map_err(failed)?;
+    first_due(&snapshot, lanes, now).map_err(failed)
+}
+
+fn first_due(
+    connection: &Connection,
+    lanes: &Lanes,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let mut first: Option<Timestamp> = None;
+    let mut add = |due_at: Timestamp, origin: Origin| {
+        if lanes.room(&origin.lane()) > 0 {
+            first = Some(first.map_or(due_at, |first| first.min(due_at)));
+        }
+        first.filter(|first| *first <= now)
+    };
+    let mut origins = Origins::new(connection)?;
+    let mut select = connection
+        .prepare_cached("-- wait()\n SELECT lane, coalesce(due_at, created_at) FROM owed")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        if let Some(origin) = origins.of_lane(row.get(0)?)?
+            && let Some(due) = add(Timestamp::from_millis(row.get(1)?), origin)
+        {
+            return Ok(Some(due));
+        }
+    }
+    let mut walk = LaneWalk::begin(connection, Round::after(LaneKey::BEFORE_ALL))?;
+    while let Some(lane) = walk.step()? {
+        if let Some(LaneInLine { origin, due_at, .. }) = lane
+            && let Some(due) = add(due_at, origin)
+        {
+            return Ok(Some(due));
+        }
+    }
+    Ok(first)
+}
+
+/// What is claimed, by whom and for how long: as [`Claim`](ploy_webhooks::store::Claim), to be
+/// taken to the writer.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) worker: WorkerName,
+    pub(crate) max: usize,
+    pub(crate) lease: Duration,
+    pub(crate) lanes: Lanes,
+}
+
+/// What one task of the writer has claimed.
+pub(crate) struct Claimed {
+    pub(crate) runs: Vec<LeasedRun>,
+    /// Where to go on, when it ended before the lanes did.
+    pub(crate) rest: Option<Round>,
+}
+
+/// Claims runs from there on, or from after the lane that was served last.
+pub(crate) fn claim(
+    connection: &Connection,
+    wanted: &Wanted,
+    last_served: &LastServed,
+    round: Option<Round>,
+    now: Timestamp,
+) -> Result<Claimed, StoreError> {
+    owed::file(connection).map_err(failed)?;
+    let round = round.unwrap_or_else(|| Round::after(last_served.get()));
+    let mut walk = LaneWalk::begin(connection, round).map_err(failed)?;
+    let mut claiming = Claiming::begin(connection, wanted, now)?;
+    for _ in 0..LANES_AT_ONCE {
+        if claiming.is_full() {
+            break;
+        }
+        let Some(lane) = walk.step().map_err(failed)? else {
+            return Ok(Claimed { runs: claiming.runs, rest: None });
+        };
+        let Some(lane) = lane.filter(|lane| lane.due_at <= now) else { continue };
+        if claiming.take_from(&lane)? {
+            last_served.set(lane.key);
+        }
+    }
+    Ok(Claimed { runs: claiming.runs, rest: Some(walk.round) })
+}
+
+struct Claiming<'claim> {
+    wanted: &'claim Wanted,
+    now: Timestamp,
+    due: CachedStatement<'claim>,
+    update: CachedStatement<'claim>,
+    insert: CachedStatement<'claim>,
+    triggers: TriggersRead<'claim>,
+    runs: Vec<LeasedRun>,
+    bytes: usize,
+}
+
+impl<'claim> Claiming<'claim> {
+    fn begin(
+        connection: &'claim Connection,
+        wanted: &'claim Wanted,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let begin = || {
+            Ok(Self {
+                wanted,
+                now,
+                due: connection.prepare_cached(DUE)?,
+                update: connection.prepare_cached(
+                    "-- claim()
+                     UPDATE runs SET state = 'running', attempt = ?2, due_at = ?3
+                     WHERE place = ?1",
+                )?,
+                insert: connection.prepare_cached(
+                    "-- claim()
+                     INSERT INTO attempts (run, number, worker, started_at)
+                     VALUES (?1, ?2, ?3, ?4)",
+                )?,
+                triggers: TriggersRead::new(connection)?,
+                runs: Vec::new(),
+                bytes: 0,
+            })
+        };
+        begin().map_err(failed)
+    }
+
+    fn is_full(&self) -> bool {
+        self.room() == 0
+    }
+
+    /// How many runs more fit into the claim.
+    fn room(&self) -> usize {
+        if self.bytes >= CLAIM_BYTES_MAX {
+            return 0;
+        }
+        self.wanted.max.min(CLAIM_RUNS_MAX) - self.runs.len()
+    }
+
+    /// Takes what is due in that lane, as far as there is room; whether there was any.
+    fn take_from(&mut self, lane: &LaneInLine) -> Result<bool, StoreError> {
+        let room = self.room().min(self.wanted.lanes.room(&lane.origin.lane()).into());
+        let first = self.runs.len();
+        if room > 0 {
+            self.look(lane, room)?;
+        }
+        self.lease(first).map_err(failed)?;
+        Ok(self.runs.len() > first)
+    }
+
+    fn look(&mut self, lane: &LaneInLine, room: usize) -> Result<(), StoreError> {
+        let values = params![lane.key, self.now.as_millis(), room];
+        let mut rows = self.due.query(values).map_err(failed)?;
+        while self.bytes < CLAIM_BYTES_MAX
+            && let Some(row) = rows.next().map_err(failed)?
+        {
+            let place: i64 = row.get(0).map_err(failed)?;
+            let trigger = self.triggers.get(row.get(2).map_err(failed)?)?;
+            let leased = leased(row, place, lane.origin, trigger, self.runs.last())?;
+            self.bytes += leased.event.payload.len();
+            self.runs.push(leased);
+        }
+        Ok(())
+    }
+
+    /// Counts an attempt of each from there on. Not while they are looked for: the line would
+    /// move under the look.
+    fn lease(&mut self, first: usize) -> rusqlite::Result<()> {
+        let until = self.now.after(self.wanted.lease).as_millis();
+        for LeasedRun { lease: Lease { attempt, place, .. }, .. } in &self.runs[first..] {
+            self.update.execute(params![place, attempt.get(), until])?;
+            let worker = self.wanted.worker.as_str();
+            self.insert.execute(params![place, attempt.get(), worker, self.now.as_millis()])?;
+        }
+        Ok(())
+    }
+}
+
+fn leased(
+    row: &Row<'_>,
+    place: i64,
+    origin: Origin,
+    trigger: ploy_webhooks::Trigger,
+    before: Option<&LeasedRun>,
+) -> Result<LeasedRun, StoreError> {
+    let earlier: u32 = row.get(3).map_err(failed)?;
+    let attempt = earlier.checked_add(1).and_then(|number| number.try_into().ok());
+    let lease = Lease {
+        run: RunId::from_bytes(row.get(1).map_err(failed)?),
+        attempt: attempt.ok_or_else(|| corrupt("runs", "attempt", place))?,
+        place: u64::try_from(place).map_err(|_| corrupt("runs", "place", place))?,
+    };
+    let state = row.get_ref(4).map_err(failed)?;
+    let state = state.as_str().map_err(|error| failed(error.into()))?;
+    let event = match before {
+        // Runs of one event mostly stand one behind the other: its payload is held once.
+        Some(before) if before.lease.place >> NUMBER_BITS == lease.place >> NUMBER_BITS => {
+            before.event.clone()
+        }
+        _ => event(row, seq_of(place), origin)?,
+    };
+    let is_after_loss = state == RunState::Running.as_str();
+    Ok(LeasedRun { lease, is_after_loss, trigger, event })
+}
+
+fn event(row: &Row<'_>, seq: i64, origin: Origin) -> Result<Event, StoreError> {
+    Ok(Event {
+        id: EventId::from_bytes(row.get(5).map_err(failed)?),
+        workspace: origin.workspace,
+        endpoint: origin.endpoint,
+        event_type: event_type(row, 6, seq)?,
+        source: source(row, 7, seq)?,
+        headers: headers(row, 8, seq)?,
+        payload: Bytes::from(row.get::<_, Vec<u8>>(9).map_err(failed)?),
+    })
+}
+
+impl Origin {
+    /// The lane of what comes from there.
+    fn lane(&self) -> Lane {
+        self.endpoint.map_or(Lane::Workspace(self.workspace), Lane::Endpoint)
+    }
+}
+
+fn failed(error: rusqlite::Error) -> StoreError {
+    store_error("cannot claim runs", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use ploy_webhooks::EndpointId;
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::database::MIGRATIONS;
+
+    /// A hundred thousand runs in a full lane, one in each of ten with room.
+    #[test]
+    fn what_waits_in_a_full_lane_is_not_looked_at() {
+        let connection = Connection::open_in_memory().unwrap();
+        MIGRATIONS.iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+        let full = EndpointId::from_bytes([7; 16]);
+        connection
+            .execute(
+                "INSERT INTO endpoints VALUES (1, ?1, zeroblob(16), 'full', 1, 1, '{}', '{}')",
+                [full.as_bytes()],
+            )
+            .unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO triggers VALUES (1, '{\"ploybook\":\"page\"}');
+                 INSERT INTO events (seq, id, endpoint, payload) VALUES (1, zeroblob(16), 1, x'7b7d');
+                 INSERT INTO events (seq, id, workspace, payload)
+                 VALUES (2, zeroblob(16), zeroblob(16), x'7b7d');
+                 WITH RECURSIVE numbers (n) AS
+                     (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 99999)
+                 INSERT INTO runs SELECT (1 << 20) + n, randomblob(16), 1, 1, 'queued', 0, 1, n
+                 FROM numbers;
+                 WITH RECURSIVE numbers (n) AS
+                     (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 9)
+                 INSERT INTO runs
+                 SELECT (2 << 20) + n, randomblob(16), 1, CAST(printf('%016d', n) AS BLOB),
+                     'queued', 0, 1, 1
+                 FROM numbers;",
+            )
+            .unwrap();
+        let mut lanes = Lanes::new(NonZeroU16::MIN);
+        lanes.enter(Lane::Endpoint(full));
+        let wanted = Wanted {
+            worker: "test".parse().unwrap(),
+            max: 64,
+            lease: Duration::from_secs(60),
+            lanes,
+        };
+        let now = Timestamp::from_millis(1 << 40);
+        let claimed = claim(&connection, &wanted, &LastServed::default(), None, now).unwrap();
+        assert_eq!(claimed.runs.len(), 10, "left: how many were claimed beside a full lane");
+        assert!(claimed.rest.is_none(), "every lane was looked at");
+        let steps_of = |statement| {
+            connection.prepare_cached(statement).unwrap().get_status(StatementStatus::VmStep)
+        };
+        let steps: i32 = [NEXT_LANE, NEXT_LANE_OF_START, DUE].into_iter().map(steps_of).sum();
+        assert!(steps < 2_000, "a claim of ten runs took {steps} steps");
+
+        let due = first_due(&connection, &wanted.lanes, now).unwrap();
+        let until = now.after(wanted.lease);
+        assert_eq!(due, Some(until), "left: when the first is due in a lane with room");
+    }
+
+    #[test]
+    fn every_state_is_in_line_that_says_so() {
+        for state in RunState::ALL {
+            let text = format!("'{}'", state.as_str());
+            assert_eq!(is_in_line!().contains(&text), state.is_in_line(), "{text}");
+        }
+    }
+}

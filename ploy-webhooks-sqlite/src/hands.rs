@@ -1,0 +1,114 @@
+//! What is done to runs by hand: added to a stored event, tried again, called off.
+//!
+//! Each is a task of the writer, which files what has arrived before it looks for a run.
+
+use ploy_webhooks::store::{Altered, StoreError};
+use ploy_webhooks::{Clock, NewRun, RunId, RunState, SystemClock, Timestamp, WorkspaceId};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::events::Origins;
+use crate::lane::LaneKey;
+use crate::owed;
+use crate::runs::{every_state, is_of};
+
+/// Adds runs to the event at that place, if it is still there; or says why it cannot owe them.
+pub(crate) fn add(
+    connection: &Connection,
+    seq: i64,
+    runs: &[NewRun],
+) -> rusqlite::Result<Result<bool, StoreError>> {
+    owed::file(connection)?;
+    let mut select = connection.prepare_cached(
+        "-- enqueue()
+         SELECT coalesce(endpoint, workspace) FROM events WHERE seq = ?1",
+    )?;
+    let lane: Option<LaneKey> = select.query_row(params![seq], |row| row.get(0)).optional()?;
+    let Some(lane) = lane else {
+        return Ok(Ok(false));
+    };
+    if Origins::new(connection)?.of_lane(lane)?.is_none() {
+        return Ok(Ok(false));
+    }
+    let added = owed::add(connection, runs, seq, lane, SystemClock.now())?;
+    Ok(added.map(|()| true))
+}
+
+/// What is done to a run that stands on record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hand {
+    Requeue,
+    Cancel,
+}
+
+impl Hand {
+    const fn may_touch(self, state: RunState) -> bool {
+        match self {
+            Self::Requeue => state.may_be_requeued(),
+            Self::Cancel => state.is_in_line(),
+        }
+    }
+
+    const fn leaves(self) -> RunState {
+        match self {
+            Self::Requeue => RunState::Queued,
+            Self::Cancel => RunState::Cancelled,
+        }
+    }
+}
+
+/// Does it, if the workspace has such a run and it is in a state in which that can be.
+pub(crate) fn alter(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    id: RunId,
+    hand: Hand,
+) -> rusqlite::Result<Altered> {
+    owed::file(connection)?;
+    let now = SystemClock.now();
+    let Some((place, state)) = find(connection, workspace, id)? else {
+        return Ok(Altered::Missing);
+    };
+    if !hand.may_touch(state) {
+        return Ok(Altered::Refused(state));
+    }
+    put(connection, place, hand.leaves(), now)?;
+    Ok(Altered::Done)
+}
+
+fn put(
+    connection: &Connection,
+    place: i64,
+    state: RunState,
+    due_at: Timestamp,
+) -> rusqlite::Result<()> {
+    let mut update = connection.prepare_cached(
+        "-- alter()
+         UPDATE runs SET state = ?2, due_at = ?3 WHERE place = ?1",
+    )?;
+    update.execute(params![place, state.as_str(), due_at.as_millis()])?;
+    Ok(())
+}
+
+/// Where the workspace's run lies, and where it stands.
+fn find(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    id: RunId,
+) -> rusqlite::Result<Option<(i64, RunState)>> {
+    let mut origins = Origins::new(connection)?;
+    let mut select = connection.prepare_cached(&format!(
+        "-- alter()
+         SELECT place, lane, state FROM runs WHERE id = ?1 AND state IN ({})",
+        every_state()
+    ))?;
+    let mut rows = select.query(params![id.as_bytes()])?;
+    while let Some(row) = rows.next()? {
+        let state = RunState::from_name(row.get_ref(2)?.as_str()?);
+        if let Some(state) = state
+            && is_of(origins.of_lane(row.get(1)?)?, workspace)
+        {
+            return Ok(Some((row.get(0)?, state)));
+        }
+    }
+    Ok(None)
+}

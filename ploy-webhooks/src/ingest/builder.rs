@@ -1,0 +1,95 @@
+//! [`Builder`]: an [`Ingest`] with parts or settings of one's own.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::budget::Budget;
+use super::cache::EndpointCache;
+use super::service::{Ingest, Parts};
+use super::{Settings, SettingsError};
+use crate::clock::{Clock, SystemClock};
+use crate::limit::{LocalLimiter, RateLimiter};
+use crate::store::{DefinitionStore, EventStore, KeyStore};
+use crate::trigger::TriggerRunner;
+
+/// Assembles an [`Ingest`] with parts or settings of one's own.
+#[must_use]
+pub struct Builder<E, K, T = ()> {
+    events: E,
+    keys: K,
+    runner: T,
+    definitions: Option<Arc<dyn DefinitionStore>>,
+    limiter: Arc<dyn RateLimiter>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+}
+
+impl<E: EventStore, K: KeyStore> Builder<E, K> {
+    pub(super) fn new(events: E, keys: K) -> Self {
+        Self {
+            events,
+            keys,
+            runner: (),
+            definitions: None,
+            limiter: Arc::new(LocalLimiter::new()),
+            clock: Arc::new(SystemClock),
+            settings: Settings::default(),
+        }
+    }
+
+    /// What carries out the runs that events owe, once it is told to
+    /// [`dispatch`](Ingest::dispatch). Default: nothing does.
+    pub fn runner<T: TriggerRunner>(self, runner: T) -> Builder<E, K, T> {
+        let Self { events, keys, runner: (), definitions, limiter, clock, settings } = self;
+        Builder { events, keys, runner, definitions, limiter, clock, settings }
+    }
+}
+
+impl<E: EventStore, K: KeyStore, T> Builder<E, K, T> {
+    /// Where subscriptions are. Default: there are none.
+    pub fn definitions(self, definitions: impl DefinitionStore) -> Self {
+        Self { definitions: Some(Arc::new(definitions)), ..self }
+    }
+
+    /// The bounds. Default: those of [`Settings`].
+    pub fn settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// What limits rates. Default: a [`LocalLimiter`], which counts what this process sees.
+    pub fn limiter(self, limiter: impl RateLimiter) -> Self {
+        Self { limiter: Arc::new(limiter), ..self }
+    }
+
+    /// Where the time comes from. Default: the machine.
+    pub fn clock(self, clock: impl Clock) -> Self {
+        Self { clock: Arc::new(clock), ..self }
+    }
+
+    /// The intake.
+    ///
+    /// # Errors
+    ///
+    /// When the settings contradict themselves; the error names the one.
+    pub fn build(self) -> Result<Ingest<E, K, T>, SettingsError> {
+        self.settings.check()?;
+        Ok(self.assemble())
+    }
+
+    pub(super) fn assemble(self) -> Ingest<E, K, T> {
+        let Self { events, keys, runner, definitions, limiter, clock, settings } = self;
+        let endpoints = EndpointCache::new(keys, definitions, settings.cached_endpoints_max);
+        let budget = Budget::new(settings.in_flight_bytes_max);
+        Ingest::of(Parts { events, endpoints, limiter, clock, budget, settings }, runner)
+    }
+}
+
+impl<E: fmt::Debug, K: fmt::Debug, T> fmt::Debug for Builder<E, K, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("events", &self.events)
+            .field("keys", &self.keys)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! [`Ploybooks`]: finds what a trigger names, and has it carried out as it is defined.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::remembered::Remembered;
+use super::runner::{Job, Output, RunError, Terms, TriggerRunner};
+#[cfg(feature = "conditions")]
+use crate::condition::{Condition, ConditionError};
+use crate::endpoint::Endpoint;
+use crate::id::{EndpointId, WorkspaceId};
+use crate::ploybook::{Ploybook, PloybookName};
+use crate::run::{LeasedRun, Trigger};
+use crate::store::{
+    DefinitionKind, DefinitionStore, EndpointStore, RunQueue, StoreError, StoreErrorKind,
+};
+
+/// Carries out triggers as they are defined in a store.
+///
+/// Looks up the Ploybook that a trigger names, and hands the job to `runner` together with it, the
+/// endpoint and its fields, on the Ploybook's own terms. A Ploybook that there is not, or that is
+/// disabled, fails the run and says so; so does a required field that is missing. A route is
+/// decided, and what it decides on is added to the event as a run of its own.
+///
+/// What changes in the store is seen within a second.
+#[derive(Debug)]
+pub struct Ploybooks<S, R> {
+    pub(super) store: S,
+    runner: R,
+    ploybooks: Remembered<(WorkspaceId, PloybookName), Option<Arc<Ploybook>>>,
+    endpoints: Remembered<(WorkspaceId, EndpointId), Option<Arc<Endpoint>>>,
+    #[cfg(feature = "conditions")]
+    pub(super) conditions: Remembered<String, Arc<Result<Condition, ConditionError>>>,
+}
+
+impl<S, R> Ploybooks<S, R>
+where
+    S: DefinitionStore + EndpointStore + RunQueue,
+    R: TriggerRunner,
+{
+    /// Carries out what is defined in `store` with `runner`.
+    #[must_use]
+    pub fn new(store: S, runner: R) -> Self {
+        Self {
+            store,
+            runner,
+            ploybooks: Remembered::new(),
+            endpoints: Remembered::new(),
+            #[cfg(feature = "conditions")]
+            conditions: Remembered::new(),
+        }
+    }
+
+    async fn ploybook(
+        &self,
+        workspace: WorkspaceId,
+        name: &PloybookName,
+    ) -> Result<Option<Arc<Ploybook>>, StoreError> {
+        let look_up = async |(workspace, name): &(WorkspaceId, PloybookName)| {
+            let kind = DefinitionKind::Ploybook;
+            let found = self.store.definition(workspace, kind, name.as_str()).await?;
+            let Some(definition) = found else { return Ok(None) };
+            let ploybook = serde_json::from_str(&definition.text).map_err(|error| {
+                let message = format!("the Ploybook `{name}` cannot be read");
+                StoreError::new(StoreErrorKind::Corrupt, message).because(error)
+            })?;
+            Ok(Some(Arc::new(ploybook)))
+        };
+        self.ploybooks.get((workspace, name.clone()), look_up).await
+    }
+
+    async fn endpoint(
+        &self,
+        workspace: WorkspaceId,
+        id: EndpointId,
+    ) -> Result<Option<Arc<Endpoint>>, StoreError> {
+        let look_up = async |(workspace, id): &(WorkspaceId, EndpointId)| {
+            self.store.endpoint_by_id(workspace, id).await
+        };
+        self.endpoints.get((workspace, id), look_up).await
+    }
+
+    /// The same job, with the endpoint and what it names in the payload.
+    async fn with_endpoint(&self, mut job: Job) -> Result<Job, RunError> {
+        let Some(id) = job.event.endpoint else {
+            return Ok(job);
+        };
+        job.endpoint = self.endpoint(job.event.workspace, id).await.map_err(failed)?;
+        let named = job.endpoint.as_ref().and_then(|endpoint| endpoint.config.fields.as_ref());
+        if let Some(named) = named {
+            // Whatever the intake takes is text.
+            let payload = std::str::from_utf8(&job.event.payload).unwrap_or_default();
+            let fields = named.take(payload);
+            job.fields = Arc::new(fields.map_err(|error| RunError::permanent(error.to_string()))?);
+        }
+        Ok(job)
+    }
+}
+
+#[async_trait]
+impl<S, R> TriggerRunner for Ploybooks<S, R>
+where
+    S: DefinitionStore + EndpointStore + RunQueue,
+    R: TriggerRunner,
+{
+    async fn run(&self, job: Job) -> Result<Output, RunError> {
+        let job = self.with_endpoint(job).await?;
+        let name = match &job.trigger {
+            Trigger::Ploybook { name, .. } => name,
+            Trigger::FirstOf(route) => return self.decide(&job, route).await,
+        };
+        let ploybook = self.ploybook(job.event.workspace, name).await.map_err(failed)?;
+        match ploybook {
+            None => Err(RunError::permanent(format!(
+                "there is no Ploybook `{name}`: define it, or change the trigger; then retry the run"
+            ))),
+            Some(ploybook) if !ploybook.enabled => Err(RunError::permanent(format!(
+                "the Ploybook `{name}` is disabled: enable it, then retry the run"
+            ))),
+            ploybook => self.runner.run(Job { ploybook, ..job }).await,
+        }
+    }
+
+    async fn terms(&self, run: &LeasedRun, usual: Terms) -> Terms {
+        let Trigger::Ploybook { name, .. } = &run.trigger else {
+            return usual;
+        };
+        match self.ploybook(run.event.workspace, name).await {
+            Ok(Some(ploybook)) => Terms { time_limit: ploybook.time_limit, retry: ploybook.retry },
+            // The attempt itself will say what is wrong.
+            _ => usual,
+        }
+    }
+}
+
+/// What a store that fails means for a run: another attempt.
+pub(super) fn failed(error: StoreError) -> RunError {
+    RunError::retry(format!("the store failed: {error}"))
+}
