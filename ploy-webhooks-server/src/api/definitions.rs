@@ -18,6 +18,8 @@ const ROUNDS_MAX: usize = 8;
 /// What is defined: kept in this form, checked before it is kept.
 pub(super) trait Defines: Serialize + DeserializeOwned {
     const KIND: DefinitionKind;
+    /// The members that are objects of settings, each of which is changed by itself.
+    const SETTINGS: &[&str];
 
     /// Refuses what is out of bounds.
     fn check(&self, api: &Api) -> Result<(), Problem>;
@@ -75,7 +77,7 @@ pub(super) struct Changed<T> {
 
 /// Changes the members that are given of a definition, as it is now, again if somebody else has
 /// changed it meanwhile. What is `null` goes back to what it is by itself (RFC 7396, at the
-/// outermost level).
+/// outermost level and in settings).
 pub(super) async fn change<T: Defines>(
     api: &Api,
     name: &str,
@@ -85,7 +87,7 @@ pub(super) async fn change<T: Defines>(
         let found = api.store().definition(api.workspace(), T::KIND, name).await?;
         let standing = found.ok_or(Problem::NotFound)?;
         let before: T = read(&standing)?;
-        let now: T = patched(&standing, changes)?;
+        let now: T = patched(&before, changes)?;
         now.check(api)?;
         let expected = Some(standing.revision);
         let text = write(&now);
@@ -129,14 +131,27 @@ fn write<T: Defines>(defined: &T) -> String {
     serde_json::to_string(defined).expect("definitions have string keys only")
 }
 
-fn patched<T: Defines>(standing: &Definition, changes: &Map<String, Value>) -> Result<T, Problem> {
-    let mut members: Map<String, Value> =
-        serde_json::from_str(&standing.text).map_err(|_| Problem::Unavailable(None))?;
-    for (name, value) in changes {
-        match value {
-            Value::Null => members.remove(name),
-            value => members.insert(name.clone(), value.clone()),
-        };
+fn patched<T: Defines>(before: &T, changes: &Map<String, Value>) -> Result<T, Problem> {
+    let mut members = match serde_json::to_value(before) {
+        Ok(Value::Object(members)) => members,
+        _ => unreachable!("a definition is an object with string keys"),
+    };
+    for (name, change) in changes {
+        match (members.get_mut(name), change) {
+            (Some(Value::Object(standing)), Value::Object(changes))
+                if T::SETTINGS.contains(&name.as_str()) =>
+            {
+                changes.iter().for_each(|(name, change)| set(standing, name, change));
+            }
+            _ => set(&mut members, name, change),
+        }
     }
     of_members(members)
+}
+
+/// A `null` that nothing stands for is kept, and so is refused by its name.
+fn set(members: &mut Map<String, Value>, name: &str, change: &Value) {
+    if !(change.is_null() && members.remove(name).is_some()) {
+        members.insert(name.to_owned(), change.clone());
+    }
 }

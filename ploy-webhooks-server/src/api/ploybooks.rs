@@ -20,6 +20,7 @@ use super::{Api, Commands};
 
 impl Defines for Ploybook {
     const KIND: DefinitionKind = DefinitionKind::Ploybook;
+    const SETTINGS: &[&str] = &["retry"];
 
     fn check(&self, api: &Api) -> Result<(), Problem> {
         self.check().map_err(Problem::invalid)?;

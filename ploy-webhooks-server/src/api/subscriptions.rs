@@ -25,6 +25,7 @@ use super::query::{NoParameters, Parameters};
 
 impl Defines for Subscription {
     const KIND: DefinitionKind = DefinitionKind::Subscription;
+    const SETTINGS: &[&str] = &[];
 
     fn check(&self, _: &Api) -> Result<(), Problem> {
         self.check().map_err(Problem::invalid)?;
