@@ -21,8 +21,8 @@ pub(super) trait Defines: Serialize + DeserializeOwned {
     /// The members that are objects of settings, each of which is changed by itself.
     const SETTINGS: &[&str];
 
-    /// Refuses what is out of bounds.
-    fn check(&self, api: &Api) -> Result<(), Problem>;
+    /// Refuses what is out of bounds, and what may not become of what stood before.
+    fn check(&self, before: Option<&Self>, api: &Api) -> Result<(), Problem>;
 }
 
 /// A definition as callers see it.
@@ -59,7 +59,7 @@ pub(super) async fn make<T: Defines>(
     name: &str,
     defined: &T,
 ) -> Result<Option<Revision>, Problem> {
-    defined.check(api)?;
+    defined.check(None, api)?;
     let text = write(defined);
     match api.store().define(api.workspace(), T::KIND, name, None, &text).await? {
         Defined::Defined(revision) => Ok(Some(revision)),
@@ -88,7 +88,7 @@ pub(super) async fn change<T: Defines>(
         let standing = found.ok_or(Problem::NotFound)?;
         let before: T = read(&standing)?;
         let now: T = patched(&before, changes)?;
-        now.check(api)?;
+        now.check(Some(&before), api)?;
         let expected = Some(standing.revision);
         let text = write(&now);
         match api.store().define(api.workspace(), T::KIND, name, expected, &text).await? {

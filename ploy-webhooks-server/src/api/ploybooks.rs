@@ -20,14 +20,17 @@ use super::{Api, Commands};
 
 impl Defines for Ploybook {
     const KIND: DefinitionKind = DefinitionKind::Ploybook;
+
     const SETTINGS: &[&str] = &["retry"];
 
-    fn check(&self, api: &Api) -> Result<(), Problem> {
+    fn check(&self, before: Option<&Self>, api: &Api) -> Result<(), Problem> {
         self.check().map_err(Problem::invalid)?;
+        // One that was defined while programs were allowed may be disabled, or described anew.
+        let is_new = before.is_none_or(|before| before.run != self.run);
         match (&self.run, api.parts.commands) {
-            (Means::Command { .. }, Commands::Refused) => Err(Problem::invalid(
-                "this server runs no programs: to let Ploybooks run any program as the server's \
-                 user, start it with the setting `allow_commands = true`",
+            (Means::Command { .. }, Commands::Refused) if is_new => Err(Problem::invalid(
+                "`run.command`: this server runs no programs: to let Ploybooks run any program as \
+                 the server's user, start it with the setting `allow_commands = true`",
             )),
             _ => Ok(()),
         }

@@ -25,12 +25,17 @@ use super::query::{NoParameters, Parameters};
 
 impl Defines for Subscription {
     const KIND: DefinitionKind = DefinitionKind::Subscription;
+
     const SETTINGS: &[&str] = &[];
 
-    fn check(&self, _: &Api) -> Result<(), Problem> {
+    fn check(&self, before: Option<&Self>, _: &Api) -> Result<(), Problem> {
         self.check().map_err(Problem::invalid)?;
-        let condition = self.condition.as_deref().map(Condition::compile).transpose();
-        condition.map(|_| ()).map_err(|error| Problem::invalid(format!("`condition`: {error}")))
+        let is_new = before.is_none_or(|before| before.condition != self.condition);
+        let condition = self.condition.as_deref().filter(|_| is_new).map(Condition::compile);
+        match condition.transpose() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Problem::invalid(format!("`condition`: {error}"))),
+        }
     }
 }
 
