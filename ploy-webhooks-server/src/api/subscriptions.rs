@@ -99,13 +99,14 @@ async fn delete(
     Id(id): Id<SubscriptionId>,
     _: NoParameters,
 ) -> Result<StatusCode, Problem> {
-    let found = definitions::find::<Subscription>(&api, &id.to_string()).await?;
-    let (before, _) = found.ok_or(Problem::NotFound)?;
-    if !api.store().undefine(api.workspace(), Subscription::KIND, &id.to_string()).await? {
-        return Err(Problem::NotFound);
-    }
+    // It goes when that holds, so that a call that fails on the way can be made again.
+    let disabled = Map::from_iter([("enabled".to_owned(), false.into())]);
+    let Changed { before, .. } = definitions::change(&api, &id.to_string(), &disabled).await?;
     settle(&api, &[&before]).await?;
-    Ok(StatusCode::NO_CONTENT)
+    match api.store().undefine(api.workspace(), Subscription::KIND, &id.to_string()).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::NotFound),
+    }
 }
 
 /// Has the change hold for every endpoint that was meant before or is meant now.
