@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Failure;
 use super::client::{Call, Client, parse};
@@ -62,7 +62,7 @@ pub(super) async fn run(client: &Client, json: bool, args: &ReplayArgs) -> Resul
             false => print(&format!("runs added: {}", parse::<Replayed>(&answer)?.runs.len())),
         };
     }
-    Replay::new(client, args).all().await
+    Replay::new(client, args).all(json).await
 }
 
 fn call_for(id: &str) -> Call<'_> {
@@ -86,11 +86,14 @@ impl<'a> Replay<'a> {
         Self { client, args, bar, replayed: 0, runs: 0, failed: 0 }
     }
 
-    async fn all(mut self) -> Result<(), Failure> {
+    async fn all(mut self, json: bool) -> Result<(), Failure> {
         let gone_through = self.go_through().await;
         self.bar.finish_and_clear();
         let Self { replayed, runs, failed, .. } = self;
-        print(&format!("replayed {replayed}, runs added {runs}, failed {failed}"))?;
+        print(&match json {
+            true => json!({"replayed": replayed, "runs_added": runs, "failed": failed}).to_string(),
+            false => format!("replayed {replayed}, runs added {runs}, failed {failed}"),
+        })?;
         let is_cut_off = gone_through?;
         if is_cut_off {
             eprintln!("there are more: --max {} was reached", self.args.max);
