@@ -69,7 +69,7 @@ pub(super) struct Means {
     #[arg(long, value_name = "URL", conflicts_with = "command")]
     post: Option<String>,
     /// The environment variable of the server that has the secret which signs it (`whsec_…`).
-    #[arg(long, value_name = "NAME", requires = "post")]
+    #[arg(long, value_name = "NAME", requires = "post", conflicts_with = "command")]
     secret_env: Option<String>,
     /// Run by this program with these arguments, after `--`. The server must allow it
     /// (`allow_commands`).
