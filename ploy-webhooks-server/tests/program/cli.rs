@@ -1,60 +1,44 @@
 //! The commands that talk to a server.
 
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use crate::harness::{ROOT_TOKEN, Server, program, read_until, write};
-
-async fn run(server: &Server, args: &[&str]) -> Output {
-    let mut command = program(args);
-    command.env("PLOY_URL", &server.url).env("PLOY_TOKEN", ROOT_TOKEN);
-    command.output().await.unwrap()
-}
-
-async fn stdout(server: &Server, args: &[&str]) -> String {
-    let output = run(server, args).await;
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {message}");
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::harness::{Server, program, read_until, write};
 
 #[tokio::test]
 async fn endpoints_are_worked_with_from_the_shell() {
     let server = Server::in_memory().await;
-    let made = stdout(
-        &server,
-        &[
-            "endpoints",
-            "create",
-            "--description",
-            "Clay",
-            "--rate",
-            "5",
-            "--allow",
-            "127.0.0.0/8",
-            "--json",
-        ],
-    );
+    let made = server.printed(&[
+        "endpoints",
+        "create",
+        "--description",
+        "Clay",
+        "--rate",
+        "5",
+        "--allow",
+        "127.0.0.0/8",
+        "--json",
+    ]);
     let made: Value = serde_json::from_str(&made.await).unwrap();
     assert_eq!(made["limits"]["rate"], json!({"per_second": 5, "burst": null}));
     let id = made["id"].as_str().unwrap();
 
-    let list = stdout(&server, &["endpoints", "list"]).await;
+    let list = server.printed(&["endpoints", "list"]).await;
     assert!(list.contains(id) && list.contains("Clay") && !list.contains("pwk_"), "{list}");
-    assert!(stdout(&server, &["endpoints", "pause", id]).await.contains("paused"));
-    assert!(stdout(&server, &["endpoints", "resume", id]).await.contains("active"));
-    let rotated = stdout(&server, &["endpoints", "rotate", id, "--overlap-seconds", "5"]).await;
+    assert!(server.printed(&["endpoints", "pause", id]).await.contains("paused"));
+    assert!(server.printed(&["endpoints", "resume", id]).await.contains("active"));
+    let rotated = server.printed(&["endpoints", "rotate", id, "--overlap-seconds", "5"]).await;
     assert!(rotated.contains("pwk_"), "{rotated}");
-    assert!(!stdout(&server, &["endpoints", "show", id]).await.contains("pwk_"));
-    assert_eq!(stdout(&server, &["endpoints", "delete", id]).await, "");
+    assert!(!server.printed(&["endpoints", "show", id]).await.contains("pwk_"));
+    assert_eq!(server.printed(&["endpoints", "delete", id]).await, "");
 
-    let gone = run(&server, &["endpoints", "show", id]).await;
+    let gone = server.shell(&["endpoints", "show", id]).await;
     assert_eq!((gone.status.code(), gone.stdout.len()), (Some(1), 0));
     assert!(String::from_utf8(gone.stderr).unwrap().contains("404"));
-    assert_eq!(run(&server, &["endpoints", "paint", id]).await.status.code(), Some(2));
+    assert_eq!(server.shell(&["endpoints", "paint", id]).await.status.code(), Some(2));
     let without_token = program(&["endpoints", "list"]).output().await.unwrap();
     assert_eq!(without_token.status.code(), Some(2));
 }
@@ -81,21 +65,21 @@ async fn events_are_found_from_the_shell() {
     let server = Server::in_memory().await;
     let endpoint = server.create(json!({"description": ""})).await;
     let sent = server.accepted(&endpoint, &["{\"a\": \"x\u{9b}2J\"}", r#"{"b":1.0}"#]).await;
-    let found = stdout(&server, &["events", "search", "X\u{9b}"]).await;
+    let found = server.printed(&["events", "search", "X\u{9b}"]).await;
     assert!(found.contains(&sent[0]) && !found.contains(&sent[1]), "{found}");
-    let list = stdout(&server, &["events", "list", "--order", "asc", "--json"]).await;
+    let list = server.printed(&["events", "list", "--order", "asc", "--json"]).await;
     let list: Value = serde_json::from_str(&list).unwrap();
     assert_eq!(list["data"][0]["id"], sent[0]);
-    let shown = stdout(&server, &["events", "show", &sent[0]]).await;
+    let shown = server.printed(&["events", "show", &sent[0]]).await;
     assert!(shown.contains(r#"{"a": "x\u{9b}2J"}"#), "{shown}");
-    let payload = stdout(&server, &["events", "show", &sent[1], "--payload"]).await;
+    let payload = server.printed(&["events", "show", &sent[1], "--payload"]).await;
     assert_eq!(payload, r#"{"b":1.0}"#);
 
     // None of these can be held as a tree.
     let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(120), "]".repeat(120));
     let odd = [r#"{"n":1e400}"#, r#"{"s":"\ud800"}"#, &deep];
     for (id, payload) in server.accepted(&endpoint, &odd).await.iter().zip(odd) {
-        let shown = stdout(&server, &["events", "show", id]).await;
+        let shown = server.printed(&["events", "show", id]).await;
         assert!(shown.ends_with(&format!("\n{payload}\n")), "{shown}");
     }
 }
@@ -111,12 +95,12 @@ async fn a_list_goes_on_where_the_page_before_ended() {
         (vec!["events", "list"], &events[1], &events[0]),
         (vec!["events", "search", "{"], &events[1], &events[0]),
     ] {
-        let page = run(&server, &[&list[..], &["--limit", "1"]].concat()).await;
+        let page = server.shell(&[&list[..], &["--limit", "1"]].concat()).await;
         let shown = String::from_utf8(page.stdout).unwrap();
         assert!(shown.contains(first) && !shown.contains(second), "{shown}");
         let message = String::from_utf8(page.stderr).unwrap();
         let more = message.trim().strip_prefix("more with --cursor ").unwrap();
-        let page = run(&server, &[&list[..], &["--cursor", more]].concat()).await;
+        let page = server.shell(&[&list[..], &["--cursor", more]].concat()).await;
         let shown = String::from_utf8(page.stdout).unwrap();
         assert!(!shown.contains(first) && shown.contains(second), "{shown}");
         assert_eq!(page.stderr, b"", "nothing is left");
@@ -143,7 +127,7 @@ async fn a_file_is_sent_line_by_line_as_it_stands() {
     for (place, payload) in ["{\"n\":  1.00}", "{\"n\":2,\"n\":3}", "{\"n\":4}"].iter().enumerate()
     {
         let id = list["data"][place]["id"].as_str().unwrap();
-        let shown = stdout(&server, &["events", "show", id, "--payload"]).await;
+        let shown = server.printed(&["events", "show", id, "--payload"]).await;
         assert_eq!(shown, *payload);
     }
 }

@@ -11,7 +11,7 @@ fn ids(list: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn an_event_is_shown_as_it_was_sent() {
-    let server = Server::in_memory().await;
+    let server = Server::in_memory_with(&[("PLOY_DISPATCH", "false")]).await;
     let endpoint = server
         .create(json!({"description": "", "trigger": {"ploybook": "page"}, "event_type": {"pointer": "/t"}}))
         .await;

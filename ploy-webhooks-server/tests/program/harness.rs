@@ -1,12 +1,15 @@
 //! A server as a child process, and a client for it.
 
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::{Instant, sleep};
 
 pub(crate) const ROOT_TOKEN: &str = "root-token-of-the-tests-0123456789";
 
@@ -50,6 +53,14 @@ impl Server {
     pub(crate) async fn in_memory_with(settings: &[(&str, &str)]) -> Self {
         let mut command = program(&["serve", "--listen", "127.0.0.1:0", "--store", "memory:"]);
         command.env("PLOY_ROOT_TOKEN", ROOT_TOKEN);
+        command.envs(settings.iter().copied());
+        Self::start(command).await
+    }
+
+    /// On a file in that folder, which outlives the server.
+    pub(crate) async fn in_folder(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut command = program(&["serve", "--listen", "127.0.0.1:0"]);
+        command.current_dir(folder).env("PLOY_ROOT_TOKEN", ROOT_TOKEN);
         command.envs(settings.iter().copied());
         Self::start(command).await
     }
@@ -117,6 +128,76 @@ impl Server {
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
         self.call(Method::GET, path, None).await
+    }
+
+    /// A call that succeeds, and what it answers.
+    pub(crate) async fn done(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        let (status, answer) = self.call(method, path, body).await;
+        assert!(status.is_success(), "{path}: {status} {answer}");
+        answer
+    }
+
+    /// A call that is refused with that status, and why.
+    pub(crate) async fn refused(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        with: u16,
+    ) -> String {
+        let (status, problem) = self.call(method, path, body).await;
+        assert_eq!(status, with, "{path}: {problem}");
+        problem["detail"].as_str().unwrap().to_owned()
+    }
+
+    /// The runs of an event, in order, once there are so many and each has ended.
+    pub(crate) async fn ended(&self, event: &str, count: usize) -> Vec<Value> {
+        let path = format!("/events/{event}");
+        let has_ended = |run: &Value| {
+            ["succeeded", "failed", "cancelled"].iter().any(|state| run["state"] == *state)
+        };
+        let event = self
+            .until(&path, |event| {
+                let runs = event["runs"].as_array().unwrap();
+                runs.len() >= count && runs.iter().all(has_ended)
+            })
+            .await;
+        let runs = event["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), count, "{event}");
+        runs.clone()
+    }
+
+    /// The run, once it is in that state.
+    pub(crate) async fn run_in(&self, id: &str, state: &str) -> Value {
+        self.until(&format!("/runs/{id}"), |run| run["state"] == state).await
+    }
+
+    /// What is on record there, once it is so.
+    pub(crate) async fn until(&self, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let found = self.done(Method::GET, path, None).await;
+            if is_so(&found) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "still: {found}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// A command that talks to this server.
+    pub(crate) async fn shell(&self, args: &[&str]) -> Output {
+        let mut command = program(args);
+        command.env("PLOY_URL", &self.url).env("PLOY_TOKEN", ROOT_TOKEN);
+        command.output().await.unwrap()
+    }
+
+    /// What a command prints that succeeds.
+    pub(crate) async fn printed(&self, args: &[&str]) -> String {
+        let output = self.shell(args).await;
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {message}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub(crate) async fn create(&self, form: Value) -> Endpoint {

@@ -3,12 +3,28 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod connections;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod events;
+#[cfg(test)]
+mod fields;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod ploybooks;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod runs;
+#[cfg(test)]
+mod stop;
+#[cfg(test)]
+mod subscriptions;
