@@ -12,7 +12,7 @@ use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use ploy_webhooks::{NewEvent, RunId};
 use sqlx::postgres::PgConnection;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::database;
 use crate::error::{store_error, timed_out};
@@ -20,7 +20,7 @@ use crate::writer::Shared;
 
 /// The batches that are entered by one transaction: whoever claims may wait for it.
 const SHEETS: i32 = 64;
-/// Between two transactions. Nobody waits longer for it: who looks for runs enters them.
+/// Between two transactions at least. Nobody waits for it: who looks for runs enters them.
 const GAP: Duration = Duration::from_millis(10);
 /// How long after a failure it is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -103,20 +103,27 @@ impl Ids {
     }
 }
 
-/// Enters for good what this node's writers put down.
+/// Enters for good what this node's writers put down, one part after another, with pauses between:
+/// a burst of appends shares the server with half of it at most, and what is left over is entered
+/// after the burst.
 pub(crate) async fn run(shared: Shared) {
     let mut connection = None;
     loop {
         shared.put_down.filled.notified().await;
         shared.put_down.begin();
-        let limit = shared.settings.call_timeout;
+        let (limit, begun) = (shared.settings.call_timeout, Instant::now());
         let entered = timeout(limit, enter(&shared, &mut connection)).await;
         let entered =
             entered.unwrap_or_else(|_| Err(timed_out(StoreErrorKind::Unavailable, WHAT, limit)));
         match entered {
-            Ok(()) => {
+            Ok(SHEETS) => {
+                shared.put_down.filled.notify_one();
+                sleep(GAP.max(begun.elapsed())).await;
+            }
+            // With fewer than that, it was all that there was.
+            Ok(_) => {
                 shared.put_down.end();
-                sleep(GAP).await;
+                sleep(GAP.max(begun.elapsed())).await;
             }
             Err(error) => {
                 tracing::debug!(%error, "runs are left to whoever looks for them");
@@ -128,12 +135,12 @@ pub(crate) async fn run(shared: Shared) {
     }
 }
 
-async fn enter(shared: &Shared, kept: &mut Option<PgConnection>) -> Result<(), StoreError> {
+async fn enter(shared: &Shared, kept: &mut Option<PgConnection>) -> Result<i32, StoreError> {
     let connection = match kept {
         Some(connection) => connection,
         none => none.insert(database::connect_enterer(&shared.settings).await?),
     };
-    enter_all(connection).await
+    enter_some(connection).await
 }
 
 /// Enters all that was put down before, by whichever node.
