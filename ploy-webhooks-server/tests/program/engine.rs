@@ -1,12 +1,17 @@
 //! What carries runs out in the tests: an engine that is asked over HTTP, and small programs.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use crate::harness::{read_until, write};
+
+/// How long it is waited for what ought to happen before a test says that it does not.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An engine that answers when the test says so.
 pub(crate) struct Engine {
@@ -34,7 +39,7 @@ impl Engine {
         let url = engine.url.clone();
         tokio::spawn(async move {
             loop {
-                let asked = engine.asked().await;
+                let asked = engine.next().await;
                 let said = format!("did {}", asked.body["data"]["ploybook"].as_str().unwrap());
                 asked.answer("200 OK", &said).await;
             }
@@ -44,6 +49,10 @@ impl Engine {
 
     /// Waits until it is asked.
     pub(crate) async fn asked(&self) -> Asked {
+        timeout(PATIENCE, self.next()).await.expect("the engine is asked")
+    }
+
+    async fn next(&self) -> Asked {
         let (mut connection, _) = self.listener.accept().await.unwrap();
         let mut read = read_until(&mut connection, "\r\n\r\n").await;
         let mut body = read.split_off(read.find("\r\n\r\n").unwrap() + 4).into_bytes();
@@ -75,7 +84,7 @@ impl Asked {
     /// Waits until whoever has asked has hung up.
     pub(crate) async fn hung_up(mut self) {
         // A reset is as good as an end.
-        let read = self.connection.read_u8().await;
+        let read = timeout(PATIENCE, self.connection.read_u8()).await.expect("it hangs up");
         assert!(read.is_err(), "{read:?}");
     }
 }

@@ -1,5 +1,7 @@
 //! Runs: carried out when an event was accepted, tried again, called off.
 
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -28,6 +30,7 @@ fn ids(list: &Value) -> Vec<&str> {
 /// Tries a run again until it succeeds: the dispatcher goes by what a Ploybook was up to a second
 /// ago.
 async fn retried(server: &Server, id: &str) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         server.done(Method::POST, &format!("/runs/{id}/retry"), None).await;
         let run = server
@@ -38,6 +41,7 @@ async fn retried(server: &Server, id: &str) -> Value {
         if run["state"] == "succeeded" {
             return run;
         }
+        assert!(Instant::now() < deadline, "still: {run}");
     }
 }
 
