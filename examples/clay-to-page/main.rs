@@ -18,8 +18,8 @@ use axum::Router;
 use ploy_webhooks::store::{DefinitionKind, DefinitionStore, EndpointStore, RunQuery, RunStore};
 use ploy_webhooks::trigger::{DispatcherSettings, Ploybooks};
 use ploy_webhooks::{
-    Clock, Endpoint, EndpointConfig, EndpointTrigger, Ingest, Means, Ploybook, RunState,
-    SystemClock, WorkspaceId,
+    Clock, Endpoint, EndpointConfig, EndpointTrigger, Ingest, Means, Ploybook, Run, SystemClock,
+    WorkspaceId,
 };
 use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
 use tokio::net::TcpListener;
@@ -113,16 +113,12 @@ async fn send(url: &str, key: &str, rows: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 async fn until_all_is_done(store: &SqliteStore) -> Result<(), Box<dyn Error>> {
-    loop {
-        let mut owed = 0;
-        for state in RunState::ALL.into_iter().filter(|state| state.is_in_line()) {
-            let mut query = RunQuery::all(WORKSPACE);
-            query.state = Some(state);
-            owed += store.list_runs(&query).await?.items.len();
-        }
-        if owed == 0 {
-            return Ok(());
-        }
+    while store.list_runs(&RunQuery::all(WORKSPACE)).await?.items.iter().any(is_owed) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    Ok(())
+}
+
+const fn is_owed(run: &Run) -> bool {
+    run.state.is_in_line()
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use minijinja::Environment;
 use minijinja::value::Serde;
+use ploy_webhooks::RunId;
 use ploy_webhooks::trigger::{Job, Output, RunError, TriggerRunner};
 use serde_json::{Value, json};
 
@@ -36,12 +37,13 @@ impl PageMaker {
         })
     }
 
-    /// Writes the page where it is served from. A second attempt writes the same page again.
-    async fn publish(&self, slug: &str, page: String) -> std::io::Result<()> {
+    /// Writes the page where it is served from. A second attempt writes the same page again, and
+    /// so does a second row of the company.
+    async fn publish(&self, slug: &str, run: RunId, page: String) -> std::io::Result<()> {
         let folder = self.site.join("for").join(slug);
         tokio::fs::create_dir_all(&folder).await?;
         // Nobody is ever served half a page.
-        let unfinished = folder.join("index.html.new");
+        let unfinished = folder.join(run.to_string());
         tokio::fs::write(&unfinished, page).await?;
         tokio::fs::rename(unfinished, folder.join("index.html")).await
     }
@@ -55,7 +57,8 @@ impl PageMaker {
             .header("idempotency-key", job.run.to_string())
             .body(row.to_string());
         let answered = request.send().await.and_then(reqwest::Response::error_for_status);
-        answered.map_err(|error| RunError::retry(format!("the table: {error}")))?;
+        // The URL of a table opens it: it has no place on record.
+        answered.map_err(|error| RunError::retry(format!("the table: {}", error.without_url())))?;
         Ok(())
     }
 }
@@ -72,7 +75,7 @@ impl TriggerRunner for PageMaker {
         let page =
             self.templates.get_template("page.html").and_then(|page| page.render(Serde(&fields)));
         let page = page.map_err(|error| RunError::permanent(format!("the template: {error}")))?;
-        let published = self.publish(&slug, page).await;
+        let published = self.publish(&slug, job.run, page).await;
         published.map_err(|error| RunError::retry(format!("the page is not written: {error}")))?;
 
         let url = format!("{}/for/{slug}", self.public_url);

@@ -106,6 +106,8 @@ pub(crate) enum ConfigError {
     Zero(&'static str),
     #[error(transparent)]
     Bounds(#[from] SettingsError),
+    #[error("`run_lease_ms` is 1000 or more: a lease is extended three times while it lasts")]
+    RunLease,
     #[error("`worker` cannot be used")]
     Worker(#[from] ParseWorkerNameError),
     #[error("PLOY_ROOT_TOKEN must be 32 or more visible ASCII characters")]
@@ -158,7 +160,6 @@ impl Config {
         for (name, is_zero) in [
             ("connections_max", config.connections_max == 0),
             ("header_read_timeout_ms", config.header_read_timeout_ms == 0),
-            ("run_lease_ms", config.run_lease_ms == 0),
         ] {
             if is_zero {
                 return Err(ConfigError::Zero(name));
@@ -219,6 +220,9 @@ impl Config {
             Some(worker) => worker.parse()?,
             None => this_process(),
         };
+        if self.run_lease_ms < 1_000 {
+            return Err(ConfigError::RunLease);
+        }
         let mut settings = DispatcherSettings::new(worker);
         settings.concurrency = self.runs_at_once;
         settings.lane_concurrency = self.runs_at_once_per_endpoint;

@@ -106,6 +106,9 @@ pub(super) async fn page<T: Defines>(
 ) -> Result<List<(String, Revision, T)>, Problem> {
     let limit = take_limit(&mut parameters)?.unwrap_or(PageSize::DEFAULT);
     let after = take_cursor::<String>(&mut parameters)?;
+    if after.as_ref().is_some_and(|name| name.contains('\0')) {
+        return Err(Problem::invalid("the parameter `cursor` is not a cursor of this list"));
+    }
     parameters.finish()?;
     let listed =
         api.store().definitions(api.workspace(), T::KIND, after.as_deref(), limit.one_more());

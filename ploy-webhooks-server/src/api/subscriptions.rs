@@ -56,10 +56,17 @@ async fn create(
         return Err(Problem::conflict("a workspace has at most 200 subscriptions: delete one"));
     }
     let id = SubscriptionId::mint(SystemClock.now());
-    let made = definitions::make(&api, &id.to_string(), &subscription).await?;
-    let revision = made.ok_or(Problem::conflict("the id is taken; try again"))?;
-    settle(&api, &[&subscription]).await?;
-    Ok((StatusCode::CREATED, view(id, revision, subscription)).into_response())
+    to_its_end(async move {
+        let made = definitions::make(&api, &id.to_string(), &subscription).await?;
+        let revision = made.ok_or(Problem::conflict("the id is taken; try again"))?;
+        if let Err(problem) = settle(&api, &[&subscription], Meant::Named).await {
+            // Whoever is told that it failed makes it again: there would be two.
+            api.store().undefine(api.workspace(), Subscription::KIND, &id.to_string()).await?;
+            return Err(problem);
+        }
+        Ok((StatusCode::CREATED, view(id, revision, subscription)).into_response())
+    })
+    .await
 }
 
 async fn list(State(api): State<Api>, parameters: Parameters) -> Result<Response, Problem> {
@@ -88,10 +95,16 @@ async fn patch(
     _: NoParameters,
     JsonBody(changes): JsonBody<Map<String, Value>>,
 ) -> Result<Response, Problem> {
-    let Changed { before, now, revision } =
-        definitions::change::<Subscription>(&api, &id.to_string(), &changes).await?;
-    settle(&api, &[&before, &now]).await?;
-    Ok(view(id, revision, now))
+    // A change that is made again, since it failed on the way, does not know any more which
+    // endpoints were meant before.
+    let meant = if changes.contains_key("endpoints") { Meant::All } else { Meant::Named };
+    to_its_end(async move {
+        let Changed { before, now, revision } =
+            definitions::change::<Subscription>(&api, &id.to_string(), &changes).await?;
+        settle(&api, &[&before, &now], meant).await?;
+        Ok(view(id, revision, now))
+    })
+    .await
 }
 
 async fn delete(
@@ -99,19 +112,43 @@ async fn delete(
     Id(id): Id<SubscriptionId>,
     _: NoParameters,
 ) -> Result<StatusCode, Problem> {
-    // It goes when that holds, so that a call that fails on the way can be made again.
-    let disabled = Map::from_iter([("enabled".to_owned(), false.into())]);
-    let Changed { before, .. } = definitions::change(&api, &id.to_string(), &disabled).await?;
-    settle(&api, &[&before]).await?;
-    match api.store().undefine(api.workspace(), Subscription::KIND, &id.to_string()).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Problem::NotFound),
-    }
+    to_its_end(async move {
+        // It goes when that holds, so that a call that fails on the way can be made again.
+        let disabled = Map::from_iter([("enabled".to_owned(), false.into())]);
+        let Changed { before, .. } = definitions::change(&api, &id.to_string(), &disabled).await?;
+        settle(&api, &[&before], Meant::Named).await?;
+        match api.store().undefine(api.workspace(), Subscription::KIND, &id.to_string()).await? {
+            true => Ok(StatusCode::NO_CONTENT),
+            false => Err(Problem::NotFound),
+        }
+    })
+    .await
+}
+
+/// Carries a change out to its end, also where nobody waits for the answer any more: one that
+/// broke off would hold for some endpoints, and not for others.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(change).await.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(Problem::Unavailable(None)),
+    })
+}
+
+/// For which endpoints a change is made to hold.
+#[derive(Clone, Copy)]
+enum Meant {
+    /// Those that it names.
+    Named,
+    /// All of the workspace.
+    All,
 }
 
 /// Has the change hold for every endpoint that was meant before or is meant now.
-async fn settle(api: &Api, meant_by: &[&Subscription]) -> Result<(), Problem> {
-    let means_all = meant_by.iter().any(|subscription| subscription.endpoints.is_empty());
+async fn settle(api: &Api, meant_by: &[&Subscription], meant: Meant) -> Result<(), Problem> {
+    let means_all = matches!(meant, Meant::All)
+        || meant_by.iter().any(|subscription| subscription.endpoints.is_empty());
     let mut endpoints: Vec<EndpointId> =
         meant_by.iter().flat_map(|subscription| &subscription.endpoints).copied().collect();
     endpoints.sort_unstable();

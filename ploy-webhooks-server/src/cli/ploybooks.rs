@@ -69,8 +69,11 @@ pub(super) struct Means {
     #[arg(long, value_name = "URL", conflicts_with = "command")]
     post: Option<String>,
     /// The environment variable of the server that has the secret which signs it (`whsec_…`).
-    #[arg(long, value_name = "NAME", requires = "post", conflicts_with = "command")]
+    #[arg(long, value_name = "NAME", requires = "post", conflicts_with_all = ["command", "unsigned"])]
     secret_env: Option<String>,
+    /// Nothing signs it, which is so where no secret is named; a change has to say so.
+    #[arg(long, requires = "post", conflicts_with = "command")]
+    unsigned: bool,
     /// Run by this program with these arguments, after `--`. The server must allow it
     /// (`allow_commands`).
     #[arg(last = true, value_name = "PROGRAM ARGUMENT")]
@@ -126,6 +129,14 @@ impl PloybooksCommand {
             }
             Self::List(page) => Call::new(Method::GET, ["ploybooks"]).query(page.query()),
             Self::Show { name } => Call::new(Method::GET, ["ploybooks", name]),
+            Self::Set {
+                means: Means { post: Some(_), secret_env: None, unsigned: false, .. },
+                ..
+            } => {
+                return Err(Failure::Usage(
+                    "say what signs it: `--secret-env NAME`, or `--unsigned`".to_owned(),
+                ));
+            }
             Self::Set { name, terms, means } => patch(name, form(terms, means)?.into()),
             Self::Enable { name } => patch(name, json!({"enabled": true})),
             Self::Disable { name } => patch(name, json!({"enabled": false})),

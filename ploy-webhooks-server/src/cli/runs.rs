@@ -108,15 +108,20 @@ impl Row {
             ("created", &self.created_at),
         ];
         print(&sheet(lines.map(|(name, value)| [name.to_owned(), value.clone()])))?;
-        self.attempts.iter().try_for_each(Attempt::print)
+        let is_under_way = |attempt: &Attempt| {
+            let last = self.attempts.last().map(|last| last.number);
+            self.state == "running" && last == Some(attempt.number)
+        };
+        self.attempts.iter().try_for_each(|attempt| attempt.print(is_under_way(attempt)))
     }
 }
 
 impl Attempt {
-    fn print(&self) -> Result<(), Failure> {
+    fn print(&self, is_under_way: bool) -> Result<(), Failure> {
         let ended = match (&self.outcome, &self.ended_at) {
             (Some(outcome), Some(ended_at)) => format!("{outcome} at {ended_at}"),
-            _ => "no word yet".to_owned(),
+            _ if is_under_way => "under way".to_owned(),
+            _ => "ended without a word".to_owned(),
         };
         let (number, started) = (self.number, &self.started_at);
         let line = [format!("attempt {number}"), format!("{started} on {}: {ended}", self.worker)];

@@ -18,6 +18,12 @@ pub(super) enum SubscriptionsCommand {
     List(PageArgs),
     /// Show one subscription.
     Show { id: String },
+    /// Change what is given of a subscription.
+    Set {
+        id: String,
+        #[command(flatten)]
+        changes: SetArgs,
+    },
     /// Follow it again.
     Enable { id: String },
     /// Do not follow it any more.
@@ -46,6 +52,25 @@ pub(super) struct CreateArgs {
     /// Only events of this type, as in invoice.paid or 'invoice.*'. Give several times for several.
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
+    /// For people.
+    #[arg(long)]
+    description: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetArgs {
+    /// What is run.
+    #[arg(long, value_name = "NAME")]
+    ploybook: Option<String>,
+    /// Only where this holds, in CEL.
+    #[arg(long, value_name = "CONDITION", conflicts_with = "always")]
+    when: Option<String>,
+    /// Whatever an event is like: no condition.
+    #[arg(long)]
+    always: bool,
+    /// Its place in its group.
+    #[arg(long)]
+    position: Option<u32>,
     /// For people.
     #[arg(long)]
     description: Option<String>,
@@ -88,6 +113,7 @@ impl SubscriptionsCommand {
             Self::Create(args) => Call::new(Method::POST, ["subscriptions"]).body(args.to_json()),
             Self::List(page) => Call::new(Method::GET, ["subscriptions"]).query(page.query()),
             Self::Show { id } => Call::new(Method::GET, ["subscriptions", id]),
+            Self::Set { id, changes } => patch(id, changes.to_json()),
             Self::Enable { id } => patch(id, json!({"enabled": true})),
             Self::Disable { id } => patch(id, json!({"enabled": false})),
             Self::Delete { id } => Call::new(Method::DELETE, ["subscriptions", id]),
@@ -106,6 +132,23 @@ impl CreateArgs {
             "types": self.types,
             "description": self.description.clone().unwrap_or_default(),
         })
+    }
+}
+
+impl SetArgs {
+    fn to_json(&self) -> Value {
+        let condition = match &self.when {
+            Some(condition) => Some(condition.as_str().into()),
+            None => self.always.then_some(Value::Null),
+        };
+        let members = [
+            ("ploybook", self.ploybook.as_deref().map(Value::from)),
+            ("condition", condition),
+            ("position", self.position.map(Value::from)),
+            ("description", self.description.as_deref().map(Value::from)),
+        ];
+        let given = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Value::Object(given.collect())
     }
 }
 

@@ -90,8 +90,10 @@ async fn replay(
             ));
         }
     };
-    let mut runs = api.store().runs(workspace, &id).await?;
-    runs.retain(|run| ids.contains(&run.id));
+    let mut runs = Vec::with_capacity(ids.len());
+    for id in ids {
+        runs.extend(api.store().run(workspace, &id).await?);
+    }
     Ok(Json(Replay { runs: runs.iter().map(RunView::of).collect() }).into_response())
 }
 
