@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use ploy_webhooks::NewEvent;
-use ploy_webhooks::store::Appended;
+use ploy_webhooks::store::{Appended, RunStore};
 use ploy_webhooks_postgres::{PostgresSettings, PostgresStore};
 use sqlx::PgConnection;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::scene::{
-    Database, append, count, event, everything, find, keyed, make_endpoint, new_run, open, rows,
-    soon, toggle, until,
+    Database, WORKSPACE, append, count, event, everything, find, keyed, make_endpoint, new_run,
+    open, rows, soon, toggle, until,
 };
 
 /// A node that runs by itself, and can vanish: nothing that it has begun is finished.
@@ -111,6 +111,8 @@ async fn a_node_that_vanishes_amid_its_appends_leaves_the_store_usable() {
     let there: Vec<_> = rows(&mut sql).await.into_iter().map(|(id, _)| id).collect();
     assert_eq!(there, ids, "left: what is there; right: each event once");
     assert_eq!(find(&store, everything()).await, ids);
+    // Who looks for runs enters them.
+    assert_eq!(store.runs(&WORKSPACE, &ids[0]).await.expect("runs are read").len(), 1);
     let runs = count(&mut sql, "SELECT count(DISTINCT event) FROM ploy.runs").await;
     assert_eq!(runs as u64, KEYS, "each event owes its run");
     toggle(&store, &endpoint).await.expect("the endpoint is changed");
