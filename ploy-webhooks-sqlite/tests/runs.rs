@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ploy_webhooks::store::{
-    Appended, Claim, Created, EndpointStore, EventStore, Lanes, PageSize, RunQuery, RunQueue,
-    RunStore, StoreErrorKind, Tenure,
+    Altered, Appended, Claim, Created, EndpointStore, EventStore, Lanes, PageSize, RunQuery,
+    RunQueue, RunStore, StoreErrorKind, Tenure,
 };
 use ploy_webhooks::{
     Clock, Endpoint, EndpointConfig, EventId, Fence, Lane, LeasedRun, NewEvent, NewRun, Outcome,
@@ -358,4 +358,20 @@ async fn a_run_is_not_added_twice() {
     assert_eq!(store.runs(&WorkspaceId::DEFAULT, &event).await.unwrap().len(), 1);
     assert!(store.enqueue(&WorkspaceId::DEFAULT, &event, vec![fresh]).await.unwrap());
     assert_eq!(store.runs(&WorkspaceId::DEFAULT, &event).await.unwrap().len(), 2);
+}
+
+/// Called off and requeued twice: what the first attempt's worker holds is held all the same.
+#[tokio::test]
+async fn a_run_that_is_called_off_twice_waits_for_the_lease_that_it_was_under() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    append(&store, owing(b"{}".to_vec(), Duration::ZERO)).await;
+    let run = claim(&store, 1).await[0].lease.run;
+    for _ in 0..2 {
+        let altered = store.cancel(&WorkspaceId::DEFAULT, &run).await.unwrap();
+        assert_eq!(altered, Altered::Done);
+        let altered = store.requeue(&WorkspaceId::DEFAULT, &run).await.unwrap();
+        assert_eq!(altered, Altered::Done);
+        assert!(claim(&store, 1).await.is_empty(), "its lease is not over");
+    }
 }
