@@ -33,7 +33,7 @@ CREATE TABLE runs (
     state      TEXT    NOT NULL,
     attempt    INTEGER NOT NULL, -- the number of the last one; 0 is none
     created_at INTEGER NOT NULL,
-    due_at     INTEGER NOT NULL
+    due_at     INTEGER NOT NULL  -- cancelled: the end of the lease that it was under; 0 is none
 ) STRICT;
 
 CREATE TABLE attempts (

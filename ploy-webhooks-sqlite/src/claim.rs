@@ -16,12 +16,15 @@ use crate::events::{Origin, Origins, event_type, headers, source};
 use crate::lane::LaneKey;
 use crate::owed::{self, NUMBER_BITS, seq_of};
 use crate::triggers::TriggersRead;
+use crate::unreadable::Unreadable;
 
 /// A claim holds no more payload than this, but for the one that takes it past it: the caller
 /// gets the rest by its next claim.
 const CLAIM_BYTES_MAX: usize = 8 << 20;
 /// A claim takes no more runs than this, so that no batch of events waits long for it.
 const CLAIM_RUNS_MAX: usize = 1_024;
+/// So many runs that cannot be read are taken out of a lane before it is looked at again.
+const UNREADABLE_AT_ONCE: usize = 64;
 /// So many lanes are looked at before a batch of events passes.
 const LANES_AT_ONCE: usize = 1_024;
 
@@ -203,6 +206,8 @@ pub(crate) struct Wanted {
 /// What one task of the writer has claimed.
 pub(crate) struct Claimed {
     pub(crate) runs: Vec<LeasedRun>,
+    /// How many were not, since they cannot be read.
+    pub(crate) failed: usize,
     /// Where to go on, when it ended before the lanes did.
     pub(crate) rest: Option<Round>,
 }
@@ -223,18 +228,30 @@ pub(crate) fn claim(
         if claiming.is_full() {
             break;
         }
+        let before = walk.round;
         let Some(lane) = walk.step().map_err(failed)? else {
-            return Ok(Claimed { runs: claiming.runs, rest: None });
+            return Ok(claiming.end(None));
         };
         let Some(lane) = lane.filter(|lane| lane.due_at <= now) else { continue };
-        if claiming.take_from(&lane)? {
-            last_served.set(lane.key);
+        match claiming.take_from(&lane)? {
+            Taken::Some => last_served.set(lane.key),
+            Taken::None => {}
+            // The lane once more: there may be others behind them.
+            Taken::OnlyUnreadable => walk.round = before,
         }
     }
-    Ok(Claimed { runs: claiming.runs, rest: Some(walk.round) })
+    Ok(claiming.end(Some(walk.round)))
+}
+
+/// What a look at a lane gave.
+enum Taken {
+    Some,
+    None,
+    OnlyUnreadable,
 }
 
 struct Claiming<'claim> {
+    connection: &'claim Connection,
     wanted: &'claim Wanted,
     now: Timestamp,
     due: CachedStatement<'claim>,
@@ -243,6 +260,7 @@ struct Claiming<'claim> {
     triggers: TriggersRead<'claim>,
     runs: Vec<LeasedRun>,
     bytes: usize,
+    failed: usize,
 }
 
 impl<'claim> Claiming<'claim> {
@@ -253,6 +271,7 @@ impl<'claim> Claiming<'claim> {
     ) -> Result<Self, StoreError> {
         let begin = || {
             Ok(Self {
+                connection,
                 wanted,
                 now,
                 due: connection.prepare_cached(DUE)?,
@@ -269,13 +288,18 @@ impl<'claim> Claiming<'claim> {
                 triggers: TriggersRead::new(connection)?,
                 runs: Vec::new(),
                 bytes: 0,
+                failed: 0,
             })
         };
         begin().map_err(failed)
     }
 
     fn is_full(&self) -> bool {
-        self.room() == 0
+        self.room() == 0 || self.failed >= CLAIM_RUNS_MAX
+    }
+
+    fn end(self, rest: Option<Round>) -> Claimed {
+        Claimed { runs: self.runs, failed: self.failed, rest }
     }
 
     /// How many runs more fit into the claim.
@@ -286,30 +310,45 @@ impl<'claim> Claiming<'claim> {
         self.wanted.max.min(CLAIM_RUNS_MAX) - self.runs.len()
     }
 
-    /// Takes what is due in that lane, as far as there is room; whether there was any.
-    fn take_from(&mut self, lane: &LaneInLine) -> Result<bool, StoreError> {
+    /// Takes what is due in that lane, as far as there is room, and has fail what cannot be read.
+    fn take_from(&mut self, lane: &LaneInLine) -> Result<Taken, StoreError> {
         let room = self.room().min(self.wanted.lanes.room(&lane.origin.lane()).into());
-        let first = self.runs.len();
-        if room > 0 {
-            self.look(lane, room)?;
+        if room == 0 {
+            return Ok(Taken::None);
         }
+        let first = self.runs.len();
+        let unreadable = self.look(lane, room)?;
         self.lease(first).map_err(failed)?;
-        Ok(self.runs.len() > first)
+        for run in &unreadable {
+            run.fail(self.connection, &self.wanted.worker, self.now).map_err(failed)?;
+        }
+        self.failed += unreadable.len();
+        Ok(match (self.runs.len() > first, unreadable.is_empty()) {
+            (true, _) => Taken::Some,
+            (false, true) => Taken::None,
+            (false, false) => Taken::OnlyUnreadable,
+        })
     }
 
-    fn look(&mut self, lane: &LaneInLine, room: usize) -> Result<(), StoreError> {
-        let values = params![lane.key, self.now.as_millis(), room];
+    fn look(&mut self, lane: &LaneInLine, room: usize) -> Result<Vec<Unreadable>, StoreError> {
+        let full = self.runs.len() + room;
+        let values = params![lane.key, self.now.as_millis(), room + UNREADABLE_AT_ONCE];
         let mut rows = self.due.query(values).map_err(failed)?;
-        while self.bytes < CLAIM_BYTES_MAX
+        let mut unreadable = Vec::new();
+        while self.runs.len() < full
+            && self.bytes < CLAIM_BYTES_MAX
             && let Some(row) = rows.next().map_err(failed)?
         {
             let place: i64 = row.get(0).map_err(failed)?;
-            let trigger = self.triggers.get(row.get(2).map_err(failed)?)?;
-            let leased = leased(row, place, lane.origin, trigger, self.runs.last())?;
-            self.bytes += leased.event.payload.len();
-            self.runs.push(leased);
+            match leased(row, place, lane.origin, &mut self.triggers, self.runs.last()) {
+                Ok(leased) => {
+                    self.bytes += leased.event.payload.len();
+                    self.runs.push(leased);
+                }
+                Err(why) => unreadable.push(Unreadable::or_failure(place, why)?),
+            }
         }
-        Ok(())
+        Ok(unreadable)
     }
 
     /// Counts an attempt of each from there on. Not while they are looked for: the line would
@@ -329,9 +368,10 @@ fn leased(
     row: &Row<'_>,
     place: i64,
     origin: Origin,
-    trigger: ploy_webhooks::Trigger,
+    triggers: &mut TriggersRead<'_>,
     before: Option<&LeasedRun>,
 ) -> Result<LeasedRun, StoreError> {
+    let trigger = triggers.get(row.get(2).map_err(failed)?)?;
     let earlier: u32 = row.get(3).map_err(failed)?;
     let attempt = earlier.checked_add(1).and_then(|number| number.try_into().ok());
     let lease = Lease {

@@ -1,5 +1,7 @@
 //! What SQLite says, as a [`StoreError`].
 
+use std::error::Error as _;
+
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use rusqlite::ffi::ErrorCode;
 
@@ -26,11 +28,22 @@ pub(crate) fn corrupt(table: &str, column: &str, row: i64) -> StoreError {
     )
 }
 
+/// Whether what cannot be read is one row, and the rest of the file can be.
+pub(crate) fn is_of_a_row(error: &StoreError) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<rusqlite::Error>());
+    error.kind() == StoreErrorKind::Corrupt
+        && source.is_none_or(|source| source.sqlite_error_code().is_none())
+}
+
 pub(crate) fn kind(error: &rusqlite::Error) -> StoreErrorKind {
-    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,
+    };
     // What is read is not of the form in which it was written.
-    if let FromSqlConversionFailure(..) | InvalidColumnType(..) | IntegralValueOutOfRange(..) =
-        error
+    if let FromSqlConversionFailure(..)
+    | InvalidColumnType(..)
+    | IntegralValueOutOfRange(..)
+    | Utf8Error(..) = error
     {
         return StoreErrorKind::Corrupt;
     }

@@ -47,13 +47,6 @@ impl Hand {
             Self::Cancel => state.is_in_line(),
         }
     }
-
-    const fn leaves(self) -> RunState {
-        match self {
-            Self::Requeue => RunState::Queued,
-            Self::Cancel => RunState::Cancelled,
-        }
-    }
 }
 
 /// Does it, if the workspace has such a run and it is in a state in which that can be.
@@ -64,28 +57,45 @@ pub(crate) fn alter(
     hand: Hand,
 ) -> rusqlite::Result<Altered> {
     owed::file(connection)?;
-    let now = SystemClock.now();
     let Some((place, state)) = find(connection, workspace, id)? else {
         return Ok(Altered::Missing);
     };
     if !hand.may_touch(state) {
         return Ok(Altered::Refused(state));
     }
-    put(connection, place, hand.leaves(), now)?;
+    match hand {
+        Hand::Requeue => requeue(connection, place, SystemClock.now())?,
+        Hand::Cancel => cancel(connection, place)?,
+    }
     Ok(Altered::Done)
 }
 
-fn put(
-    connection: &Connection,
-    place: i64,
-    state: RunState,
-    due_at: Timestamp,
-) -> rusqlite::Result<()> {
+/// Has it due at once; or, after it was called off, when nobody can be at work on it any more.
+fn requeue(connection: &Connection, place: i64, now: Timestamp) -> rusqlite::Result<()> {
     let mut update = connection.prepare_cached(
-        "-- alter()
-         UPDATE runs SET state = ?2, due_at = ?3 WHERE place = ?1",
+        "-- requeue()
+         UPDATE runs SET state = 'queued',
+             due_at = CASE state WHEN 'cancelled' THEN max(?2, due_at) ELSE ?2 END
+         WHERE place = ?1",
     )?;
-    update.execute(params![place, state.as_str(), due_at.as_millis()])?;
+    update.execute(params![place, now.as_millis()])?;
+    Ok(())
+}
+
+/// Keeps the end of a lease that may not be over, in `due_at`: the place in the line, which is
+/// left. Not by the state: a run that was called off under a lease, requeued and is called off
+/// once more waits for the end of the same lease. Its last attempt has no end either way.
+fn cancel(connection: &Connection, place: i64) -> rusqlite::Result<()> {
+    let mut update = connection.prepare_cached(
+        "-- cancel()
+         UPDATE runs SET state = 'cancelled',
+             due_at = CASE WHEN EXISTS
+                     (SELECT 1 FROM attempts AS a
+                      WHERE a.run = place AND a.number = attempt AND a.ended_at IS NULL)
+                 THEN due_at ELSE 0 END
+         WHERE place = ?1",
+    )?;
+    update.execute(params![place])?;
     Ok(())
 }
 

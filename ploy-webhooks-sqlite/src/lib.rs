@@ -22,6 +22,7 @@ mod settings;
 mod task;
 mod tenure;
 mod triggers;
+mod unreadable;
 mod writer;
 
 use std::num::NonZeroUsize;

@@ -56,10 +56,10 @@ impl RunQueue for SqliteStore {
                 let claimed = task::transact(connection, |connection| {
                     claim(connection, &wanted, &line.last_served, round, SystemClock.now())
                 })?;
-                log_growth.add(RUN_LOG_BYTES * claimed.runs.len());
+                log_growth.add(RUN_LOG_BYTES * (claimed.runs.len() + claimed.failed));
                 Ok((claimed, None))
             };
-            let Claimed { runs, rest } = task::give(&self.queue, 0, work)?.recv().await?;
+            let Claimed { runs, rest, .. } = task::give(&self.queue, 0, work)?.recv().await?;
             if !runs.is_empty() || rest.is_none() {
                 return Ok(runs);
             }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ploy_webhooks::store::{
-    Appended, Claim, Created, EndpointStore, EventStore, Lanes, PageSize, RunQuery, RunQueue,
-    RunStore, StoreErrorKind, Tenure,
+    Altered, Appended, Claim, Created, EndpointStore, EventStore, Lanes, PageSize, RunQuery,
+    RunQueue, RunStore, StoreErrorKind, Tenure,
 };
 use ploy_webhooks::{
     Clock, Endpoint, EndpointConfig, EventId, Fence, Lane, LeasedRun, NewEvent, NewRun, Outcome,
@@ -358,4 +358,71 @@ async fn a_run_is_not_added_twice() {
     assert_eq!(store.runs(&WorkspaceId::DEFAULT, &event).await.unwrap().len(), 1);
     assert!(store.enqueue(&WorkspaceId::DEFAULT, &event, vec![fresh]).await.unwrap());
     assert_eq!(store.runs(&WorkspaceId::DEFAULT, &event).await.unwrap().len(), 2);
+}
+
+/// Called off and requeued twice: what the first attempt's worker holds is held all the same.
+#[tokio::test]
+async fn a_run_that_is_called_off_twice_waits_for_the_lease_that_it_was_under() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    append(&store, owing(b"{}".to_vec(), Duration::ZERO)).await;
+    let run = claim(&store, 1).await[0].lease.run;
+    for _ in 0..2 {
+        let altered = store.cancel(&WorkspaceId::DEFAULT, &run).await.unwrap();
+        assert_eq!(altered, Altered::Done);
+        let altered = store.requeue(&WorkspaceId::DEFAULT, &run).await.unwrap();
+        assert_eq!(altered, Altered::Done);
+        assert!(claim(&store, 1).await.is_empty(), "its lease is not over");
+    }
+}
+
+/// A hundred of one lane that cannot be read, before one that can; and what is mended goes on.
+#[tokio::test]
+async fn runs_that_cannot_be_read_fail_and_hold_up_nobody() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let of_event = owing(b"{}".to_vec(), Duration::ZERO);
+    let of_event_id = of_event.owes[0].id;
+    append(&store, of_event).await;
+    let mut of_trigger = owing(b"{}".to_vec(), Duration::ZERO);
+    let damaged = Trigger::ploybook("damaged".parse().unwrap());
+    of_trigger.owes =
+        (0..100).map(|_| NewRun { trigger: damaged.clone(), ..run(Duration::ZERO) }).collect();
+    let of_trigger_id = of_trigger.owes[99].id;
+    append(&store, of_trigger).await;
+    let other = connect(&folder);
+    other
+        .execute_batch(
+            "UPDATE events SET source = x'00' WHERE seq = 1;
+             UPDATE triggers SET text = '{' WHERE text LIKE '%damaged%'",
+        )
+        .unwrap();
+    let stays = append(&store, owing(b"{}".to_vec(), Duration::ZERO)).await;
+
+    let claimed = claim(&store, 1).await;
+    assert_eq!(claimed.len(), 1, "left: how many were claimed behind what cannot be read");
+    assert_eq!(claimed[0].event.id, stays);
+    assert!(claim(&store, 1).await.is_empty());
+    let failed: i64 = other
+        .query_row("SELECT count(*) FROM runs WHERE state = 'failed'", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(failed, 101, "left: how many failed");
+    let record = store.run(&WorkspaceId::DEFAULT, &of_event_id).await.unwrap().unwrap();
+    assert_eq!(record.state, RunState::Failed);
+    let end = record.attempts[0].end.as_ref().map(|end| end.outcome.clone());
+    let Some(Outcome::Fail { error }) = end else { panic!("{record:?}") };
+    assert!(error.contains("table events, row 1: column source"), "{error}");
+
+    other
+        .execute_batch(r#"UPDATE triggers SET text = '{"ploybook":"damaged"}' WHERE text = '{'"#)
+        .unwrap();
+    let altered = store.requeue(&WorkspaceId::DEFAULT, &of_trigger_id).await.unwrap();
+    assert_eq!(altered, Altered::Done);
+    let claimed = claim(&store, 10).await;
+    assert_eq!(claimed.len(), 1, "left: how many were claimed that were mended");
+    assert_eq!((claimed[0].lease.attempt.get(), &claimed[0].trigger), (2, &damaged));
+    let record = store.run(&WorkspaceId::DEFAULT, &of_trigger_id).await.unwrap().unwrap();
+    let end = record.attempts[0].end.as_ref().map(|end| end.outcome.clone());
+    let Some(Outcome::Fail { error }) = end else { panic!("{record:?}") };
+    assert!(error.contains("table triggers, row 2: column text"), "{error}");
 }
