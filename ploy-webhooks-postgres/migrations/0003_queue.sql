@@ -532,6 +532,9 @@ $$;
 
 -- Moves a run by hand: to that state and due now where that is `queued`, or not any more. Says in
 -- which state it was; NULL where there is no such run.
+--
+-- Who has a lease on a run that is cancelled may not hear of it before that would have ended: until
+-- then the run is not due, however often it is queued and cancelled again. A claim finds it over.
 CREATE FUNCTION alter_run(
     _workspace   uuid,
     _run         uuid,
@@ -566,7 +569,9 @@ BEGIN
         INSERT INTO attempts (run, number, started_at, worker)
         SELECT number, attempt, started_at, worker FROM open_runs WHERE ctid = _place;
     END IF;
-    UPDATE open_runs SET state = _to, due_at = CASE WHEN _to = 'queued' THEN _now END
+    UPDATE open_runs SET state = _to,
+        due_at = CASE WHEN _to = 'queued' THEN greatest(_now, held_until) END,
+        held_until = CASE WHEN was = 'running' THEN due_at ELSE held_until END
     WHERE ctid = _place;
     is_done := true;
     IF _to = 'queued' THEN
