@@ -82,7 +82,23 @@ impl RunQueue for PostgresStore {
             .await?;
         let served = rows.first().map(|row| row.try_get(11).map_err(read_failed)).transpose()?;
         self.turns.ended(served);
-        rows.iter().map(leased).collect()
+        // All of them are claimed: one that cannot be read does not have the others wait until
+        // their leases end.
+        let (mut claimed, mut broken) = (Vec::with_capacity(rows.len()), None);
+        for row in &rows {
+            match leased(row) {
+                Ok(run) => claimed.push(run),
+                Err(error) => broken = Some(error),
+            }
+        }
+        match broken {
+            Some(error) if claimed.is_empty() => Err(error),
+            Some(error) => {
+                tracing::warn!(%error, "a run was claimed that cannot be read");
+                Ok(claimed)
+            }
+            None => Ok(claimed),
+        }
     }
 
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<Tenure, StoreError> {

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ploy_webhooks::store::{Altered, Lanes, RunQueue, RunStore, Tenure};
+use ploy_webhooks::store::{Altered, Claim, Lanes, RunQueue, RunStore, StoreErrorKind, Tenure};
 use ploy_webhooks::{LeasedRun, NewEvent, Outcome, RunId, RunState};
 use ploy_webhooks_postgres::PostgresStore;
 use tokio::task::JoinSet;
@@ -224,4 +224,34 @@ async fn what_a_node_put_down_and_did_not_enter_is_found_by_the_others() {
     assert!(runs.iter().all(|run| run.state == RunState::Queued));
     assert_eq!(claim(&store, 16, LONG).await.len(), 3);
     assert_eq!(count(&mut sql, "SELECT count(*) FROM ploy.owed").await, 0);
+}
+
+/// One that somebody has changed under the store is an error only where nothing else is claimed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_cannot_be_read_does_not_keep_the_others() {
+    let database = Database::new().await;
+    let store = database.node().await;
+    let event = store_one(&store, owing(3)).await;
+    let runs = store.runs(&WORKSPACE, &event).await.expect("runs are read");
+    let broken = runs[1].id;
+    let hex: String = broken.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut sql = database.sql().await;
+    let spoil = format!("UPDATE ploy.runs SET trigger = 'nothing' WHERE id = '{hex}'");
+    crate::scene::run(&mut sql, &spoil).await;
+
+    let mut claimed: Vec<_> =
+        claim(&store, 16, LONG).await.into_iter().map(|run| run.lease.run).collect();
+    claimed.sort();
+    assert_eq!(claimed, [runs[0].id, runs[2].id]);
+    crate::scene::run(&mut sql, "UPDATE ploy.open_runs SET due_at = now()").await;
+    crate::scene::run(
+        &mut sql,
+        "DELETE FROM ploy.open_runs o USING ploy.runs r
+        WHERE r.id = o.run AND r.trigger <> 'nothing'",
+    )
+    .await;
+    let (worker, lanes) = ("test".parse().expect("a name"), wide());
+    let alone = Claim { worker: &worker, max: NonZeroU16::MAX, lease: LONG, lanes: &lanes };
+    let error = store.claim(&alone).await.expect_err("nothing else is due");
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
 }
