@@ -340,7 +340,8 @@ END
 $$;
 
 -- A slice of the runs of a workspace, those with the greatest ids first: of all, or of those in a
--- state in which they have not succeeded.
+-- state in which they have not succeeded. STABLE, so that it sees what the statement sees that calls
+-- it: a run whose attempt ends in between would stand on the page as it never stood.
 CREATE FUNCTION look_at_runs(
     _workspace uuid,
     _state     text,
@@ -349,7 +350,7 @@ CREATE FUNCTION look_at_runs(
 ) RETURNS TABLE (
     number bigint, id uuid, event uuid, trigger text, created_at timestamptz, state text,
     attempt int, started_at timestamptz, worker text, is_alive boolean
-) LANGUAGE plpgsql VOLATILE ROWS 1024
+) LANGUAGE plpgsql STABLE ROWS 1024
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET enable_material = off
