@@ -215,7 +215,8 @@ $$;
 -- Claims what is due, lane by lane, and returns it with its events.
 --
 -- Runs that others are claiming are passed over, so that nobody waits and nobody gets them twice.
--- At most 64 at once: each brings its payload.
+-- At most 64 at once: each brings its payload. A run whose event is gone is not handed out, and
+-- goes too: one may be added while its event's partition is dropped.
 CREATE FUNCTION claim_runs(
     _worker   text,
     _max      int,
@@ -251,7 +252,10 @@ DECLARE
     _room     int;
     _found    tid[];
     _lapsed   boolean[]; -- whose lease has ended without a word
+    _named    bigint[];
     _places   tid[] := '{}';
+    _numbers  bigint[] := '{}';
+    _given    bigint;
     _losses   boolean[] := '{}';
     _served   uuid;
 BEGIN
@@ -295,8 +299,9 @@ BEGIN
                 CONTINUE WHEN _endpoint IS NULL;
             END IF;
 
-            SELECT array_agg(d.place), array_agg(d.lapsed) INTO _found, _lapsed FROM (
-                SELECT o.ctid AS place, o.state = 'running' AS lapsed FROM open_runs o
+            SELECT array_agg(d.place), array_agg(d.lapsed), array_agg(d.number)
+            INTO _found, _lapsed, _named FROM (
+                SELECT o.ctid AS place, o.state = 'running' AS lapsed, o.number FROM open_runs o
                 WHERE o.lane = _lane AND o.due_at <= _now
                     AND o.endpoint IS NOT DISTINCT FROM _endpoint
                 ORDER BY o.due_at LIMIT least(_room, _left) FOR UPDATE SKIP LOCKED
@@ -305,6 +310,7 @@ BEGIN
             _places := _places || _found;
             _served := _lane;
             _losses := _losses || _lapsed;
+            _numbers := _numbers || _named;
             _left := _left - cardinality(_found);
             EXIT WHEN _left <= 0;
         END LOOP;
@@ -336,6 +342,68 @@ BEGIN
     JOIN runs r ON r.workspace = c.workspace AND r.id = c.run
     JOIN events e ON e.stream = r.stream AND e.id = r.event
     LEFT JOIN endpoints n ON n.number = e.endpoint;
+    GET DIAGNOSTICS _given = ROW_COUNT;
+    IF _given < cardinality(_places) THEN
+        -- Only these: others of the event may be somebody's who claims at the same time.
+        WITH gone AS (
+            DELETE FROM open_runs o USING unnest(_numbers) AS c (number)
+            WHERE o.number = c.number AND o.state = 'running' AND NOT EXISTS (
+                SELECT FROM runs r JOIN events e ON e.stream = r.stream AND e.id = r.event
+                WHERE r.workspace = o.workspace AND r.id = o.run
+            )
+            RETURNING o.number, o.workspace, o.run
+        ), said AS (
+            DELETE FROM attempts a USING gone WHERE a.run = gone.number
+        )
+        DELETE FROM runs r USING gone WHERE r.workspace = gone.workspace AND r.id = gone.run;
+    END IF;
+END
+$$;
+
+-- Adds runs to what a stored event owes, and says whether there is such an event.
+--
+-- Its endpoint's deletion waits until this is committed, or this for that one: so what is added goes
+-- with the event, when it is purged. The event is looked for once the lock is held.
+CREATE FUNCTION enqueue_runs(
+    _stripe    int,     -- of its endpoint; NULL: its event was published by the app
+    _stream    int,
+    _event     uuid,
+    _workspace uuid,
+    _run_ids   uuid[],
+    _triggers  text[],
+    _delays_ms bigint[]
+) RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+DECLARE
+    _now      timestamptz;
+    _endpoint bigint;
+    _lane     uuid;
+BEGIN
+    IF _stripe IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock_shared(1886154617, _stripe);
+    END IF;
+    _now := clock_timestamp();
+    SELECT e.endpoint, coalesce(n.id, e.workspace) INTO _endpoint, _lane
+    FROM events e LEFT JOIN endpoints n ON n.number = e.endpoint
+    WHERE e.stream = _stream AND e.id = _event
+        AND coalesce(n.workspace, e.workspace) = _workspace LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    WITH owed AS (
+        SELECT nextval('run_numbers') AS number, r.id, r.trigger, r.delay_ms
+        FROM unnest(_run_ids, _triggers, _delays_ms) AS r (id, trigger, delay_ms)
+    ), kept AS (
+        INSERT INTO runs (number, workspace, id, stream, event, endpoint, trigger, created_at)
+        SELECT number, _workspace, id, _stream, _event, _endpoint, trigger, _now FROM owed
+    )
+    INSERT INTO open_runs (number, due_at, endpoint, lane, workspace, run, attempt, state)
+    SELECT number, _now + delay_ms * interval '1 millisecond', _endpoint, _lane, _workspace, id, 0,
+        'queued'
+    FROM owed;
+    PERFORM pg_notify('ploy_runs', current_schema());
+    RETURN true;
 END
 $$;
 
