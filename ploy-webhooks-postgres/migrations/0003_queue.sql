@@ -138,7 +138,8 @@ END
 $$;
 
 -- Enters what is owed, of that many batches at most, and returns of how many: when those are fewer,
--- all that was committed before is in line. One does it at a time, and the others wait for it. Who
+-- all that was committed before is in line. Whoever looks for runs calls it before, each time in a
+-- transaction of its own: what is entered stays so, however much there is and however that ends. One does it at a time, and the others wait for it. Who
 -- waits for runs is told: here, and not for each batch, because that costs as much as a row.
 --
 -- A run whose id is another's, put down by another node at the same time, is not entered: ids are
@@ -200,15 +201,6 @@ BEGIN
         PERFORM pg_notify('ploy_runs', current_schema());
     END IF;
     RETURN cardinality(_entered);
-END
-$$;
-
--- Enters all that is owed.
-CREATE FUNCTION enter_all_runs() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
-    -- With fewer than that, it was all that there was.
-    WHILE enter_runs(64) = 64 LOOP
-    END LOOP;
 END
 $$;
 
@@ -462,7 +454,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 SET enable_sort = off
 AS $$
 DECLARE
-    _now      timestamptz;
+    _now      timestamptz := clock_timestamp();
     _lane     uuid := '00000000-0000-0000-0000-000000000000';
     _edge     timestamptz := '-infinity';
     _due      timestamptz;
@@ -471,8 +463,6 @@ DECLARE
     _next     int := 1; -- the first full lane that is not before the one that is looked at
     _first    timestamptz;
 BEGIN
-    PERFORM enter_all_runs();
-    _now := clock_timestamp();
     LOOP
         SELECT o.lane, o.due_at, o.endpoint INTO _lane, _due, _first_of FROM open_runs o
         WHERE o.due_at IS NOT NULL AND (o.lane, o.due_at) > (_lane, _edge)
@@ -615,11 +605,9 @@ CREATE FUNCTION alter_run(
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
-    _now   timestamptz;
+    _now   timestamptz := clock_timestamp();
     _place tid;
 BEGIN
-    PERFORM enter_all_runs();
-    _now := clock_timestamp();
     is_done := false;
     PERFORM FROM runs r WHERE r.workspace = _workspace AND r.id = _run AND (r.endpoint IS NULL
         OR EXISTS (SELECT FROM endpoints n WHERE n.number = r.endpoint));
@@ -649,7 +637,7 @@ BEGIN
 END
 $$;
 
--- Deletes what the events owe. Who has a lease is waited for, in a statement before the one that
+-- Deletes what the events owe, as far as it is entered. Who has a lease is waited for, in a statement before the one that
 -- deletes attempts: so it sees every attempt there will be.
 CREATE FUNCTION forget_runs(_events uuid[]) RETURNS void LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
@@ -660,7 +648,6 @@ DECLARE
     _workspaces uuid[];
     _runs       uuid[];
 BEGIN
-    PERFORM enter_all_runs();
     SELECT array_agg(r.number), array_agg(r.workspace), array_agg(r.id)
     INTO _numbers, _workspaces, _runs
     FROM (

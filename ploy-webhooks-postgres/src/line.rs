@@ -199,9 +199,10 @@ impl PostgresStore {
     async fn next_due(&self, full: &[Uuid]) -> Result<Option<Duration>, StoreError> {
         let millis: Option<i64> = self
             .call("look for runs", async |connection| {
+                enter_all(connection).await?;
                 sqlx::query_scalar(NEXT_DUE)
                     .bind(full)
-                    .fetch_one(connection)
+                    .fetch_one(&mut *connection)
                     .await
                     .map_err(read_failed)
             })
@@ -219,6 +220,7 @@ impl PostgresStore {
         let from = RunState::ALL.into_iter().filter(|state| may(*state));
         let from: Vec<_> = from.map(RunState::as_str).collect();
         self.change("alter a run", async |connection| {
+            enter_all(connection).await?;
             let row = sqlx::query(ALTER)
                 .bind(Uuid::from(workspace))
                 .bind(Uuid::from(run))
