@@ -30,6 +30,7 @@ CREATE TABLE open_runs (
     number     bigint      NOT NULL,
     due_at     timestamptz,
     started_at timestamptz,          -- of the last attempt
+    held_until timestamptz,          -- the end of the lease under which it was last cancelled
     endpoint   bigint,
     lane       uuid        NOT NULL,
     workspace  uuid        NOT NULL,

@@ -138,7 +138,8 @@ END
 $$;
 
 -- Enters what is owed, of that many batches at most, and returns of how many: when those are fewer,
--- all that was committed before is in line. One does it at a time, and the others wait for it. Who
+-- all that was committed before is in line. Whoever looks for runs calls it before, each time in a
+-- transaction of its own: what is entered stays so, however much there is and however that ends. One does it at a time, and the others wait for it. Who
 -- waits for runs is told: here, and not for each batch, because that costs as much as a row.
 --
 -- A run whose id is another's, put down by another node at the same time, is not entered: ids are
@@ -203,19 +204,11 @@ BEGIN
 END
 $$;
 
--- Enters all that is owed.
-CREATE FUNCTION enter_all_runs() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
-    -- With fewer than that, it was all that there was.
-    WHILE enter_runs(64) = 64 LOOP
-    END LOOP;
-END
-$$;
-
 -- Claims what is due, lane by lane, and returns it with its events.
 --
 -- Runs that others are claiming are passed over, so that nobody waits and nobody gets them twice.
--- At most 64 at once: each brings its payload.
+-- At most 64 at once: each brings its payload. A run whose event is gone is not handed out, and
+-- goes too: one may be added while its event's partition is dropped.
 CREATE FUNCTION claim_runs(
     _worker   text,
     _max      int,
@@ -251,7 +244,10 @@ DECLARE
     _room     int;
     _found    tid[];
     _lapsed   boolean[]; -- whose lease has ended without a word
+    _named    bigint[];
     _places   tid[] := '{}';
+    _numbers  bigint[] := '{}';
+    _given    bigint;
     _losses   boolean[] := '{}';
     _served   uuid;
 BEGIN
@@ -295,8 +291,9 @@ BEGIN
                 CONTINUE WHEN _endpoint IS NULL;
             END IF;
 
-            SELECT array_agg(d.place), array_agg(d.lapsed) INTO _found, _lapsed FROM (
-                SELECT o.ctid AS place, o.state = 'running' AS lapsed FROM open_runs o
+            SELECT array_agg(d.place), array_agg(d.lapsed), array_agg(d.number)
+            INTO _found, _lapsed, _named FROM (
+                SELECT o.ctid AS place, o.state = 'running' AS lapsed, o.number FROM open_runs o
                 WHERE o.lane = _lane AND o.due_at <= _now
                     AND o.endpoint IS NOT DISTINCT FROM _endpoint
                 ORDER BY o.due_at LIMIT least(_room, _left) FOR UPDATE SKIP LOCKED
@@ -305,6 +302,7 @@ BEGIN
             _places := _places || _found;
             _served := _lane;
             _losses := _losses || _lapsed;
+            _numbers := _numbers || _named;
             _left := _left - cardinality(_found);
             EXIT WHEN _left <= 0;
         END LOOP;
@@ -336,11 +334,74 @@ BEGIN
     JOIN runs r ON r.workspace = c.workspace AND r.id = c.run
     JOIN events e ON e.stream = r.stream AND e.id = r.event
     LEFT JOIN endpoints n ON n.number = e.endpoint;
+    GET DIAGNOSTICS _given = ROW_COUNT;
+    IF _given < cardinality(_places) THEN
+        -- Only these: others of the event may be somebody's who claims at the same time.
+        WITH gone AS (
+            DELETE FROM open_runs o USING unnest(_numbers) AS c (number)
+            WHERE o.number = c.number AND o.state = 'running' AND NOT EXISTS (
+                SELECT FROM runs r JOIN events e ON e.stream = r.stream AND e.id = r.event
+                WHERE r.workspace = o.workspace AND r.id = o.run
+            )
+            RETURNING o.number, o.workspace, o.run
+        ), said AS (
+            DELETE FROM attempts a USING gone WHERE a.run = gone.number
+        )
+        DELETE FROM runs r USING gone WHERE r.workspace = gone.workspace AND r.id = gone.run;
+    END IF;
+END
+$$;
+
+-- Adds runs to what a stored event owes, and says whether there is such an event.
+--
+-- Its endpoint's deletion waits until this is committed, or this for that one: so what is added goes
+-- with the event, when it is purged. The event is looked for once the lock is held.
+CREATE FUNCTION enqueue_runs(
+    _stripe    int,     -- of its endpoint; NULL: its event was published by the app
+    _stream    int,
+    _event     uuid,
+    _workspace uuid,
+    _run_ids   uuid[],
+    _triggers  text[],
+    _delays_ms bigint[]
+) RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+DECLARE
+    _now      timestamptz;
+    _endpoint bigint;
+    _lane     uuid;
+BEGIN
+    IF _stripe IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock_shared(1886154617, _stripe);
+    END IF;
+    _now := clock_timestamp();
+    SELECT e.endpoint, coalesce(n.id, e.workspace) INTO _endpoint, _lane
+    FROM events e LEFT JOIN endpoints n ON n.number = e.endpoint
+    WHERE e.stream = _stream AND e.id = _event
+        AND coalesce(n.workspace, e.workspace) = _workspace LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    WITH owed AS (
+        SELECT nextval('run_numbers') AS number, r.id, r.trigger, r.delay_ms
+        FROM unnest(_run_ids, _triggers, _delays_ms) AS r (id, trigger, delay_ms)
+    ), kept AS (
+        INSERT INTO runs (number, workspace, id, stream, event, endpoint, trigger, created_at)
+        SELECT number, _workspace, id, _stream, _event, _endpoint, trigger, _now FROM owed
+    )
+    INSERT INTO open_runs (number, due_at, endpoint, lane, workspace, run, attempt, state)
+    SELECT number, _now + delay_ms * interval '1 millisecond', _endpoint, _lane, _workspace, id, 0,
+        'queued'
+    FROM owed;
+    PERFORM pg_notify('ploy_runs', current_schema());
+    RETURN true;
 END
 $$;
 
 -- A slice of the runs of a workspace, those with the greatest ids first: of all, or of those in a
--- state in which they have not succeeded.
+-- state in which they have not succeeded. STABLE, so that it sees what the statement sees that calls
+-- it: a run whose attempt ends in between would stand on the page as it never stood.
 CREATE FUNCTION look_at_runs(
     _workspace uuid,
     _state     text,
@@ -349,7 +410,7 @@ CREATE FUNCTION look_at_runs(
 ) RETURNS TABLE (
     number bigint, id uuid, event uuid, trigger text, created_at timestamptz, state text,
     attempt int, started_at timestamptz, worker text, is_alive boolean
-) LANGUAGE plpgsql VOLATILE ROWS 1024
+) LANGUAGE plpgsql STABLE ROWS 1024
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET enable_material = off
@@ -393,7 +454,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 SET enable_sort = off
 AS $$
 DECLARE
-    _now      timestamptz;
+    _now      timestamptz := clock_timestamp();
     _lane     uuid := '00000000-0000-0000-0000-000000000000';
     _edge     timestamptz := '-infinity';
     _due      timestamptz;
@@ -402,8 +463,6 @@ DECLARE
     _next     int := 1; -- the first full lane that is not before the one that is looked at
     _first    timestamptz;
 BEGIN
-    PERFORM enter_all_runs();
-    _now := clock_timestamp();
     LOOP
         SELECT o.lane, o.due_at, o.endpoint INTO _lane, _due, _first_of FROM open_runs o
         WHERE o.due_at IS NOT NULL AND (o.lane, o.due_at) > (_lane, _edge)
@@ -532,6 +591,9 @@ $$;
 
 -- Moves a run by hand: to that state and due now where that is `queued`, or not any more. Says in
 -- which state it was; NULL where there is no such run.
+--
+-- Who has a lease on a run that is cancelled may not hear of it before that would have ended: until
+-- then the run is not due, however often it is queued and cancelled again. A claim finds it over.
 CREATE FUNCTION alter_run(
     _workspace   uuid,
     _run         uuid,
@@ -543,11 +605,9 @@ CREATE FUNCTION alter_run(
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
-    _now   timestamptz;
+    _now   timestamptz := clock_timestamp();
     _place tid;
 BEGIN
-    PERFORM enter_all_runs();
-    _now := clock_timestamp();
     is_done := false;
     PERFORM FROM runs r WHERE r.workspace = _workspace AND r.id = _run AND (r.endpoint IS NULL
         OR EXISTS (SELECT FROM endpoints n WHERE n.number = r.endpoint));
@@ -566,7 +626,9 @@ BEGIN
         INSERT INTO attempts (run, number, started_at, worker)
         SELECT number, attempt, started_at, worker FROM open_runs WHERE ctid = _place;
     END IF;
-    UPDATE open_runs SET state = _to, due_at = CASE WHEN _to = 'queued' THEN _now END
+    UPDATE open_runs SET state = _to,
+        due_at = CASE WHEN _to = 'queued' THEN greatest(_now, held_until) END,
+        held_until = CASE WHEN was = 'running' THEN due_at ELSE held_until END
     WHERE ctid = _place;
     is_done := true;
     IF _to = 'queued' THEN
@@ -575,7 +637,7 @@ BEGIN
 END
 $$;
 
--- Deletes what the events owe. Who has a lease is waited for, in a statement before the one that
+-- Deletes what the events owe, as far as it is entered. Who has a lease is waited for, in a statement before the one that
 -- deletes attempts: so it sees every attempt there will be.
 CREATE FUNCTION forget_runs(_events uuid[]) RETURNS void LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
@@ -586,7 +648,6 @@ DECLARE
     _workspaces uuid[];
     _runs       uuid[];
 BEGIN
-    PERFORM enter_all_runs();
     SELECT array_agg(r.number), array_agg(r.workspace), array_agg(r.id)
     INTO _numbers, _workspaces, _runs
     FROM (

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::PostgresStore;
 use crate::batch::{json, millis};
+use crate::endpoints::stripe_of;
 use crate::enter::enter_all;
 use crate::error::{corrupt, write_error};
 use crate::events;
@@ -82,7 +83,23 @@ impl RunQueue for PostgresStore {
             .await?;
         let served = rows.first().map(|row| row.try_get(11).map_err(read_failed)).transpose()?;
         self.turns.ended(served);
-        rows.iter().map(leased).collect()
+        // All of them are claimed: one that cannot be read does not have the others wait until
+        // their leases end.
+        let (mut claimed, mut broken) = (Vec::with_capacity(rows.len()), None);
+        for row in &rows {
+            match leased(row) {
+                Ok(run) => claimed.push(run),
+                Err(error) => broken = Some(error),
+            }
+        }
+        match broken {
+            Some(error) if claimed.is_empty() => Err(error),
+            Some(error) => {
+                tracing::warn!(%error, "a run was claimed that cannot be read");
+                Ok(claimed)
+            }
+            None => Ok(claimed),
+        }
     }
 
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<Tenure, StoreError> {
@@ -136,22 +153,31 @@ impl RunQueue for PostgresStore {
     ) -> Result<bool, StoreError> {
         let triggers: Vec<_> =
             runs.iter().map(|run| json(&run.trigger)).collect::<Result<_, _>>()?;
-        let there: Option<bool> = self
-            .change("enqueue runs", async |connection| {
-                // The id of one that is not entered yet would not be known.
-                enter_all(connection).await?;
-                sqlx::query_scalar(ENQUEUE)
-                    .bind(Uuid::from(*event))
-                    .bind(Uuid::from(*workspace))
-                    .bind(runs.iter().map(|run| Uuid::from(run.id)).collect::<Vec<_>>())
-                    .bind(&triggers)
-                    .bind(runs.iter().map(|run| millis(run.delay)).collect::<Vec<_>>())
-                    .fetch_optional(connection)
-                    .await
-                    .map_err(write_failed)
-            })
-            .await?;
-        Ok(there.is_some())
+        self.change("enqueue runs", async |connection| {
+            // The id of one that is not entered yet would not be known.
+            enter_all(connection).await?;
+            let owner: Option<(i32, Option<Uuid>)> = sqlx::query_as(OWNER)
+                .bind(Uuid::from(*event))
+                .bind(Uuid::from(*workspace))
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(write_failed)?;
+            let Some((stream, endpoint)) = owner else {
+                return Ok(false);
+            };
+            sqlx::query_scalar(ENQUEUE)
+                .bind(endpoint.map(|id| stripe_of(id.into())))
+                .bind(stream)
+                .bind(Uuid::from(*event))
+                .bind(Uuid::from(*workspace))
+                .bind(runs.iter().map(|run| Uuid::from(run.id)).collect::<Vec<_>>())
+                .bind(&triggers)
+                .bind(runs.iter().map(|run| millis(run.delay)).collect::<Vec<_>>())
+                .fetch_one(connection)
+                .await
+                .map_err(write_failed)
+        })
+        .await
     }
 
     async fn requeue(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError> {
@@ -173,9 +199,10 @@ impl PostgresStore {
     async fn next_due(&self, full: &[Uuid]) -> Result<Option<Duration>, StoreError> {
         let millis: Option<i64> = self
             .call("look for runs", async |connection| {
+                enter_all(connection).await?;
                 sqlx::query_scalar(NEXT_DUE)
                     .bind(full)
-                    .fetch_one(connection)
+                    .fetch_one(&mut *connection)
                     .await
                     .map_err(read_failed)
             })
@@ -193,6 +220,7 @@ impl PostgresStore {
         let from = RunState::ALL.into_iter().filter(|state| may(*state));
         let from: Vec<_> = from.map(RunState::as_str).collect();
         self.change("alter a run", async |connection| {
+            enter_all(connection).await?;
             let row = sqlx::query(ALTER)
                 .bind(Uuid::from(workspace))
                 .bind(Uuid::from(run))
@@ -218,27 +246,14 @@ const NEXT_DUE: &str = "SELECT next_due($1)";
 
 const ALTER: &str = "SELECT was, is_done FROM alter_run($1, $2, $3, $4)";
 
-const ENQUEUE: &str = "
-    WITH owing AS (
-        SELECT e.stream, e.id, e.endpoint, coalesce(n.workspace, e.workspace) AS workspace,
-            coalesce(n.id, e.workspace) AS lane
-        FROM streams s
-        JOIN events e ON e.stream = s.number AND e.id = $1
-        LEFT JOIN endpoints n ON n.number = e.endpoint
-        WHERE coalesce(n.workspace, e.workspace) = $2 LIMIT 1
-    ), owed AS (
-        SELECT nextval('run_numbers') AS number, o.*, r.id AS run, r.trigger, r.delay_ms
-        FROM owing o, unnest($3, $4, $5) AS r (id, trigger, delay_ms)
-    ), kept AS (
-        INSERT INTO runs (number, workspace, id, stream, event, endpoint, trigger, created_at)
-        SELECT number, workspace, run, stream, id, endpoint, trigger, now() FROM owed
-    ), opened AS (
-        INSERT INTO open_runs (number, due_at, endpoint, lane, workspace, run, attempt, state)
-        SELECT number, now() + delay_ms * interval '1 millisecond', endpoint, lane, workspace, run,
-            0, 'queued'
-        FROM owed
-    )
-    SELECT true FROM owing, pg_notify('ploy_runs', current_schema())";
+/// Where an event lies, and whose it is.
+const OWNER: &str = "
+    SELECT s.number, n.id FROM streams s
+    JOIN events e ON e.stream = s.number AND e.id = $1
+    LEFT JOIN endpoints n ON n.number = e.endpoint
+    WHERE coalesce(n.workspace, e.workspace) = $2 LIMIT 1";
+
+const ENQUEUE: &str = "SELECT enqueue_runs($1, $2, $3, $4, $5, $6, $7)";
 
 fn leased(row: &PgRow) -> Result<LeasedRun, StoreError> {
     let number: i64 = row.try_get(8).map_err(read_failed)?;

@@ -8,6 +8,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Postgres, Row, Transaction};
 
 use crate::database::locks;
+use crate::enter::enter_all;
 use crate::error::store_error;
 use crate::settings::PostgresSettings;
 use crate::wire::Uuid;
@@ -101,6 +102,8 @@ pub(crate) async fn drop_old(
     .map_err(failed)?;
     for (name, to) in old {
         let bound = EventId::least_at(timestamp(to));
+        // Runs are forgotten with their events only once they are entered.
+        enter_all(connection).await?;
         for statement in [DELETE_RUNS, DELETE_ELSEWHEN, DELETE_SEGMENT] {
             delete_all(connection, statement, bound).await.map_err(failed)?;
         }

@@ -47,6 +47,14 @@ struct Waiting {
     answer: Answer,
 }
 
+impl Waiting {
+    /// What came of an attempt is worth recording, whoever hears that it is. A lease is not extended
+    /// for one who has gone: nobody would carry the run out, nor claim it in that time.
+    fn is_wanted(&self) -> bool {
+        !matches!(self.change, Change::Extend(_)) || !self.answer.is_closed()
+    }
+}
+
 type Answer = oneshot::Sender<Result<Tenure, StoreError>>;
 
 #[derive(Clone, Debug)]
@@ -123,23 +131,26 @@ async fn run(shared: Shared, mut came: mpsc::Receiver<Waiting>, closing: Arc<Not
         let Some(first) = first else {
             return;
         };
-        settle_all(&shared, take_batch(first, &mut came)).await;
+        let batch = take_batch(first, &mut came);
+        if !batch.is_empty() {
+            settle_all(&shared, batch).await;
+        }
         // Those who were answered get to add to the next batch.
         tokio::task::yield_now().await;
     }
 }
 
-/// All that waits, or as much of it as makes one commit. Those who have gone are not passed over:
-/// what came of an attempt is worth recording, whoever hears that it is.
+/// All that is wanted of what waits, or as much of it as makes one commit.
 fn take_batch(first: Waiting, came: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
-    let mut bytes = first.change.bytes();
-    let mut batch = vec![first];
-    while batch.len() < BATCH_MAX
-        && bytes < BATCH_BYTES_MAX
-        && let Ok(waiting) = came.try_recv()
-    {
-        bytes += waiting.change.bytes();
-        batch.push(waiting);
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    let mut next = Some(first);
+    while let Some(waiting) = next {
+        if waiting.is_wanted() {
+            bytes += waiting.change.bytes();
+            batch.push(waiting);
+        }
+        let is_full = batch.len() >= BATCH_MAX || bytes >= BATCH_BYTES_MAX;
+        next = if is_full { None } else { came.try_recv().ok() };
     }
     batch
 }

@@ -20,7 +20,7 @@ use crate::layout::{Layout, SLOTS};
 use crate::link::{Backoff, Link, Timeouts};
 use crate::script::{Loadable, ScriptCall};
 use crate::settings::RedisSettings;
-use crate::sharing::{self, Sharing};
+use crate::sharing::{self, Sharing, Unheard};
 use crate::topology::{self, Map};
 
 /// How often a call follows from node to node before it is given up.
@@ -238,9 +238,9 @@ impl Engine {
     }
 
     /// Makes one small call that writes, together with others that come at the same time.
-    pub(crate) async fn call_shared(self: &Arc<Self>, call: Call) -> Answer {
+    pub(crate) async fn call_shared(self: &Arc<Self>, call: Call, unheard: Unheard) -> Answer {
         match self.node_for(&call, Target::Master) {
-            Some(node) => sharing::call(self, &node, call).await,
+            Some(node) => sharing::call(self, &node, call, unheard).await,
             None => self.call(Via::Write, call).await,
         }
     }

@@ -20,6 +20,7 @@ use crate::events::Content;
 use crate::layout::{Bucket, name_of};
 use crate::run_record::{check_runs, known_already, letter_of, millis, push_runs, state_of};
 use crate::script::{self, ScriptCall};
+use crate::sharing::Unheard;
 use crate::value;
 
 /// Who waits looks at least so often, whatever was said and due.
@@ -40,7 +41,8 @@ impl RunQueue for RedisStore {
         let call = call.bytes(self.layout.channel()).bytes(lease.run.as_bytes());
         let call = call.text(lease.attempt).text(millis(by));
         let call = Call::of_script(bucket.slot, &script::EXTEND, call);
-        self.with_lease(call, "cannot extend the lease").await
+        // Nobody would carry the run out, nor claim it in that time.
+        self.with_lease(call, Unheard::Dropped, "cannot extend the lease").await
     }
 
     async fn finish(&self, lease: &Lease, outcome: Outcome) -> Result<Tenure, StoreError> {
@@ -59,7 +61,8 @@ impl RunQueue for RedisStore {
             None => call.bytes(""),
         };
         let call = Call::of_script(bucket.slot, &script::FINISH, call.bytes(said));
-        let tenure = self.with_lease(call, "cannot record what came of the run").await?;
+        let tenure =
+            self.with_lease(call, Unheard::Made, "cannot record what came of the run").await?;
         if after.is_some() {
             self.wake.tell();
         }
@@ -140,8 +143,13 @@ impl RedisStore {
     }
 
     /// Does something with a lease.
-    async fn with_lease(&self, call: Call, what: &str) -> Result<Tenure, StoreError> {
-        match self.engine.call_shared(call).await {
+    async fn with_lease(
+        &self,
+        call: Call,
+        unheard: Unheard,
+        what: &str,
+    ) -> Result<Tenure, StoreError> {
+        match self.engine.call_shared(call, unheard).await {
             Ok(Value::Int(1)) => Ok(Tenure::Held),
             Ok(_) => Ok(Tenure::Lost),
             Err(failure) => Err(failure.of_write(what)),

@@ -6,6 +6,7 @@
 //! attempt   when it was claimed · ` ` · worker
 //! … ended   the same · ` ` · when · ` ` · letter of the state that followed · ` ` · after how many
 //!           milliseconds it is tried again · ` ` · what it said
+//! hold      when the lease ends, or ended, under which it was last called off
 //! ```
 //!
 //! The record never changes. A run without a standing was never claimed: so it costs an event that

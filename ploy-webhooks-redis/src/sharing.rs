@@ -33,14 +33,31 @@ struct State {
 #[derive(Debug)]
 struct Waiting {
     call: Call,
+    unheard: Unheard,
     bytes: usize,
     answer: oneshot::Sender<Answer>,
 }
 
+/// What becomes of a call whose caller goes away before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unheard {
+    Made,
+    Dropped,
+}
+
+impl Waiting {
+    fn is_wanted(&self) -> bool {
+        self.unheard == Unheard::Made || !self.answer.is_closed()
+    }
+}
+
 /// Makes the call together with others for that node, and not before those that wait for it.
-///
-/// A caller that goes away has its call made all the same.
-pub(crate) async fn call(engine: &Arc<Engine>, node: &Arc<Node>, call: Call) -> Answer {
+pub(crate) async fn call(
+    engine: &Arc<Engine>,
+    node: &Arc<Node>,
+    call: Call,
+    unheard: Unheard,
+) -> Answer {
     let bytes = call.cmd.args_iter().map(|argument| match argument {
         Arg::Simple(bytes) => bytes.len(),
         _ => 0,
@@ -49,7 +66,7 @@ pub(crate) async fn call(engine: &Arc<Engine>, node: &Arc<Node>, call: Call) -> 
     let (answer, answered) = oneshot::channel();
     let is_needed = {
         let mut state = node.sharing().state();
-        state.waiting.push_back(Waiting { call, bytes, answer });
+        state.waiting.push_back(Waiting { call, unheard, bytes, answer });
         let is_needed = state.under_way < FLIGHTS_MAX;
         state.under_way += usize::from(is_needed);
         is_needed
@@ -90,23 +107,30 @@ impl Carrier {
         }
     }
 
-    /// All that waits, or as much of it as makes one flight; `None` where nothing does, and then
-    /// this one has ended.
+    /// All that is wanted of what waits, or as much of it as makes one flight; `None` where nothing
+    /// is, and then this one has ended.
     fn take(&mut self) -> Option<Vec<Waiting>> {
         let mut state = self.node.sharing().state();
-        if state.waiting.is_empty() {
+        let (mut flight, mut bytes) = (Vec::new(), 0);
+        while flight.len() < FLIGHT_CALLS_MAX
+            && let Some(next) = state.waiting.front()
+        {
+            if next.is_wanted() {
+                bytes += next.bytes;
+                if bytes > FLIGHT_BYTES_MAX && !flight.is_empty() {
+                    break;
+                }
+                flight.extend(state.waiting.pop_front());
+            } else {
+                state.waiting.pop_front();
+            }
+        }
+        if flight.is_empty() {
             state.under_way -= 1;
             self.is_under_way = false;
             return None;
         }
-        let mut bytes = 0;
-        let fits = state.waiting.iter().take(FLIGHT_CALLS_MAX).take_while(|waiting| {
-            let is_first = bytes == 0;
-            bytes += waiting.bytes;
-            is_first || bytes <= FLIGHT_BYTES_MAX
-        });
-        let size = fits.count();
-        Some(state.waiting.drain(..size).collect())
+        Some(flight)
     }
 }
 

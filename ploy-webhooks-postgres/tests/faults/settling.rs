@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use ploy_webhooks::store::{RunQueue, RunStore, StoreErrorKind, Tenure};
 use ploy_webhooks::{LeasedRun, NewEvent, Outcome, RunState};
 use ploy_webhooks_engines::{Postgres, Proxy};
 use ploy_webhooks_postgres::PostgresStore;
 
 use crate::scene::{
-    Database, LONG, WORKSPACE, claim, new_run, open, published, settings, soon, store_one, until,
+    Database, LONG, WORKSPACE, claim, count, new_run, open, published, run, settings, soon,
+    store_one, until,
 };
 
 const RUNS: usize = 32;
@@ -122,4 +124,29 @@ async fn a_lease_that_is_lost_is_lost_alone() {
         };
         assert_eq!(kept.expect("it is there").state, expected, "{number}");
     }
+}
+
+/// Who has gone does not carry the run out: its lease is not made longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_not_extended_for_one_who_has_gone() {
+    let database = Database::new().await;
+    let store = database.node().await;
+    let leased = claimed(&store).await;
+    let mut sql = database.sql().await;
+    run(&mut sql, "BEGIN; LOCK TABLE ploy.open_runs IN EXCLUSIVE MODE").await;
+    let (extending, lease) = (store.clone(), leased[0].lease);
+    let extended = tokio::spawn(async move { extending.extend(&lease, LONG).await });
+    const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut looking = database.sql().await;
+    until("the first is under way", async || count(&mut looking, WAITING).await > 0).await;
+    // It waits behind that one, and its caller goes. With no time left it would be due at once.
+    assert!(store.extend(&leased[1].lease, Duration::ZERO).now_or_never().is_none());
+    run(&mut sql, "COMMIT").await;
+    let extended = soon("the first is extended", extended).await.expect("it ends");
+    assert_eq!(extended.expect("there is no error"), Tenure::Held);
+    // What came before this one has been settled.
+    let last = soon("the last is extended", store.extend(&leased[2].lease, LONG)).await;
+    assert_eq!(last.expect("there is no error"), Tenure::Held);
+    assert!(claim(&store, 64, LONG).await.is_empty(), "its lease was changed");
 }

@@ -39,8 +39,8 @@ async fn earlier(database: &Database) -> (PgConnection, ploy_webhooks::Endpoint,
             "SET search_path = ploy;
              DROP TABLE runs, open_runs, owed, attempts, definitions;
              DROP SEQUENCE run_numbers;
-             DROP FUNCTION append_owing, refuse_known_runs, enter_runs, enter_all_runs, claim_runs,
-                 look_at_runs, next_due, settle_runs, alter_run, forget_runs;
+             DROP FUNCTION append_owing, refuse_known_runs, enter_runs, claim_runs,
+                 look_at_runs, next_due, settle_runs, alter_run, forget_runs, enqueue_runs;
              DELETE FROM migrations WHERE version > 1;
              {tables} {append}"
         ),

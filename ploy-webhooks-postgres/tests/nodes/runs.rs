@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ploy_webhooks::store::{Altered, Lanes, RunQueue, RunStore, Tenure};
+use ploy_webhooks::store::{Altered, Claim, Lanes, RunQueue, RunStore, StoreErrorKind, Tenure};
 use ploy_webhooks::{LeasedRun, NewEvent, Outcome, RunId, RunState};
 use ploy_webhooks_postgres::PostgresStore;
 use tokio::task::JoinSet;
@@ -224,4 +224,85 @@ async fn what_a_node_put_down_and_did_not_enter_is_found_by_the_others() {
     assert!(runs.iter().all(|run| run.state == RunState::Queued));
     assert_eq!(claim(&store, 16, LONG).await.len(), 3);
     assert_eq!(count(&mut sql, "SELECT count(*) FROM ploy.owed").await, 0);
+}
+
+/// One that somebody has changed under the store is an error only where nothing else is claimed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_cannot_be_read_does_not_keep_the_others() {
+    let database = Database::new().await;
+    let store = database.node().await;
+    let event = store_one(&store, owing(3)).await;
+    let runs = store.runs(&WORKSPACE, &event).await.expect("runs are read");
+    let broken = runs[1].id;
+    let hex: String = broken.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut sql = database.sql().await;
+    let spoil = format!("UPDATE ploy.runs SET trigger = 'nothing' WHERE id = '{hex}'");
+    crate::scene::run(&mut sql, &spoil).await;
+
+    let mut claimed: Vec<_> =
+        claim(&store, 16, LONG).await.into_iter().map(|run| run.lease.run).collect();
+    claimed.sort();
+    assert_eq!(claimed, [runs[0].id, runs[2].id]);
+    crate::scene::run(&mut sql, "UPDATE ploy.open_runs SET due_at = now()").await;
+    crate::scene::run(
+        &mut sql,
+        "DELETE FROM ploy.open_runs o USING ploy.runs r
+        WHERE r.id = o.run AND r.trigger <> 'nothing'",
+    )
+    .await;
+    let (worker, lanes) = ("test".parse().expect("a name"), wide());
+    let alone = Claim { worker: &worker, max: NonZeroU16::MAX, lease: LONG, lanes: &lanes };
+    let error = store.claim(&alone).await.expect_err("nothing else is due");
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
+}
+
+/// So that it is not claimed again and again for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_event_is_gone_goes_when_it_is_claimed() {
+    let database = Database::new().await;
+    let store = database.node().await;
+    let stays = store_one(&store, owing(2)).await;
+    store_one(&store, owing(3)).await;
+    assert_eq!(store.runs(&WORKSPACE, &stays).await.expect("runs are read").len(), 2);
+    let mut sql = database.sql().await;
+    crate::scene::run(
+        &mut sql,
+        "DELETE FROM ploy.events WHERE id = (SELECT id FROM ploy.events ORDER BY id DESC LIMIT 1)",
+    )
+    .await;
+
+    let claimed = claim(&store, 16, LONG).await;
+    assert_eq!(claimed.len(), 2);
+    assert!(claimed.iter().all(|run| run.event.id == stays));
+    assert_eq!(count(&mut sql, "SELECT count(*) FROM ploy.runs").await, 2);
+    assert_eq!(count(&mut sql, "SELECT count(*) FROM ploy.open_runs").await, 2);
+}
+
+/// What is added to an event's runs goes with it: a deletion waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_not_added_behind_the_deletion_of_its_endpoint() {
+    let database = Database::new().await;
+    let store = database.node().await;
+    let endpoint = make_endpoint(&store).await;
+    let taken = store_one(&store, event(&endpoint, "{}")).await;
+    let mut sql = database.sql().await;
+    // A deletion that is under way: it has the stripe.
+    let stripe = endpoint.id.as_bytes()[15] % 64;
+    let locked = format!(
+        "BEGIN; SELECT pg_advisory_xact_lock(1886154617, {stripe});
+         DELETE FROM ploy.endpoints"
+    );
+    crate::scene::run(&mut sql, &locked).await;
+    let mut adding = JoinSet::new();
+    let adder = store.clone();
+    adding.spawn(async move { adder.enqueue(&WORKSPACE, &taken, vec![new_run()]).await });
+    const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut looking = database.sql().await;
+    until("it waits for the deletion", async || count(&mut looking, WAITING).await > 0).await;
+    crate::scene::run(&mut sql, "COMMIT").await;
+    let added = soon("it ends", adding.join_next()).await.expect("there is one");
+    let added = added.expect("it ends well").expect("there is no error");
+    assert!(!added, "its event is out of reach");
+    assert_eq!(count(&mut sql, "SELECT count(*) FROM ploy.runs").await, 0);
 }

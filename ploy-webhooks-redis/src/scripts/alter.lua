@@ -1,6 +1,9 @@
 -- alter: moves a run by hand: into the line, due at once, or out of it for good. Works when memory
 -- is full.
 --
+-- Who has a lease on a run that is called off may not hear of it before that would have ended: until
+-- then the run is not due, however often it is queued and called off again.
+--
 -- KEYS    what the keys of the bucket begin with
 -- ARGV    the channel, the owner, the run, the letter of the state that it gets (q or c), the
 --         letters of those in which it may be moved
@@ -16,12 +19,26 @@ local before, attempts, said = standing(run[2])
 if not string.find(ARGV[5], before, 1, true) then
     return before
 end
+local ends
+if before == 'r' then
+    ends = call('ZSCORE', tag .. 'line:' .. owner, id)
+    if ends then
+        call('HSET', key, id .. 'h', digits(tonumber(ends)))
+    end
+elseif state == 'q' then
+    ends = call('HGET', key, id .. 'h')
+end
 call('HSET', key, id .. 'm', state .. digits(attempts) .. ':' .. digits(said))
 call('HDEL', tag .. 'claimed', id)
 call('ZREM', tag .. LISTS[before] .. owner, id)
 call('ZREM', tag .. 'delayed:' .. owner, id)
 call('ZREM', tag .. 'line:' .. owner, id)
-call('ZADD', tag .. LISTS[state] .. owner, 0, id)
+if state == 'q' and ends and tonumber(ends) > now then
+    call('ZADD', tag .. 'delayed:' .. owner, 0, id)
+    call('ZADD', tag .. 'line:' .. owner, ends, id)
+else
+    call('ZADD', tag .. LISTS[state] .. owner, 0, id)
+end
 line_up(tag, owner)
 if state == 'q' then
     tell(ARGV[1])
