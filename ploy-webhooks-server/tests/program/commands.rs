@@ -234,7 +234,7 @@ async fn runs_are_worked_with_from_the_shell() {
     let slow = asked.body["data"]["run_id"].as_str().unwrap();
     let cancelled = server.printed(&["runs", "cancel", slow]).await;
     assert!(has_line(&cancelled, &["state", "cancelled"]), "{cancelled}");
-    assert!(has_line(&cancelled, &["attempt 1", "no word"]), "{cancelled}");
+    assert!(has_line(&cancelled, &["attempt 1", "ended without a word"]), "{cancelled}");
 
     server.done(Method::POST, "/ploybooks", Some(ploybook_at(&url, "page"))).await;
     let retried = server.printed(&["runs", "retry", id]).await;
