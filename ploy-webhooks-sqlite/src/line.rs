@@ -35,7 +35,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 pub(crate) struct Line {
     /// Pokes those who wait when a run is owed.
     pub(crate) owed: Notify,
-    pub(crate) sayings: Arc<Sayings>,
+    pub(crate) sayings: Sayings,
     last_served: LastServed,
 }
 
