@@ -29,13 +29,16 @@ const RUN_LOG_BYTES: usize = 1 << 10;
 /// Who waits, and was woken for nothing, looks again no sooner than this after it has looked: else
 /// a busy endpoint whose lane is full would have it look with every commit.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// Nor before so many times as long as that look took has passed: with many lanes a look is long,
+/// and who waits would keep a reader busy with nothing else.
+const LOOKS_OF_PAUSE: u32 = 8;
 
 /// What those who use the line share with the writer.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     /// Pokes those who wait when a run is owed.
     pub(crate) owed: Notify,
-    pub(crate) sayings: Arc<Sayings>,
+    pub(crate) sayings: Sayings,
     last_served: LastServed,
 }
 
@@ -83,8 +86,12 @@ impl RunQueue for SqliteStore {
                 // From here on nothing is missed.
                 owed.as_mut().enable();
                 let (lanes, now) = (lanes.clone(), SystemClock.now());
-                let look = move |connection: &mut Connection| next_due(connection, &lanes, now);
-                let next_due = self.look_ups.read(look).await?;
+                let look = move |connection: &mut Connection| {
+                    // Its own time, not that for which it waits for a reader.
+                    let begin = Instant::now();
+                    Ok((next_due(connection, &lanes, now)?, begin.elapsed()))
+                };
+                let (next_due, look_time) = self.look_ups.read(look).await?;
                 let (looked_at, now) = (Instant::now(), SystemClock.now());
                 match next_due {
                     Some(due_at) if due_at <= now => return Ok(()),
@@ -94,7 +101,8 @@ impl RunQueue for SqliteStore {
                     }
                     None => owed.await,
                 }
-                sleep_until(looked_at + LOOK_AGAIN_AFTER).await;
+                let pause = LOOK_AGAIN_AFTER.max(LOOKS_OF_PAUSE * look_time);
+                sleep_until(looked_at + pause).await;
             }
         };
         // Nothing was due in time, which is an answer too.

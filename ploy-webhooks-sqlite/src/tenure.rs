@@ -1,7 +1,8 @@
 //! What is said under leases: that they last longer, and what came of attempts.
 //!
-//! Workers say much, each for itself, and a commit is flushed. So what waits is recorded by one
-//! task of the writer, in one transaction, and everybody is answered at once: as with events.
+//! Workers say much, each for itself, and a commit is flushed. So what waits is recorded in
+//! groups, each by one task of the writer in one transaction, and everybody is answered at once:
+//! as with events.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -24,9 +25,25 @@ pub(crate) enum Said {
     Finish { outcome: Outcome },
 }
 
-/// What waits to be recorded.
+/// A commit of more sayings keeps those behind it waiting for longer than it saves.
+const GROUP_SAYINGS_MAX: usize = 512;
+/// A commit of more bytes, likewise.
+const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// What waits to be recorded: the group that takes on more.
 #[derive(Debug, Default)]
-pub(crate) struct Sayings(Mutex<Vec<Saying>>);
+pub(crate) struct Sayings(Mutex<Arc<Group>>);
+
+/// What one task of the writer records. It takes on more until that takes it.
+#[derive(Debug)]
+struct Group(Mutex<Gathered>);
+
+#[derive(Debug)]
+struct Gathered {
+    sayings: Vec<Saying>,
+    bytes: usize,
+    is_taken: bool,
+}
 
 #[derive(Debug)]
 struct Saying {
@@ -39,44 +56,31 @@ impl SqliteStore {
     /// Has it recorded, if the lease still holds.
     pub(crate) async fn say(&self, lease: Lease, said: Said) -> Result<Tenure, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let is_first = self.line.sayings.push(Saying { lease, said, answer });
-        // Whoever comes first calls the writer, for all who come until it takes what waits.
-        if is_first {
-            self.queue.push_task(self.record_what_waits())?;
+        // Whoever begins a group calls the writer, for all who come until that takes it.
+        if let Some(group) = self.line.sayings.push(Saying { lease, said, answer }) {
+            self.queue.push_task(self.record(group))?;
         }
         answered.await.unwrap_or_else(|_| {
             Err(StoreError::new(StoreErrorKind::Indeterminate, "the writer has stopped"))
         })
     }
 
-    fn record_what_waits(&self) -> Task {
-        let waiting = Waiting(Some(self.line.sayings.clone()));
+    fn record(&self, group: Arc<Group>) -> Task {
+        let waiting = Waiting(group);
         let (line, log_growth) = (self.line.clone(), self.log_growth.clone());
         let work = move |connection: OpenConnection<'_>| {
-            let sayings = waiting.take();
-            let recorded = connection.and_then(|connection| {
-                task::commit(connection, |connection| record_all(connection, &sayings))
-            });
-            match recorded {
-                Ok(tenures) => {
-                    log_growth.add(sayings.iter().map(Saying::log_bytes).sum());
-                    if sayings.iter().any(Saying::may_move_it_forward) {
-                        line.owed.notify_waiters();
-                    }
-                    for (saying, tenure) in sayings.into_iter().zip(tenures) {
-                        // A caller that has gone is not missed: it is on record.
-                        let _ = saying.answer.send(Ok(tenure));
-                    }
-                    TaskEnd::Done(None)
-                }
-                Err(error) => {
-                    for saying in sayings {
-                        let again = StoreError::new(error.kind(), error.to_string());
-                        let _ = saying.answer.send(Err(again));
-                    }
-                    TaskEnd::Failed(error.kind())
-                }
+            let mut sayings = waiting.take();
+            sayings.retain(Saying::is_worth_recording);
+            log_growth.add(sayings.iter().map(Saying::log_bytes).sum());
+            let may_move_it_forward = sayings.iter().any(Saying::may_move_it_forward);
+            let end = match connection {
+                Ok(connection) => record_all(connection, sayings),
+                Err(error) => fail_all(sayings, &error),
+            };
+            if may_move_it_forward {
+                line.owed.notify_waiters();
             }
+            end
         };
         Task { work: Box::new(work), log_bytes: 0 }
     }
@@ -84,35 +88,61 @@ impl SqliteStore {
 
 /// What the task takes. Where it is dropped undone, with a writer that stopped, nobody is left
 /// waiting for it.
-struct Waiting(Option<Arc<Sayings>>);
+struct Waiting(Arc<Group>);
 
 impl Waiting {
-    /// From here on, whoever comes first calls the writer again.
-    fn take(mut self) -> Vec<Saying> {
-        self.0.take().map(|sayings| sayings.take()).unwrap_or_default()
+    /// From here on, whoever comes next begins another group.
+    fn take(&self) -> Vec<Saying> {
+        let mut gathered = self.0.gathered();
+        gathered.is_taken = true;
+        std::mem::take(&mut gathered.sayings)
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        drop(self.0.take().map(|sayings| sayings.take()));
+        drop(self.take());
     }
 }
 
 impl Sayings {
-    /// Whether it is the first that waits.
-    fn push(&self, saying: Saying) -> bool {
-        let mut waiting = self.waiting();
-        waiting.push(saying);
-        waiting.len() == 1
+    /// Adds it; gives back the group that it begins, if it begins one.
+    fn push(&self, saying: Saying) -> Option<Arc<Group>> {
+        let mut open = self.0.lock().expect("no holder of the lock panics");
+        let rest = open.gathered().add(saying)?;
+        *open = Arc::new(Group::beginning_with(rest));
+        Some(open.clone())
+    }
+}
+
+impl Default for Group {
+    /// One that takes on nothing.
+    fn default() -> Self {
+        Self(Mutex::new(Gathered { sayings: Vec::new(), bytes: 0, is_taken: true }))
+    }
+}
+
+impl Group {
+    fn beginning_with(saying: Saying) -> Self {
+        let bytes = saying.log_bytes();
+        Self(Mutex::new(Gathered { sayings: vec![saying], bytes, is_taken: false }))
     }
 
-    fn take(&self) -> Vec<Saying> {
-        std::mem::take(&mut self.waiting())
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Vec<Saying>> {
+    fn gathered(&self) -> MutexGuard<'_, Gathered> {
         self.0.lock().expect("no holder of the lock panics")
+    }
+}
+
+impl Gathered {
+    /// Adds it, or gives it back where there is no room.
+    fn add(&mut self, saying: Saying) -> Option<Saying> {
+        let bytes = self.bytes + saying.log_bytes();
+        if self.is_taken || self.sayings.len() >= GROUP_SAYINGS_MAX || bytes > GROUP_BYTES_MAX {
+            return Some(saying);
+        }
+        self.bytes = bytes;
+        self.sayings.push(saying);
+        None
     }
 }
 
@@ -123,6 +153,17 @@ impl Saying {
             Said::Finish { outcome } => text(outcome).len(),
         };
         SAYING_LOG_BYTES + said
+    }
+
+    /// An attempt that ended is put on record for a caller that has gone, too. A lease is not
+    /// extended for it: nobody would know.
+    fn is_worth_recording(&self) -> bool {
+        matches!(self.said, Said::Finish { .. }) || !self.answer.is_closed()
+    }
+
+    fn answer_with(self, outcome: Result<Tenure, StoreError>) {
+        // A caller that has gone is not missed: it is on record.
+        let _ = self.answer.send(outcome);
     }
 
     /// Whether the run may be due sooner than those who wait believe.
@@ -138,15 +179,60 @@ fn text(outcome: &Outcome) -> &[u8] {
     }
 }
 
-fn record_all(connection: &Connection, sayings: &[Saying]) -> rusqlite::Result<Vec<Tenure>> {
-    let now = SystemClock.now();
-    sayings
-        .iter()
-        .map(|Saying { lease, said, .. }| match said {
-            Said::Extend { by } => hold(connection, lease, RunState::Running, now.after(*by)),
-            Said::Finish { outcome } => finish(connection, lease, outcome, now),
-        })
-        .collect()
+/// Records them in one commit; where SQLite refuses one of them, which may be any, each in its
+/// own, so that it fails alone.
+fn record_all(connection: &mut Connection, sayings: Vec<Saying>) -> TaskEnd {
+    if sayings.is_empty() {
+        return TaskEnd::Done(None);
+    }
+    let recorded = task::commit(connection, |connection| {
+        let now = SystemClock.now();
+        sayings.iter().map(|saying| record(connection, saying, now)).collect::<Result<Vec<_>, _>>()
+    });
+    match recorded {
+        Ok(tenures) => {
+            for (saying, tenure) in sayings.into_iter().zip(tenures) {
+                saying.answer_with(Ok(tenure));
+            }
+            TaskEnd::Done(None)
+        }
+        Err(error) if error.kind() == StoreErrorKind::Misuse => record_each(connection, sayings),
+        Err(error) => fail_all(sayings, &error),
+    }
+}
+
+fn record_each(connection: &mut Connection, sayings: Vec<Saying>) -> TaskEnd {
+    let mut sayings = sayings.into_iter();
+    while let Some(saying) = sayings.next() {
+        let recorded =
+            task::commit(connection, |connection| record(connection, &saying, SystemClock.now()));
+        match recorded {
+            Err(error) if error.kind() != StoreErrorKind::Misuse => {
+                return fail_all(std::iter::once(saying).chain(sayings), &error);
+            }
+            // Refused or recorded, the connection is as it was: what was begun is undone.
+            recorded => saying.answer_with(recorded),
+        }
+    }
+    TaskEnd::Done(None)
+}
+
+fn fail_all(sayings: impl IntoIterator<Item = Saying>, error: &StoreError) -> TaskEnd {
+    for saying in sayings {
+        saying.answer_with(Err(StoreError::new(error.kind(), error.to_string())));
+    }
+    TaskEnd::Failed(error.kind())
+}
+
+fn record(
+    connection: &Connection,
+    Saying { lease, said, .. }: &Saying,
+    now: Timestamp,
+) -> rusqlite::Result<Tenure> {
+    match said {
+        Said::Extend { by } => hold(connection, lease, RunState::Running, now.after(*by)),
+        Said::Finish { outcome } => finish(connection, lease, outcome, now),
+    }
 }
 
 fn finish(

@@ -206,6 +206,55 @@ async fn attempts_that_end_together_are_answered_each_for_itself() {
     }
 }
 
+/// More than one commit takes, said while another program holds the lock: one is refused, one is
+/// of a caller that has gone.
+#[tokio::test]
+async fn an_end_that_is_refused_fails_alone() {
+    const RUNS: usize = 1_200;
+    let folder = TempDir::new().unwrap();
+    let store = Arc::new(open(&folder).await);
+    append_many(&store, RUNS, |_| owing(b"{}".to_vec(), Duration::ZERO)).await;
+    let mut leases: Vec<_> = Vec::new();
+    while leases.len() < RUNS {
+        leases.extend(claim(&store, u16::MAX).await.into_iter().map(|leased| leased.lease));
+    }
+    let due_at = |connection: &Connection, id: &RunId| -> i64 {
+        let select = "SELECT due_at FROM runs WHERE id = ?1";
+        connection.query_row(select, [id.as_bytes()], |row| row.get(0)).unwrap()
+    };
+    let other = connect(&folder);
+    other
+        .execute_batch(
+            "CREATE TRIGGER refuses BEFORE UPDATE ON attempts WHEN new.said = CAST('700' AS BLOB)
+             BEGIN SELECT RAISE(ABORT, 'not this one'); END;
+             BEGIN IMMEDIATE",
+        )
+        .unwrap();
+    let gone = leases.pop().unwrap();
+    let until = due_at(&other, &gone.run);
+    let mut finishes = JoinSet::new();
+    for (number, lease) in leases.into_iter().enumerate() {
+        let store = store.clone();
+        finishes.spawn(async move {
+            let output = number.to_string().into();
+            (number, store.finish(&lease, Outcome::Succeed { output }).await)
+        });
+    }
+    tokio::task::yield_now().await;
+    // Said behind the first, which the writer has begun with, and not waited for.
+    let extending = timeout(Duration::ZERO, store.extend(&gone, 2 * LONG));
+    assert!(extending.await.is_err(), "it waits for the lock");
+    other.execute_batch("COMMIT").unwrap();
+    while let Some(finished) = finishes.join_next().await {
+        match finished.unwrap() {
+            (700, refused) => assert_eq!(refused.unwrap_err().kind(), StoreErrorKind::Misuse),
+            (_, finished) => assert_eq!(finished.unwrap(), Tenure::Held),
+        }
+    }
+    assert_eq!(list(&store, Some(RunState::Succeeded)).await.len(), RUNS - 2);
+    assert_eq!(due_at(&other, &gone.run), until, "left: the end of the lease of who has gone");
+}
+
 #[tokio::test]
 async fn waiting_ends_when_a_delay_is_over_and_when_the_store_is_closed() {
     let folder = TempDir::new().unwrap();
