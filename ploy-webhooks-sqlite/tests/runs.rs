@@ -159,6 +159,43 @@ async fn a_purge_takes_runs_and_attempts_along() {
     assert_eq!(left, [1, 1, 1], "left: the rows of events, runs and attempts that are left");
 }
 
+/// And what was known of them is forgotten: who names them again is served.
+#[tokio::test]
+async fn a_purge_takes_along_what_only_its_runs_carried_out() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let endpoint = endpoint(&store).await;
+    let naming = |name: String| {
+        let trigger = Trigger::ploybook(name.parse().unwrap());
+        let owes = vec![NewRun { trigger, ..run(Duration::ZERO) }];
+        NewEvent { owes, ..owing(b"{}".to_vec(), Duration::ZERO) }
+    };
+    for number in 0..100 {
+        append(&store, of_endpoint(&endpoint, naming(format!("only-{number}")))).await;
+    }
+    append(&store, of_endpoint(&endpoint, naming("shared".to_owned()))).await;
+    append(&store, naming("shared".to_owned())).await;
+    append(&store, of_endpoint(&endpoint, naming("last".to_owned()))).await;
+    assert!(store.delete(&WorkspaceId::DEFAULT, &endpoint.id).await.unwrap());
+    let other = connect(&folder);
+    let purged = async {
+        while count(&other, "purges") > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, purged).await.expect("the rows are freed");
+    let left = ["triggers", "marked_triggers"].map(|table| count(&other, table));
+    assert_eq!(left, [1, 0], "left: the texts that are left, and those that are marked");
+
+    append(&store, naming("last".to_owned())).await;
+    append(&store, naming("only-7".to_owned())).await;
+    let claimed = claim(&store, 10).await;
+    let triggers: Vec<_> = claimed.iter().map(|run| run.trigger.clone()).collect();
+    let expected =
+        ["shared", "last", "only-7"].map(|name| Trigger::ploybook(name.parse().unwrap()));
+    assert_eq!(triggers, expected, "left: what was claimed");
+}
+
 #[tokio::test]
 async fn a_claim_is_bounded_by_the_bytes_of_its_events() {
     let folder = TempDir::new().unwrap();
