@@ -6,6 +6,11 @@ CREATE TABLE triggers (
     text   TEXT    NOT NULL UNIQUE
 ) STRICT;
 
+-- Those of which a purge is finding out whether any run names them still.
+CREATE TABLE marked_triggers (
+    number INTEGER PRIMARY KEY
+) STRICT;
+
 -- Runs as they come with their events, until they are filed under `runs`: to write here is all
 -- that an event pays for what it owes, so nothing of it has an index. It is filed before there is
 -- much of it, so it is read whole.

@@ -22,6 +22,7 @@ mod settings;
 mod task;
 mod tenure;
 mod triggers;
+mod unnamed;
 mod unreadable;
 mod writer;
 

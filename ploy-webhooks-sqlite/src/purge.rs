@@ -1,7 +1,8 @@
 //! Frees the space of deleted endpoints, behind the writes.
 //!
 //! A deletion takes the endpoint's row away, and with it every way to its events. Their rows go
-//! afterwards, a block at a time, each in a short transaction, so that no append waits for it.
+//! afterwards, a block at a time, each in a short transaction, so that no append waits for it;
+//! and at last the texts of triggers that only its runs named.
 
 use ploy_webhooks::store::StoreError;
 use ploy_webhooks::store::grams::Probe;
@@ -13,6 +14,7 @@ use crate::owed::{self, places_of};
 use crate::progress::{Progress, Written};
 use crate::queue::Queue;
 use crate::search;
+use crate::unnamed::delete_unnamed;
 
 /// So many rows are looked at in one transaction.
 const ROWS_AT_ONCE: i64 = 1_024;
@@ -32,6 +34,7 @@ pub(crate) fn purge_deleted(
 ) -> Result<(), StoreError> {
     let failed = |error| store_error("cannot free the space of a deleted endpoint", error);
     while let Some((number, id)) = next_purge(reader).map_err(failed)? {
+        let mut has_taken_runs = false;
         let last_seq = last_seq(reader).map_err(failed)?;
         for term in [endpoint_term(&id), ORPHAN_TERM] {
             let mut probe = Probe::new();
@@ -42,7 +45,7 @@ pub(crate) fn purge_deleted(
                         return Ok(());
                     }
                     let last = last.min(first + ROWS_AT_ONCE - 1);
-                    write(queue, DELETION_LOG_BYTES, move |connection| {
+                    has_taken_runs |= write(queue, DELETION_LOG_BYTES, move |connection| {
                         delete_events(connection, number, first, last)
                     })?;
                     index(progress.take())?;
@@ -53,6 +56,15 @@ pub(crate) fn purge_deleted(
             delete_some_keys(connection, number)
         })? > 0
         {}
+        // All runs are read for it, so it is not done for nothing. What a purge that was broken
+        // off has left goes with the next one.
+        let pause = || {
+            index(progress.take())?;
+            Ok(!progress.is_closed())
+        };
+        if has_taken_runs && !delete_unnamed(reader, queue, pause)? {
+            return Ok(());
+        }
         write(queue, 0, move |connection| {
             connection.execute("DELETE FROM purges WHERE endpoint = ?1", params![number])
         })?;
@@ -72,12 +84,13 @@ fn last_seq(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))
 }
 
+/// Deletes those of the endpoint; whether there were runs among them.
 fn delete_events(
     connection: &Connection,
     endpoint: i64,
     first: i64,
     last: i64,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<bool> {
     owed::file(connection)?;
     let mut delete_attempts = connection.prepare_cached(
         "-- purge()
@@ -94,9 +107,9 @@ fn delete_events(
     )?;
     let (first_run, last_run) = (*places_of(first).start(), *places_of(last).end());
     delete_attempts.execute(params![first_run, last_run, endpoint])?;
-    delete_runs.execute(params![first_run, last_run, endpoint])?;
+    let runs = delete_runs.execute(params![first_run, last_run, endpoint])?;
     delete_events.execute(params![first, last, endpoint])?;
-    Ok(())
+    Ok(runs > 0)
 }
 
 fn delete_some_keys(connection: &Connection, endpoint: i64) -> rusqlite::Result<usize> {

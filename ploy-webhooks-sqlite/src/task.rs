@@ -26,10 +26,12 @@ pub(crate) enum TaskEnd {
     Failed(StoreErrorKind),
 }
 
-/// What a task did to an endpoint.
+/// What a task did that the writer has to know of.
 pub(crate) enum Change {
     Set(EndpointId, Known),
     Removed(EndpointId),
+    /// What is known of the numbers of triggers does not hold any more.
+    TriggersMarked,
 }
 
 /// What the writer knows of an endpoint without asking the tables.

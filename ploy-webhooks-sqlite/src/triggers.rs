@@ -1,7 +1,8 @@
 //! What runs carry out, each text once in the tables: many runs share few of them, and one that
 //! is made of rules is longer than all else that a run writes.
 //!
-//! A text that is there stays there, so numbers may be remembered as long as nothing is undone.
+//! A text that was looked up stays there until the writer is told to forget its number (see
+//! `unnamed.rs`), so numbers may be remembered until then, as long as nothing is undone.
 
 use std::collections::HashMap;
 
@@ -10,6 +11,7 @@ use ploy_webhooks::store::StoreError;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::error::{corrupt, store_error};
+use crate::unnamed::UNMARK;
 
 /// So many bytes of text are remembered; past it, all are looked up again.
 const KNOWN_BYTES_MAX: usize = 1 << 20;
@@ -64,7 +66,9 @@ impl TriggerNumbers {
 fn look_up_or_write(connection: &Connection, text: &str) -> rusqlite::Result<i64> {
     let mut select = connection
         .prepare_cached("-- trigger_number()\n SELECT number FROM triggers WHERE text = ?1")?;
-    if let Some(number) = select.query_row(params![text], |row| row.get(0)).optional()? {
+    let number: Option<i64> = select.query_row(params![text], |row| row.get(0)).optional()?;
+    if let Some(number) = number {
+        connection.prepare_cached(UNMARK)?.execute(params![number])?;
         return Ok(number);
     }
     let mut insert = connection

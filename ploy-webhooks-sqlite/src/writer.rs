@@ -98,16 +98,21 @@ impl Writer {
 
     fn carry_out(&mut self, task: Task) {
         self.log_growth.add(task.log_bytes);
-        let (connection, endpoints) = match self.session() {
-            Ok(session) => (Ok(&mut session.connection), Some(&mut session.endpoints)),
+        let (connection, known) = match self.session() {
+            Ok(Session { connection, endpoints, triggers, .. }) => {
+                (Ok(connection), Some((endpoints, triggers)))
+            }
             Err(error) => (Err(error), None),
         };
-        match ((task.work)(connection), endpoints) {
-            (TaskEnd::Done(Some(Change::Set(id, known))), Some(endpoints)) => {
+        match ((task.work)(connection), known) {
+            (TaskEnd::Done(Some(Change::Set(id, known))), Some((endpoints, _))) => {
                 endpoints.insert(id, known);
             }
-            (TaskEnd::Done(Some(Change::Removed(id))), Some(endpoints)) => {
+            (TaskEnd::Done(Some(Change::Removed(id))), Some((endpoints, _))) => {
                 endpoints.remove(&id);
+            }
+            (TaskEnd::Done(Some(Change::TriggersMarked)), Some((_, triggers))) => {
+                *triggers = TriggerNumbers::default();
             }
             (TaskEnd::Done(_), _) => {}
             (TaskEnd::Failed(kind), _) => self.end_session(kind),
