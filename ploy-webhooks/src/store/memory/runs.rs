@@ -122,6 +122,7 @@ impl Runs {
     ) -> (Lease, RunState) {
         let kept = self.kept.get_mut(&id).expect("who stands in line is kept");
         move_to(&mut self.lines, kept, Some(until));
+        kept.held_until = None;
         let earlier = u32::try_from(kept.run.attempts.len()).unwrap_or(u32::MAX);
         let number = NonZeroU32::MIN.saturating_add(earlier);
         let worker = worker.clone();
@@ -148,7 +149,7 @@ impl Runs {
             return Altered::Refused(kept.run.state);
         }
         kept.run.state = RunState::Queued;
-        let due_at = kept.held_until.take().map_or(now, |held_until| held_until.max(now));
+        let due_at = kept.held_until.map_or(now, |held_until| held_until.max(now));
         move_to(&mut self.lines, kept, Some(due_at));
         Altered::Done
     }
@@ -160,7 +161,9 @@ impl Runs {
         if !kept.run.state.is_in_line() {
             return Altered::Refused(kept.run.state);
         }
-        kept.held_until = kept.due_at.filter(|_| kept.run.state == RunState::Running);
+        if kept.run.state == RunState::Running {
+            kept.held_until = kept.due_at;
+        }
         kept.run.state = RunState::Cancelled;
         move_to(&mut self.lines, kept, None);
         Altered::Done
