@@ -1,7 +1,5 @@
 //! Runs: carried out when an event was accepted, tried again, called off.
 
-use std::time::{Duration, Instant};
-
 use reqwest::Method;
 use serde_json::{Value, json};
 
