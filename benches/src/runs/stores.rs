@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ploy_webhooks::SystemClock;
 use ploy_webhooks::store::MemoryStore;
 use ploy_webhooks_engines::{Postgres, Redis};
 use ploy_webhooks_postgres::{PostgresSettings, PostgresStore};
@@ -11,6 +12,9 @@ use tempfile::TempDir;
 
 use super::{Kind, RunsError, Store};
 use crate::folder;
+
+/// More than is stored in memory in the time of a measurement.
+const MEMORY_BYTES_MAX: u64 = 16 << 30;
 
 /// A store that holds nothing, and what it stands on.
 pub(super) struct Opened {
@@ -28,7 +32,10 @@ enum Ground {
 impl Opened {
     pub(super) async fn open(kind: Kind) -> Result<Self, RunsError> {
         Ok(match kind {
-            Kind::Memory => Self { store: Arc::new(MemoryStore::new()), ground: Ground::Memory },
+            Kind::Memory => {
+                let store = MemoryStore::with_parts(MEMORY_BYTES_MAX, Arc::new(SystemClock));
+                Self { store: Arc::new(store), ground: Ground::Memory }
+            }
             Kind::Sqlite => {
                 let folder = folder::beside_program()?;
                 let settings = SqliteSettings::at(folder.path().join("bench.db"));
