@@ -40,7 +40,7 @@ impl Judge {
                 compiled => Ok(Arc::new(compiled)),
             }
         };
-        let condition = self.conditions.get(text.to_owned(), compile).await?;
+        let condition = self.conditions.get(text.to_owned(), |_| true, compile).await?;
         let (event, fields) = (job.event.clone(), job.fields.clone());
         let judge = move || match &*condition {
             Ok(condition) => condition.judge(&Facts { event: &event, fields: &fields }),

@@ -59,29 +59,19 @@ where
         workspace: WorkspaceId,
         name: &PloybookName,
     ) -> Result<Option<Arc<Ploybook>>, StoreError> {
-        let key = (workspace, name.clone());
+        let may_be_run =
+            |found: &Option<Arc<Ploybook>>| found.as_ref().is_some_and(|ploybook| ploybook.enabled);
         let look_up = async |(workspace, name): &(WorkspaceId, PloybookName)| {
-            self.look_up(workspace, name).await
+            let kind = DefinitionKind::Ploybook;
+            let found = self.store.definition(workspace, kind, name.as_str()).await?;
+            let Some(definition) = found else { return Ok(None) };
+            let ploybook = serde_json::from_str(&definition.text).map_err(|error| {
+                let message = format!("the Ploybook `{name}` cannot be read");
+                StoreError::new(StoreErrorKind::Corrupt, message).because(error)
+            })?;
+            Ok(Some(Arc::new(ploybook)))
         };
-        match self.ploybooks.get(key, look_up).await? {
-            Some(ploybook) if ploybook.enabled => Ok(Some(ploybook)),
-            _ => self.look_up(&workspace, name).await,
-        }
-    }
-
-    async fn look_up(
-        &self,
-        workspace: &WorkspaceId,
-        name: &PloybookName,
-    ) -> Result<Option<Arc<Ploybook>>, StoreError> {
-        let kind = DefinitionKind::Ploybook;
-        let found = self.store.definition(workspace, kind, name.as_str()).await?;
-        let Some(definition) = found else { return Ok(None) };
-        let ploybook = serde_json::from_str(&definition.text).map_err(|error| {
-            let message = format!("the Ploybook `{name}` cannot be read");
-            StoreError::new(StoreErrorKind::Corrupt, message).because(error)
-        })?;
-        Ok(Some(Arc::new(ploybook)))
+        self.ploybooks.get((workspace, name.clone()), may_be_run, look_up).await
     }
 
     async fn endpoint(
@@ -92,7 +82,7 @@ where
         let look_up = async |(workspace, id): &(WorkspaceId, EndpointId)| {
             self.store.endpoint_by_id(workspace, id).await
         };
-        self.endpoints.get((workspace, id), look_up).await
+        self.endpoints.get((workspace, id), |_| true, look_up).await
     }
 
     /// The same job, with the endpoint and what it names in the payload.

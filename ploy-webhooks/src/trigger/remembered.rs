@@ -28,10 +28,12 @@ impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
         Self { known: HashMap::new() }
     }
 
-    /// The value, as it was a moment ago at most.
+    /// The value, as it was a moment ago at most; one that is not worth to be remembered, as it is
+    /// now.
     pub(super) async fn get<E>(
         &self,
         key: K,
+        is_worth_it: impl FnOnce(&V) -> bool,
         look_up: impl AsyncFnOnce(&K) -> Result<V, E>,
     ) -> Result<V, E> {
         if let Some((since, value)) = self.known.pin().get(&key)
@@ -41,6 +43,9 @@ impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
         }
         let asked_at = Instant::now();
         let value = look_up(&key).await?;
+        if !is_worth_it(&value) {
+            return Ok(value);
+        }
         let known = self.known.pin();
         if known.len() >= COUNT_MAX {
             known.clear();
