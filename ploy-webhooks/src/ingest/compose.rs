@@ -1,7 +1,5 @@
 //! What an accepted request becomes: the event, by what its repeats are known, what it owes.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
@@ -11,10 +9,8 @@ use super::service::Sender;
 use crate::clock::Timestamp;
 use crate::endpoint::{DedupBy, DedupRule, Endpoint, EventTypeSource};
 use crate::event::{Dedup, DedupKey, EventType, Fence, KeptHeaders, NewEvent};
-use crate::id::{EventId, RunId};
+use crate::id::EventId;
 use crate::pointer;
-use crate::run::NewRun;
-use crate::subscription::Wiring;
 
 /// The endpoint wants a deduplication key, and the request has none. The payload is handed back.
 #[derive(Debug)]
@@ -35,7 +31,7 @@ pub(super) fn event(
     if dedup.is_none() && rule.is_some_and(|rule| rule.required) {
         return Err(KeyMissing(payload));
     }
-    let owes = owes(&endpoint.wiring, event_type.as_ref(), now);
+    let owes = endpoint.wiring.owes(event_type.as_ref(), now);
     Ok(NewEvent {
         id: EventId::mint(now),
         workspace: endpoint.workspace,
@@ -102,12 +98,4 @@ fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>, endpoint: &Endpoint) -> D
         hash.update(part);
     }
     DedupKey::from_bytes(hash.finalize().into())
-}
-
-fn owes(wiring: &Wiring, event_type: Option<&EventType>, now: Timestamp) -> Vec<NewRun> {
-    if wiring.is_empty() {
-        return Vec::new();
-    }
-    let run = |trigger| NewRun { id: RunId::mint(now), trigger, delay: Duration::ZERO };
-    wiring.triggers(event_type).map(run).collect()
 }

@@ -1,18 +1,21 @@
 //! What events run: the trigger of their endpoint, and what the subscriptions of their workspace say.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Subscription, TypePattern};
+use crate::clock::Timestamp;
 use crate::endpoint::Endpoint;
 use crate::event::EventType;
-use crate::id::{EndpointId, SubscriptionId};
-use crate::run::{Route, Rule, Trigger};
+use crate::id::{EndpointId, RunId, SubscriptionId};
+use crate::run::{NewRun, Route, Rule, Trigger};
 
 /// What the events of one endpoint run: its own trigger, and what the subscriptions of its
 /// workspace say. Worked out when the endpoint is looked up, so that an event costs little.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wiring {
-    triggers: Vec<Trigger>,
+    /// The endpoint's own trigger.
+    own: Option<Trigger>,
     groups: Vec<Group>,
 }
 
@@ -31,7 +34,7 @@ impl Wiring {
     ) -> Self {
         let own = endpoint.config.trigger.as_ref();
         let own = own.map(|own| Trigger::ploybook(own.ploybook.clone()));
-        Self { triggers: own.into_iter().collect(), ..Self::by(Some(endpoint.id), subscriptions) }
+        Self { own, ..Self::by(Some(endpoint.id), subscriptions) }
     }
 
     /// The wiring of what the app publishes itself.
@@ -61,18 +64,18 @@ impl Wiring {
                 None => groups.push(Group { name: group.map(Into::into), rules: vec![rule] }),
             }
         }
-        Self { triggers: Vec::new(), groups }
+        Self { own: None, groups }
     }
 
-    /// What an event of that type runs.
-    pub(crate) fn triggers(&self, event_type: Option<&EventType>) -> impl Iterator<Item = Trigger> {
-        let own = self.triggers.iter().cloned();
+    /// The runs that an event of that type owes.
+    pub(crate) fn owes(&self, event_type: Option<&EventType>, now: Timestamp) -> Vec<NewRun> {
+        let run = |trigger| NewRun { id: RunId::mint(now), trigger, delay: Duration::ZERO };
+        self.triggers(event_type).map(run).collect()
+    }
+
+    fn triggers(&self, event_type: Option<&EventType>) -> impl Iterator<Item = Trigger> {
+        let own = self.own.iter().cloned();
         own.chain(self.groups.iter().filter_map(move |group| group.trigger(event_type)))
-    }
-
-    /// Whether no event runs anything.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.triggers.is_empty() && self.groups.is_empty()
     }
 }
 
@@ -109,7 +112,6 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
     use crate::endpoint::{EndpointConfig, EndpointTrigger};
     use crate::id::WorkspaceId;
 

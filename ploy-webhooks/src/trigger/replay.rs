@@ -1,10 +1,7 @@
 //! Replay: an event runs again what it is wired to.
 
-use std::time::Duration;
-
 use crate::clock::{Clock, SystemClock};
 use crate::id::{EventId, RunId, WorkspaceId};
-use crate::run::NewRun;
 use crate::store::{DefinitionStore, EndpointStore, RunQueue, StoreError};
 use crate::subscription::{self, Wiring};
 
@@ -48,9 +45,7 @@ pub async fn replay(
             None => return Ok(Replayed::Missing),
         },
     };
-    let now = SystemClock.now();
-    let run = |trigger| NewRun { id: RunId::mint(now), trigger, delay: Duration::ZERO };
-    let runs: Vec<_> = wiring.triggers(found.event_type.as_ref()).map(run).collect();
+    let runs = wiring.owes(found.event_type.as_ref(), SystemClock.now());
     if runs.is_empty() {
         return Ok(Replayed::Unwired);
     }
