@@ -3,7 +3,6 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::fields::FieldMap;
 use crate::id::{self, EndpointId, WorkspaceId};
+use crate::limits::Limits;
 use crate::ploybook::PloybookName;
 use crate::pointer::JsonPointer;
 
@@ -235,28 +235,6 @@ pub struct KeyDigest {
     pub digest: SecretDigest,
     /// From when on it opens nothing; `None` is never.
     pub expires_at: Option<Timestamp>,
-}
-
-/// Bounds that an endpoint sets for itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// How often it may be sent to; `None` is unbounded.
-    pub rate: Option<Rate>,
-    /// The largest body in bytes; `None`, or anything above the process's own bound, is that
-    /// bound.
-    pub body_bytes: Option<u64>,
-}
-
-/// A rate: so many a second in the long run, so many at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rate {
-    /// Events a second in the long run.
-    pub per_second: NonZeroU32,
-    /// Events at once; `None` is as many as a second gives.
-    #[serde(default)]
-    pub burst: Option<NonZeroU32>,
 }
 
 /// Address ranges that may send.

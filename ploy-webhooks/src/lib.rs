@@ -57,6 +57,7 @@ mod endpoint;
 mod event;
 mod fields;
 mod id;
+mod limits;
 mod ploybook;
 mod pointer;
 mod run;
@@ -68,7 +69,7 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use condition::{Condition, ConditionError, Facts, Place, Verdict};
 pub use endpoint::{
     AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger,
-    EventTypeSource, KeyDigest, Limits, ParseSlugError, Rate, Revision, Slug, Status,
+    EventTypeSource, KeyDigest, ParseSlugError, Revision, Slug, Status,
 };
 pub use event::{
     Dedup, DedupKey, Event, EventSummary, EventType, Fence, KeptHeaders, NewEvent,
@@ -77,8 +78,9 @@ pub use event::{
 pub use fields::{
     Absence, Field, FieldMap, FieldMapError, FieldName, Fields, MissingField, ParseFieldNameError,
 };
-pub use id::{EndpointId, EventId, ParseIdError, RunId, SubscriptionId, WorkspaceId};
+pub use id::{CredentialId, EndpointId, EventId, ParseIdError, RunId, SubscriptionId, WorkspaceId};
 pub use ingest::Ingest;
+pub use limits::{Limits, Quota, Rate};
 pub use ploybook::{
     Means, ParsePloybookNameError, Ploybook, PloybookError, PloybookName, RetryPolicy,
 };

@@ -40,6 +40,7 @@ pub(super) fn event(
         source: sender.source,
         fence: Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision }),
         dedup,
+        quota: endpoint.config.limits.quota,
         owes,
         payload,
     })
