@@ -19,6 +19,7 @@ use crate::ploybook::PloybookName;
 use crate::pointer::JsonPointer;
 
 use crate::secret::{Secret, SecretDigest};
+use crate::value_source::{ValueSource, harmless_header_name};
 
 /// One ingest address: who may send to it, how much, and what comes of it.
 ///
@@ -88,7 +89,7 @@ pub struct EndpointConfig {
     /// The address ranges that may send; `None` is everybody.
     pub allow: Option<AllowList>,
     /// Where the type of an event is read from; `None` gives events no type.
-    pub event_type: Option<EventTypeSource>,
+    pub event_type: Option<ValueSource>,
     /// The fields that are named in its payloads; `None` names none.
     pub fields: Option<FieldMap>,
 }
@@ -353,7 +354,7 @@ impl<'de> Deserialize<'de> for DedupRule {
 
         let form = DedupRuleForm::deserialize(deserializer)?;
         let by = match (form.header, form.pointers, form.body) {
-            (Some(header), None, None) => DedupBy::Header(header_name(&header)?),
+            (Some(header), None, None) => DedupBy::Header(harmless_header_name(&header)?),
             (None, Some(pointers), None) if !pointers.is_empty() => DedupBy::Pointers(pointers),
             (None, None, Some(true)) => DedupBy::Body,
             _ => {
@@ -371,53 +372,6 @@ impl<'de> Deserialize<'de> for DedupRule {
         }
         Ok(Self { by, window, required: form.required })
     }
-}
-
-/// Where the type of an event is read from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EventTypeSource {
-    /// The value of this header.
-    Header(HeaderName),
-    /// The string that this pointer leads to in the payload.
-    Pointer(JsonPointer),
-}
-
-/// An event type source's form in JSON.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-enum EventTypeSourceForm {
-    Header(String),
-    Pointer(JsonPointer),
-}
-
-impl Serialize for EventTypeSource {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Header(name) => EventTypeSourceForm::Header(name.as_str().to_owned()),
-            Self::Pointer(pointer) => EventTypeSourceForm::Pointer(pointer.clone()),
-        }
-        .serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for EventTypeSource {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match EventTypeSourceForm::deserialize(deserializer)? {
-            EventTypeSourceForm::Header(name) => Self::Header(header_name(&name)?),
-            EventTypeSourceForm::Pointer(pointer) => Self::Pointer(pointer),
-        })
-    }
-}
-
-fn header_name<E: serde::de::Error>(text: &str) -> Result<HeaderName, E> {
-    let name: HeaderName = text
-        .parse()
-        .map_err(|_| E::custom("`header` is not the name of a header (RFC 9110 §5.1)"))?;
-    if crate::event::holds_a_secret(&name) {
-        return Err(E::custom("`header` names one that carries a secret"));
-    }
-    Ok(name)
 }
 
 #[cfg(test)]

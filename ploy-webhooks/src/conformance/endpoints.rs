@@ -14,14 +14,15 @@ use super::scene::{
 };
 use crate::clock::{Clock, SystemClock};
 use crate::endpoint::{
-    AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger,
-    EventTypeSource, KeyDigest, Revision, Slug, Status,
+    AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger, KeyDigest,
+    Revision, Slug, Status,
 };
 use crate::fields::{Absence, Field, FieldMap};
 use crate::id::EndpointId;
 use crate::limits::{Limits, Quota, Rate};
 use crate::secret::Secret;
 use crate::store::{Created, EndpointPatch, EndpointStore, Updated};
+use crate::value_source::ValueSource;
 
 /// An endpoint comes back as it was made, from its slug, its id and the list, with everything
 /// that can be set on one; and so it does after a change of each part.
@@ -82,7 +83,7 @@ fn full_config() -> EndpointConfig {
             "203.0.113.0/24".parse().expect("an address range"),
             "2001:db8::/32".parse().expect("an address range"),
         ])),
-        event_type: Some(EventTypeSource::Pointer(pointer("/type"))),
+        event_type: Some(ValueSource::Pointer(pointer("/type"))),
         fields: Some(full_fields()),
     }
 }
