@@ -62,6 +62,7 @@ mod pointer;
 mod run;
 mod secret;
 mod subscription;
+mod workspace;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "conditions")]
@@ -77,7 +78,7 @@ pub use event::{
 pub use fields::{
     Absence, Field, FieldMap, FieldMapError, FieldName, Fields, MissingField, ParseFieldNameError,
 };
-pub use id::{EndpointId, EventId, ParseIdError, RunId, SubscriptionId, WorkspaceId};
+pub use id::{EndpointId, EventId, ParseIdError, RunId, SubscriptionId, TokenId, WorkspaceId};
 pub use ingest::Ingest;
 pub use ploybook::{
     Means, ParsePloybookNameError, Ploybook, PloybookError, PloybookName, RetryPolicy,
@@ -91,3 +92,4 @@ pub use secret::{Secret, SecretDigest};
 pub use subscription::{
     ParseTypePatternError, Subscription, SubscriptionError, TypePattern, rewire,
 };
+pub use workspace::{Workspace, WorkspaceError, WorkspaceLimits};
