@@ -66,6 +66,7 @@ mod run;
 mod secret;
 mod subscription;
 mod value_source;
+mod workspace;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "conditions")]
@@ -81,7 +82,9 @@ pub use event::{
 pub use fields::{
     Absence, Field, FieldMap, FieldMapError, FieldName, Fields, MissingField, ParseFieldNameError,
 };
-pub use id::{CredentialId, EndpointId, EventId, ParseIdError, RunId, SubscriptionId, WorkspaceId};
+pub use id::{
+    CredentialId, EndpointId, EventId, ParseIdError, RunId, SubscriptionId, TokenId, WorkspaceId,
+};
 pub use ingest::Ingest;
 pub use limits::{Limits, Quota, Rate};
 pub use ploybook::{
@@ -97,3 +100,4 @@ pub use subscription::{
     ParseTypePatternError, Subscription, SubscriptionError, TypePattern, rewire,
 };
 pub use value_source::ValueSource;
+pub use workspace::{Workspace, WorkspaceError, WorkspaceLimits};
