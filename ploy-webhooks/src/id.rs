@@ -132,15 +132,27 @@ impl WorkspaceId {
     pub const ROOT: Self = Self([0xff; 16]);
 }
 
+impl CredentialId {
+    /// The id of the API key that has this digest.
+    #[must_use]
+    pub fn of(digest: &SecretDigest) -> Self {
+        Self(first_half(digest))
+    }
+}
+
 impl TokenId {
     /// The id of the token that has this digest: whoever shows a token says with it where it is
     /// looked up.
     #[must_use]
     pub fn of(digest: &SecretDigest) -> Self {
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest.as_bytes()[..16]);
-        Self(bytes)
+        Self(first_half(digest))
     }
+}
+
+/// So much of a digest tells one secret from all others, and says nothing about it.
+fn first_half(digest: &SecretDigest) -> [u8; 16] {
+    let (half, _) = digest.as_bytes().split_first_chunk().expect("a digest has 32 bytes");
+    *half
 }
 
 impl RunId {

@@ -86,7 +86,7 @@ pub enum DefinitionKind {
     Workspace,
     /// What opens the management API: kept under [`WorkspaceId::ROOT`], by its id.
     Token,
-    /// The keys that sign for a workspace.
+    /// What secrets at rest are sealed with: kept under [`WorkspaceId::ROOT`], wrapped.
     Keyring,
 }
 

@@ -96,6 +96,7 @@ impl NewEndpoint {
             allow: self.allow,
             event_type: self.event_type,
             fields: self.fields,
+            answer: None,
         };
         check(&config)?;
         Ok(config)
