@@ -414,11 +414,16 @@ mod tests {
             "description": "Clay",
             "status": "paused",
             "trigger": {"ploybook": "page"},
-            "limits": {"rate": {"per_second": 5, "burst": 10}, "body_bytes": 1024},
+            "limits": {
+                "rate": {"per_second": 5, "burst": 10},
+                "quota": {"events": 50_000, "period_seconds": 86_400},
+                "body_bytes": 1024,
+            },
             "dedup": {"pointers": ["/email"], "window_seconds": 60, "required": true},
             "allow": ["203.0.113.0/24", "2001:db8::/32"],
             "event_type": {"header": "x-github-event"},
             "fields": {"email": "/person/email", "score": {"pointer": "/icp", "default": 0}},
+            "answer": {"status": 200, "body": {"received": true}},
         });
         let config: EndpointConfig = serde_json::from_value(form.clone()).unwrap();
         assert_eq!(serde_json::to_value(&config).unwrap(), form);

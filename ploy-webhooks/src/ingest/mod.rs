@@ -15,7 +15,8 @@
 //!
 //! With hyper, wrap it in `hyper_util::service::TowerToHyperService`. Whole programs for both are
 //! the examples `axum` and `hyper` of the repository. Where senders are to be told by their
-//! address, put a [`SourceAddress`] into the extensions of each request.
+//! address, put a [`SourceAddress`] into the extensions of each request; behind proxies,
+//! [`TrustedProxies`] tells it.
 //!
 //! Without HTTP, call [`Ingest::submit`]. To word answers of one's own, call [`Ingest::accept`],
 //! or look for the [`Refusal`] in the extensions of the answer.
@@ -55,6 +56,7 @@ mod cache;
 mod check;
 mod compose;
 mod counts;
+mod forwarded;
 mod in_time;
 mod known;
 mod pipeline;
@@ -65,6 +67,7 @@ mod service;
 mod settings;
 
 pub use builder::Builder;
+pub use forwarded::{ForwardedHeader, TrustedProxies};
 pub use refusal::{CredentialFault, Expected, MediaTypeFault, Outage, Refusal};
 pub use response::{Accepted, Received, ResponseBody, ResponseFuture};
 pub use service::{Delivery, Ingest, SourceAddress};
