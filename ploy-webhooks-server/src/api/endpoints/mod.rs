@@ -6,37 +6,39 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use http::StatusCode;
 use ploy_webhooks::store::{Created, EndpointPatch, PageSize, Updated};
 use ploy_webhooks::{Auth, Clock, Endpoint, EndpointId, KeyDigest, Secret, SystemClock, Timestamp};
 
 use self::form::{Changes, NewEndpoint, Rotation};
 use self::view::View;
-use super::Api;
+use super::caller::TenantApi;
 use super::id::Id;
 use super::json::{Json, JsonBody, OptionalJsonBody};
 use super::page::{List, take_cursor, take_limit, to_cursor};
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
+use super::routing::{self, Call};
 
 /// How many keys an endpoint has at most, while rotations overlap.
 const KEYS_MAX: usize = 4;
 /// How often a change is tried against changes that run at the same time.
 const ROUNDS_MAX: usize = 8;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/endpoints", get(list).post(create))
-        .route("/endpoints/{id}", get(show).patch(patch).delete(delete))
-        .route("/endpoints/{id}/rotate", post(rotate))
+pub(super) fn calls() -> [Call; 6] {
+    [
+        routing::get("/endpoints", list),
+        routing::post("/endpoints", create),
+        routing::get("/endpoints/{id}", show),
+        routing::patch("/endpoints/{id}", patch),
+        routing::delete("/endpoints/{id}", delete),
+        routing::post("/endpoints/{id}/rotate", rotate),
+    ]
 }
 
 async fn create(
-    State(api): State<Api>,
+    api: TenantApi,
     _: NoParameters,
     JsonBody(form): JsonBody<NewEndpoint>,
 ) -> Result<Response, Problem> {
@@ -51,7 +53,7 @@ async fn create(
     }
 }
 
-async fn list(State(api): State<Api>, mut parameters: Parameters) -> Result<Response, Problem> {
+async fn list(api: TenantApi, mut parameters: Parameters) -> Result<Response, Problem> {
     let limit = take_limit(&mut parameters)?.unwrap_or(PageSize::DEFAULT);
     let after = take_cursor::<EndpointId>(&mut parameters)?;
     parameters.finish()?;
@@ -69,7 +71,7 @@ async fn list(State(api): State<Api>, mut parameters: Parameters) -> Result<Resp
 }
 
 async fn show(
-    State(api): State<Api>,
+    api: TenantApi,
     Id(id): Id<EndpointId>,
     _: NoParameters,
 ) -> Result<Response, Problem> {
@@ -78,7 +80,7 @@ async fn show(
 }
 
 async fn patch(
-    State(api): State<Api>,
+    api: TenantApi,
     Id(id): Id<EndpointId>,
     _: NoParameters,
     JsonBody(changes): JsonBody<Changes>,
@@ -93,7 +95,7 @@ async fn patch(
 }
 
 async fn rotate(
-    State(api): State<Api>,
+    api: TenantApi,
     Id(id): Id<EndpointId>,
     _: NoParameters,
     OptionalJsonBody(rotation): OptionalJsonBody<Rotation>,
@@ -112,7 +114,7 @@ async fn rotate(
 }
 
 async fn delete(
-    State(api): State<Api>,
+    api: TenantApi,
     Id(id): Id<EndpointId>,
     _: NoParameters,
 ) -> Result<StatusCode, Problem> {
@@ -122,7 +124,7 @@ async fn delete(
     }
 }
 
-async fn find(api: &Api, id: &EndpointId) -> Result<Arc<Endpoint>, Problem> {
+async fn find(api: &TenantApi, id: &EndpointId) -> Result<Arc<Endpoint>, Problem> {
     let found = api.store().endpoint_by_id(api.workspace(), id).await?;
     found.ok_or(Problem::NotFound)
 }
@@ -130,7 +132,7 @@ async fn find(api: &Api, id: &EndpointId) -> Result<Arc<Endpoint>, Problem> {
 /// Changes an endpoint as it is now, again if somebody else has changed it meanwhile. `None`
 /// from `patch` is nothing to change.
 async fn change(
-    api: &Api,
+    api: &TenantApi,
     id: &EndpointId,
     patch: impl Fn(&Endpoint) -> Result<Option<EndpointPatch>, Problem>,
 ) -> Result<Arc<Endpoint>, Problem> {

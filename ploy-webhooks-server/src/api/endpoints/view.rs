@@ -4,9 +4,10 @@ use axum::response::{IntoResponse, Response};
 use ploy_webhooks::{Auth, Endpoint, EndpointConfig, EndpointId, Revision, Secret};
 use serde::Serialize;
 
+use crate::api::caller::TenantApi;
+use crate::api::ingest_url;
 use crate::api::json::Json;
 use crate::api::time::Rfc3339;
-use crate::api::{Api, ingest_url};
 
 #[derive(Debug, Serialize)]
 pub(super) struct View<'a> {
@@ -28,11 +29,11 @@ struct AuthView {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn of(api: &Api, endpoint: &'a Endpoint) -> Self {
+    pub(super) fn of(api: &TenantApi, endpoint: &'a Endpoint) -> Self {
         Self {
             id: endpoint.id,
             slug: endpoint.slug.as_str(),
-            url: ingest_url(&api.parts.public_url, &endpoint.slug),
+            url: ingest_url(api.public_url(), &endpoint.slug),
             revision: endpoint.revision,
             created_at: Rfc3339(endpoint.created_at),
             auth: AuthView {
