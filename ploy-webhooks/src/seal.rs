@@ -173,6 +173,18 @@ impl Keyring {
         )))
     }
 
+    /// Whether that store has a keyring.
+    ///
+    /// # Errors
+    ///
+    /// Any [`StoreError`].
+    pub async fn is_kept_in(
+        store: &(impl DefinitionStore + ?Sized),
+    ) -> Result<bool, StoreError> {
+        let kind = DefinitionKind::Keyring;
+        Ok(store.definition(&WorkspaceId::ROOT, kind, NAME).await?.is_some())
+    }
+
     /// `false` where somebody else was first.
     async fn keep(
         &self,

@@ -3,7 +3,7 @@
 use axum::extract::FromRequestParts;
 use http::Method;
 use http::request::Parts;
-use ploy_webhooks::WorkspaceId;
+use ploy_webhooks::{Keyring, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
@@ -70,6 +70,11 @@ impl TenantApi {
 
     pub(super) fn public_url(&self) -> &str {
         &self.api.parts.public_url
+    }
+
+    /// What seals the secrets of senders that sign.
+    pub(super) fn keyring(&self) -> &Keyring {
+        &self.api.parts.keyring
     }
 
     pub(super) fn commands(&self) -> Commands {

@@ -2,13 +2,14 @@
 //!
 //! ```
 //! use ploy_webhooks::store::MemoryStore;
-//! use ploy_webhooks::Secret;
+//! use ploy_webhooks::{Keyring, Secret};
 //! use ploy_webhooks_server::api::{self, Api};
 //! use std::sync::Arc;
 //!
 //! let token = Secret::mint_token();
 //! let api = Api::new(
 //!     Arc::new(MemoryStore::new()),
+//!     Keyring::mint(),
 //!     token.digest(),
 //!     "https://hooks.example.com".to_owned(),
 //! );
@@ -51,7 +52,7 @@ use axum::response::Response;
 use axum::routing::any;
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method};
-use ploy_webhooks::{SecretDigest, Slug};
+use ploy_webhooks::{Keyring, SecretDigest, Slug};
 
 use self::problem::Problem;
 use self::routing::Call;
@@ -66,6 +67,7 @@ pub struct Api {
 #[derive(Debug)]
 struct Parts {
     store: Arc<dyn Store>,
+    keyring: Keyring,
     root: SecretDigest,
     public_url: String,
     commands: Commands,
@@ -83,22 +85,28 @@ pub enum Commands {
 }
 
 impl Api {
-    /// An API over that store, whose root token has that digest. Endpoints show URLs that
-    /// begin with `public_url`, which has no slash at its end.
+    /// An API over that store, whose secrets the keyring seals and whose root token has that
+    /// digest. Endpoints show URLs that begin with `public_url`, which has no slash at its end.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, root: SecretDigest, public_url: String) -> Self {
-        Self::with_commands(store, root, public_url, Commands::Refused)
+    pub fn new(
+        store: Arc<dyn Store>,
+        keyring: Keyring,
+        root: SecretDigest,
+        public_url: String,
+    ) -> Self {
+        Self::with_commands(store, keyring, root, public_url, Commands::Refused)
     }
 
     /// The same, and says whether Ploybooks may run programs.
     #[must_use]
     pub fn with_commands(
         store: Arc<dyn Store>,
+        keyring: Keyring,
         root: SecretDigest,
         public_url: String,
         commands: Commands,
     ) -> Self {
-        Self { parts: Arc::new(Parts { store, root, public_url, commands }) }
+        Self { parts: Arc::new(Parts { store, keyring, root, public_url, commands }) }
     }
 
     fn store(&self) -> &dyn Store {
