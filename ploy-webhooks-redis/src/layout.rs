@@ -17,9 +17,9 @@
 //! | `{ploy:3}:seen:ep_…:…` | the id of the first event with a deduplication key |
 //! | `{ploy:3}:lanes` | sorted set: who has a line, by when it is its turn |
 //! | `{ploy:3}:claimed` | hash: whose run it is that somebody has claimed |
-//! | `{ploy:3}:ploybook:ws_…` | hash: the definitions of that kind, by name; the same with `subscription` |
-//! | `{ploy:3}:ploybook-names:ws_…` | sorted set, all scores 0: their names; the same with `subscription` |
-//! | `{ploy:rate:ep_…}` | the count of an endpoint's rate |
+//! | `{ploy:3}:ploybook:ws_…` | hash: the definitions of that kind, by name; the same with `subscription` and each other kind, of which `workspace` is called `tenant` |
+//! | `{ploy:3}:ploybook-names:ws_…` | sorted set, all scores 0: their names; likewise |
+//! | `{ploy:rate:ep_…}` | the count of an endpoint's rate; the same with a workspace |
 //!
 //! Where an event is published by the app, its workspace stands in the place of the endpoint. So
 //! everything of an endpoint is under one hash tag, and a dozen keys are its whole history.
@@ -34,6 +34,7 @@ use std::num::NonZeroU16;
 
 use ploy_webhooks::limit::LimitKey;
 use ploy_webhooks::{Lane, Slug};
+use ploy_webhooks::store::DefinitionKind;
 
 /// The hash slots of a Cluster.
 pub(crate) const SLOTS: u16 = 16_384;
@@ -137,6 +138,15 @@ pub(crate) fn name_of(owner: Lane) -> impl Display {
 }
 
 /// The owner that is called so.
+/// What definitions of a kind are called in the names of keys. The endpoints of a workspace are
+/// listed under `workspace`, so definitions of workspaces have another name.
+pub(crate) fn name_of_kind(kind: DefinitionKind) -> &'static str {
+    match kind.as_str() {
+        "workspace" => "tenant",
+        name => name,
+    }
+}
+
 pub(crate) fn lane_named(name: &[u8]) -> Option<Lane> {
     let name = std::str::from_utf8(name).ok()?;
     let endpoint = name.parse().map(Lane::Endpoint).ok();
@@ -166,7 +176,7 @@ fn slot_of(tag: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ploy_webhooks::{Clock, SystemClock, WorkspaceId};
+    use ploy_webhooks::{Clock, EndpointId, SystemClock, WorkspaceId};
 
     #[test]
     fn slots_are_those_of_the_specification() {
@@ -198,6 +208,39 @@ mod tests {
     }
 
     #[test]
+    /// In one bucket, a workspace has its definitions beside the list of its endpoints and what it
+    /// published.
+    #[test]
+    fn definitions_have_keys_of_their_own() {
+        let others = [
+            "slug",
+            "endpoint",
+            "observed",
+            "gone",
+            "workspace",
+            "index",
+            "payloads",
+            "runs",
+            "queued",
+            "running",
+            "retrying",
+            "succeeded",
+            "failed",
+            "cancelled",
+            "delayed",
+            "line",
+            "seen",
+            "lanes",
+            "claimed",
+        ];
+        let mut names: Vec<_> = DefinitionKind::ALL.map(name_of_kind).into();
+        names.extend(others);
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all, "left: how many names there are of so many keys");
+    }
+
     fn owners_keep_their_names() {
         for owner in
             [Lane::Endpoint(EndpointId::from_bytes([7; 16])), Lane::Workspace(WorkspaceId::DEFAULT)]
