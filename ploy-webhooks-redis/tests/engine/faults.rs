@@ -11,7 +11,7 @@ use crate::scene::{
     PATIENCE, append, ask, claim, connect, endpoint_of, event, keyed, open, run, set_status,
     settings, until, workspace,
 };
-use ploy_webhooks::limit::{Admission, RateLimiter};
+use ploy_webhooks::limit::{Admission, LimitKey, RateLimiter};
 use ploy_webhooks::store::{
     Appended, EndpointStore, EventQuery, EventStore, PageSize, RunQueue, RunStore, StoreError,
     StoreErrorKind, Tenure,
@@ -217,9 +217,10 @@ async fn a_lost_answer_to_a_check_of_a_rate_is_unavailable() {
     let endpoint = endpoint_of(&store, workspace()).await;
     let rate = Rate { per_second: NonZeroU32::MIN, burst: None };
     let limiter = store.limiter();
-    assert_eq!(limiter.check(&endpoint, rate).await.unwrap(), Admission::Admitted);
+    let of = LimitKey::Endpoint(endpoint.id);
+    assert_eq!(limiter.check(of, rate).await.unwrap(), Admission::Admitted { remaining: 0 });
     proxy.swallow_answers();
-    let lost = limiter.check(&endpoint, rate).await;
+    let lost = limiter.check(of, rate).await;
     assert_eq!(kind(lost), Some(StoreErrorKind::Unavailable));
 }
 
