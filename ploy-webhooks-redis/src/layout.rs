@@ -5,7 +5,8 @@
 //! | `{ploy}:meta` | hash: the format and the number of buckets |
 //! | `{ploy}:root-token` | the digest of the root token |
 //! | `{ploy:3}:slug:…` | the id of the endpoint that has the slug, or is about to |
-//! | `{ploy:3}:endpoint:ep_…` | hash: the endpoint |
+//! | `{ploy:3}:endpoint:ep_…` | hash: the endpoint, and in the field `quota` what it has stored under one: the period in milliseconds, the number of the period, how many events |
+//! | `{ploy:3}:observed:ep_…` | hash: what was observed of its senders: how often, and when last, by name |
 //! | `{ploy:3}:gone:ep_…` | there never was such an endpoint, or there is none any more |
 //! | `{ploy:3}:workspace:ws_…` | sorted set: the workspace's endpoints in this bucket |
 //! | `{ploy:3}:index:ep_…` | sorted set, all scores 0: id and summary of each event |
@@ -33,8 +34,8 @@ use std::fmt::{self, Display};
 use std::num::NonZeroU16;
 
 use ploy_webhooks::limit::LimitKey;
-use ploy_webhooks::{Lane, Slug};
 use ploy_webhooks::store::DefinitionKind;
+use ploy_webhooks::{Lane, Slug};
 
 /// The hash slots of a Cluster.
 pub(crate) const SLOTS: u16 = 16_384;
@@ -137,7 +138,6 @@ pub(crate) fn name_of(owner: Lane) -> impl Display {
     Name(owner)
 }
 
-/// The owner that is called so.
 /// What definitions of a kind are called in the names of keys. The endpoints of a workspace are
 /// listed under `workspace`, so definitions of workspaces have another name.
 pub(crate) fn name_of_kind(kind: DefinitionKind) -> &'static str {
@@ -147,6 +147,7 @@ pub(crate) fn name_of_kind(kind: DefinitionKind) -> &'static str {
     }
 }
 
+/// The owner that is called so.
 pub(crate) fn lane_named(name: &[u8]) -> Option<Lane> {
     let name = std::str::from_utf8(name).ok()?;
     let endpoint = name.parse().map(Lane::Endpoint).ok();
@@ -207,7 +208,6 @@ mod tests {
         assert!(counts.iter().all(|count| (700..1_300).contains(count)), "{counts:?}");
     }
 
-    #[test]
     /// In one bucket, a workspace has its definitions beside the list of its endpoints and what it
     /// published.
     #[test]
@@ -241,6 +241,7 @@ mod tests {
         assert_eq!(names.len(), all, "left: how many names there are of so many keys");
     }
 
+    #[test]
     fn owners_keep_their_names() {
         for owner in
             [Lane::Endpoint(EndpointId::from_bytes([7; 16])), Lane::Workspace(WorkspaceId::DEFAULT)]
