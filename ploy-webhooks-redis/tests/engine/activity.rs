@@ -20,10 +20,11 @@ async fn observe_of_many(store: &RedisStore) {
         some.map(|(name, (_, endpoint))| refused(endpoint, &format!("code_{name:02}"), times))
             .collect::<Vec<_>>()
     };
-    store.observe(observations(1)).await.unwrap();
-    store.observe(observations(2)).await.unwrap();
+    for times in [1, 2] {
+        store.observe(observations(times)).await.expect("observing works");
+    }
     for (at, endpoint) in endpoints.iter().enumerate() {
-        let known = store.activity(&workspace, &endpoint.id).await.unwrap();
+        let known = store.activity(&workspace, &endpoint.id).await.expect("reading works");
         let observed = known.expect("it is there").observed;
         let names = observed.iter().map(|tally| tally.what.to_string());
         let expected = (0..NAMES).filter(|name| name % 2 == 1 || at % 2 == 0);
