@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ploy_webhooks::limit::{Admission, RateLimiter};
+use ploy_webhooks::Rate;
+use ploy_webhooks::limit::{Admission, LimitKey, RateLimiter};
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
-use ploy_webhooks::{Endpoint, EndpointId, Rate};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgPool};
 use tokio::sync::{mpsc, oneshot};
@@ -33,7 +33,7 @@ const ASKED_MAX: usize = 1_024;
 /// An event that waits to be counted.
 #[derive(Debug)]
 struct Waiting {
-    endpoint: EndpointId,
+    of: LimitKey,
     rate: Rate,
     answer: oneshot::Sender<Result<Admission, StoreError>>,
 }
@@ -49,9 +49,9 @@ impl PostgresLimiter {
 
 #[async_trait]
 impl RateLimiter for PostgresLimiter {
-    async fn check(&self, endpoint: &Endpoint, rate: Rate) -> Result<Admission, StoreError> {
+    async fn check(&self, of: LimitKey, rate: Rate) -> Result<Admission, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { endpoint: endpoint.id, rate, answer };
+        let waiting = Waiting { of, rate, answer };
         self.waiting.try_send(waiting).map_err(|_| {
             StoreError::new(StoreErrorKind::Busy, "too many events wait to be counted")
         })?;
@@ -79,15 +79,15 @@ async fn run(pool: PgPool, timeout: Duration, mut asked: mpsc::Receiver<Waiting>
 
 type Answers = Vec<oneshot::Sender<Result<Admission, StoreError>>>;
 /// Who waits, by endpoint and rate: the interval in nanoseconds and the burst.
-type Groups = BTreeMap<(EndpointId, i64, i64), Answers>;
+type Groups = BTreeMap<(LimitKey, i64, i64), Answers>;
 
 fn groups_of(batch: impl Iterator<Item = Waiting>) -> Groups {
     let mut groups = Groups::new();
     // Who has gone is not counted.
-    for Waiting { endpoint, rate, answer } in batch.filter(|asked| !asked.answer.is_closed()) {
-        let burst = rate.burst.unwrap_or(rate.per_second);
+    for Waiting { of, rate, answer } in batch.filter(|asked| !asked.answer.is_closed()) {
+        let burst = rate.at_once();
         let interval_ns = i64::from(1_000_000_000 / rate.per_second.get()).max(1);
-        let group = (endpoint, interval_ns, i64::from(burst.get()));
+        let group = (of, interval_ns, i64::from(burst.get()));
         groups.entry(group).or_default().push(answer);
     }
     groups
@@ -97,7 +97,7 @@ fn groups_of(batch: impl Iterator<Item = Waiting>) -> Groups {
 async fn admit(connection: &mut PgConnection, groups: &Groups) -> sqlx::Result<Vec<(i64, i64)>> {
     let asked = |answers: &Answers| i64::try_from(answers.len()).unwrap_or(i64::MAX);
     let row = sqlx::query("SELECT admitted, retry_ns FROM admit($1, $2, $3, $4)")
-        .bind(groups.keys().map(|(endpoint, ..)| Uuid::from(*endpoint)).collect::<Vec<_>>())
+        .bind(groups.keys().map(|(of, ..)| Uuid::from(*of)).collect::<Vec<_>>())
         .bind(groups.values().map(asked).collect::<Vec<_>>())
         .bind(groups.keys().map(|(_, interval_ns, _)| *interval_ns).collect::<Vec<_>>())
         .bind(groups.keys().map(|(.., burst)| *burst).collect::<Vec<_>>())
@@ -114,7 +114,7 @@ fn answer(groups: Groups, admitted: Vec<(i64, i64)>) {
         for (place, answer) in (0..).zip(answers) {
             // One that has gone was counted all the same.
             let _ = answer.send(Ok(match place < admitted {
-                true => Admission::Admitted,
+                true => Admission::Admitted { remaining: 0 },
                 false => Admission::Exceeded { retry_after },
             }));
         }

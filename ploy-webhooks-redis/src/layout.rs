@@ -32,7 +32,8 @@
 use std::fmt::{self, Display};
 use std::num::NonZeroU16;
 
-use ploy_webhooks::{EndpointId, Lane, Slug};
+use ploy_webhooks::limit::LimitKey;
+use ploy_webhooks::{Lane, Slug};
 
 /// The hash slots of a Cluster.
 pub(crate) const SLOTS: u16 = 16_384;
@@ -95,10 +96,13 @@ impl Layout {
         (slot_of(self.prefix.as_bytes()), format!("{{{}}}:{name}", self.prefix))
     }
 
-    /// The key of an endpoint's rate, and its slot. It depends on no number of buckets: nodes
-    /// that share nothing but their limits agree on it.
-    pub(crate) fn rate_of(&self, endpoint: EndpointId) -> (u16, String) {
-        let tag = format!("{}:rate:{endpoint}", self.prefix);
+    /// The key of a rate, and its slot. It depends on no number of buckets: nodes that share
+    /// nothing but their limits agree on it.
+    pub(crate) fn rate_of(&self, of: LimitKey) -> (u16, String) {
+        let tag = match of {
+            LimitKey::Endpoint(id) => format!("{}:rate:{id}", self.prefix),
+            LimitKey::Workspace(id) => format!("{}:rate:{id}", self.prefix),
+        };
         (slot_of(tag.as_bytes()), format!("{{{tag}}}"))
     }
 

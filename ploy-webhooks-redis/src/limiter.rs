@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ploy_webhooks::limit::{Admission, RateLimiter};
+use ploy_webhooks::Rate;
+use ploy_webhooks::limit::{Admission, LimitKey, RateLimiter};
 use ploy_webhooks::store::StoreError;
-use ploy_webhooks::{Endpoint, Rate};
 
 use crate::RedisStore;
 use crate::engine::{Call, Engine, Via};
@@ -64,17 +64,17 @@ impl RedisStore {
 
 #[async_trait]
 impl RateLimiter for RedisLimiter {
-    async fn check(&self, endpoint: &Endpoint, rate: Rate) -> Result<Admission, StoreError> {
-        let (slot, key) = self.layout.rate_of(endpoint.id);
+    async fn check(&self, of: LimitKey, rate: Rate) -> Result<Admission, StoreError> {
+        let (slot, key) = self.layout.rate_of(of);
         let call = ScriptCall::small(&script::ADMIT, &key);
-        let call = call.text(rate.per_second).text(rate.burst.unwrap_or(rate.per_second));
+        let call = call.text(rate.per_second).text(rate.at_once());
         let call = Call::of_script(slot, &script::ADMIT, call);
         let answer = self.engine.call(Via::Passing, call).await;
         // Whether it was counted or not, nothing was stored, and it may be asked again.
         let answer = answer.map_err(|failure| failure.of_read("cannot check the rate"))?;
         let micros = value::int(&answer).and_then(|micros| u64::try_from(micros).ok());
         Ok(match micros.ok_or_else(|| corrupt("the count of a rate"))? {
-            0 => Admission::Admitted,
+            0 => Admission::Admitted { remaining: 0 },
             micros => Admission::Exceeded { retry_after: Duration::from_micros(micros) },
         })
     }

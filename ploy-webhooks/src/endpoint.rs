@@ -3,7 +3,6 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,10 +14,12 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::fields::FieldMap;
 use crate::id::{self, EndpointId, WorkspaceId};
+use crate::limits::Limits;
 use crate::ploybook::PloybookName;
 use crate::pointer::JsonPointer;
 
 use crate::secret::{Secret, SecretDigest};
+use crate::value_source::{ValueSource, harmless_header_name};
 
 /// One ingest address: who may send to it, how much, and what comes of it.
 ///
@@ -88,7 +89,7 @@ pub struct EndpointConfig {
     /// The address ranges that may send; `None` is everybody.
     pub allow: Option<AllowList>,
     /// Where the type of an event is read from; `None` gives events no type.
-    pub event_type: Option<EventTypeSource>,
+    pub event_type: Option<ValueSource>,
     /// The fields that are named in its payloads; `None` names none.
     pub fields: Option<FieldMap>,
 }
@@ -237,28 +238,6 @@ pub struct KeyDigest {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Bounds that an endpoint sets for itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// How often it may be sent to; `None` is unbounded.
-    pub rate: Option<Rate>,
-    /// The largest body in bytes; `None`, or anything above the process's own bound, is that
-    /// bound.
-    pub body_bytes: Option<u64>,
-}
-
-/// A rate: so many a second in the long run, so many at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rate {
-    /// Events a second in the long run.
-    pub per_second: NonZeroU32,
-    /// Events at once; `None` is as many as a second gives.
-    #[serde(default)]
-    pub burst: Option<NonZeroU32>,
-}
-
 /// Address ranges that may send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -375,7 +354,7 @@ impl<'de> Deserialize<'de> for DedupRule {
 
         let form = DedupRuleForm::deserialize(deserializer)?;
         let by = match (form.header, form.pointers, form.body) {
-            (Some(header), None, None) => DedupBy::Header(header_name(&header)?),
+            (Some(header), None, None) => DedupBy::Header(harmless_header_name(&header)?),
             (None, Some(pointers), None) if !pointers.is_empty() => DedupBy::Pointers(pointers),
             (None, None, Some(true)) => DedupBy::Body,
             _ => {
@@ -393,53 +372,6 @@ impl<'de> Deserialize<'de> for DedupRule {
         }
         Ok(Self { by, window, required: form.required })
     }
-}
-
-/// Where the type of an event is read from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EventTypeSource {
-    /// The value of this header.
-    Header(HeaderName),
-    /// The string that this pointer leads to in the payload.
-    Pointer(JsonPointer),
-}
-
-/// An event type source's form in JSON.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-enum EventTypeSourceForm {
-    Header(String),
-    Pointer(JsonPointer),
-}
-
-impl Serialize for EventTypeSource {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Header(name) => EventTypeSourceForm::Header(name.as_str().to_owned()),
-            Self::Pointer(pointer) => EventTypeSourceForm::Pointer(pointer.clone()),
-        }
-        .serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for EventTypeSource {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match EventTypeSourceForm::deserialize(deserializer)? {
-            EventTypeSourceForm::Header(name) => Self::Header(header_name(&name)?),
-            EventTypeSourceForm::Pointer(pointer) => Self::Pointer(pointer),
-        })
-    }
-}
-
-fn header_name<E: serde::de::Error>(text: &str) -> Result<HeaderName, E> {
-    let name: HeaderName = text
-        .parse()
-        .map_err(|_| E::custom("`header` is not the name of a header (RFC 9110 §5.1)"))?;
-    if crate::event::holds_a_secret(&name) {
-        return Err(E::custom("`header` names one that carries a secret"));
-    }
-    Ok(name)
 }
 
 #[cfg(test)]

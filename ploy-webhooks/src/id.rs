@@ -105,6 +105,8 @@ macro_rules! ids {
 }
 
 ids! {
+    /// Names a credential of an endpoint, one of its keys or secrets: `cred_…`.
+    CredentialId = "cred";
     /// Names an endpoint: `ep_…`.
     EndpointId = "ep";
     /// Names an event: `evt_…`. Its time is when the event was received.

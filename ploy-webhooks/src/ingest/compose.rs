@@ -7,10 +7,11 @@ use sha2::{Digest, Sha256};
 use super::cache::Known;
 use super::service::Sender;
 use crate::clock::Timestamp;
-use crate::endpoint::{DedupBy, DedupRule, Endpoint, EventTypeSource};
+use crate::endpoint::{DedupBy, DedupRule, Endpoint};
 use crate::event::{Dedup, DedupKey, EventType, Fence, KeptHeaders, NewEvent};
 use crate::id::EventId;
 use crate::pointer;
+use crate::value_source::ValueSource;
 
 /// The endpoint wants a deduplication key, and the request has none. The payload is handed back.
 #[derive(Debug)]
@@ -40,15 +41,16 @@ pub(super) fn event(
         source: sender.source,
         fence: Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision }),
         dedup,
+        quota: endpoint.config.limits.quota,
         owes,
         payload,
     })
 }
 
-fn event_type(from: &EventTypeSource, headers: &HeaderMap, payload: &[u8]) -> Option<EventType> {
+fn event_type(from: &ValueSource, headers: &HeaderMap, payload: &[u8]) -> Option<EventType> {
     let text = match from {
-        EventTypeSource::Header(name) => headers.get(name)?.to_str().ok()?.to_owned(),
-        EventTypeSource::Pointer(path) => pointer::string(path.follow(text(payload))?)?,
+        ValueSource::Header(name) => headers.get(name)?.to_str().ok()?.to_owned(),
+        ValueSource::Pointer(path) => pointer::string(path.follow(text(payload))?)?,
     };
     EventType::try_from(text).ok()
 }

@@ -56,6 +56,12 @@ pub enum Refusal {
         /// When one more would be taken.
         retry_after: Duration,
     },
+    /// 429
+    #[error("the endpoint has taken as many events as its quota allows; {}", quota_advice(*.resets_in))]
+    QuotaExceeded {
+        /// When it begins anew; `None` is never.
+        resets_in: Option<Duration>,
+    },
     /// 408
     #[error("the body did not arrive within {} ms; send it again, faster", allowed.as_millis())]
     RequestTimeout {
@@ -214,7 +220,7 @@ impl Refusal {
             Self::UnsupportedMediaType(_) | Self::UnsupportedEncoding => {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             }
-            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited { .. } | Self::QuotaExceeded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -231,6 +237,7 @@ impl Refusal {
             Self::Unauthorized(_) => "unauthorized",
             Self::EndpointPaused => "endpoint_paused",
             Self::RateLimited { .. } => "rate_limited",
+            Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::RequestTimeout { .. } => "request_timeout",
             Self::BodyInterrupted | Self::InvalidJson { .. } => "invalid_json",
             Self::NotAnObject { .. } => "not_an_object",
@@ -245,9 +252,9 @@ impl Refusal {
             Self::MethodNotAllowed => (ALLOW, HeaderValue::from_static("POST")),
             Self::UnsupportedEncoding => (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
             Self::Unauthorized(fault) => (WWW_AUTHENTICATE, challenge(*fault)),
-            Self::RateLimited { retry_after } | Self::Unavailable { retry_after, .. } => {
-                (RETRY_AFTER, whole_seconds(*retry_after))
-            }
+            Self::RateLimited { retry_after }
+            | Self::QuotaExceeded { resets_in: Some(retry_after) }
+            | Self::Unavailable { retry_after, .. } => (RETRY_AFTER, whole_seconds(*retry_after)),
             _ => return None,
         })
     }
@@ -280,6 +287,13 @@ impl Refusal {
         }
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+const fn quota_advice(resets_in: Option<Duration>) -> &'static str {
+    match resets_in {
+        Some(_) => "send again after the time in Retry-After",
+        None => "it takes no more until the quota is raised",
     }
 }
 

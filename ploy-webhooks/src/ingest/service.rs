@@ -20,7 +20,7 @@ use super::response::{Accepted, ResponseBody, ResponseFuture};
 use super::{Builder, Refusal, Settings, compose};
 use crate::clock::Clock;
 use crate::endpoint::{Endpoint, Slug};
-use crate::limit::RateLimiter;
+use crate::limit::{LimitKey, RateLimiter};
 use crate::store::{Appended, EventStore, KeyStore, RunQueue, StoreError};
 use crate::trigger::{Dispatcher, DispatcherSettings, Observer, TriggerRunner};
 
@@ -272,9 +272,12 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
     }
 
     async fn check_rate(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
-        let checked = check::rate::check(endpoint, &self.limiter);
+        let Some(rate) = endpoint.config.limits.rate else {
+            return Ok(());
+        };
+        let checked = check::rate::check(LimitKey::Endpoint(endpoint.id), rate, &self.limiter);
         match in_time(self.settings.append_timeout, checked).await {
-            Some(Ok(verdict)) => verdict,
+            Some(Ok(verdict)) => verdict.map(drop),
             Some(Err(error)) => Err(self.store_failed(error)),
             None => Err(self.unavailable(Outage::StoreTooSlow)),
         }
@@ -331,6 +334,9 @@ impl<E: EventStore, K: KeyStore> Parts<E, K> {
                 }
                 Some(Ok(Appended::Duplicate(id))) => {
                     return Ok(Accepted { id, duplicate: true });
+                }
+                Some(Ok(Appended::OverQuota { resets_in })) => {
+                    return Err(Refusal::QuotaExceeded { resets_in });
                 }
                 Some(Ok(Appended::Fenced(event))) => payload = event.payload,
                 Some(Err(error)) => return Err(self.store_failed(error)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ploy_webhooks::{
-    AllowList, DedupRule, EndpointConfig, EndpointTrigger, EventTypeSource, FieldMap, Limits, Rate,
+    AllowList, DedupRule, EndpointConfig, EndpointTrigger, ValueSource, FieldMap, Limits, Rate,
     Status,
 };
 use serde::Deserialize;
@@ -31,7 +31,7 @@ pub(super) struct NewEndpoint {
     #[serde(default)]
     allow: Option<AllowList>,
     #[serde(default)]
-    event_type: Option<EventTypeSource>,
+    event_type: Option<ValueSource>,
     #[serde(default)]
     fields: Option<FieldMap>,
 }
@@ -55,7 +55,7 @@ pub(super) struct Changes {
     #[serde(default, deserialize_with = "nullable")]
     allow: Option<Option<AllowList>>,
     #[serde(default, deserialize_with = "nullable")]
-    event_type: Option<Option<EventTypeSource>>,
+    event_type: Option<Option<ValueSource>>,
     #[serde(default, deserialize_with = "nullable")]
     fields: Option<Option<FieldMap>>,
 }
