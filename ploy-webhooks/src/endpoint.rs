@@ -122,6 +122,7 @@ pub struct EndpointConfig {
     /// The fields that are named in its payloads; `None` names none.
     pub fields: Option<FieldMap>,
     /// What is answered to an event that is stored; `None` is 202 and its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<SuccessAnswer>,
 }
 

@@ -178,9 +178,7 @@ impl Keyring {
     /// # Errors
     ///
     /// Any [`StoreError`].
-    pub async fn is_kept_in(
-        store: &(impl DefinitionStore + ?Sized),
-    ) -> Result<bool, StoreError> {
+    pub async fn is_kept_in(store: &(impl DefinitionStore + ?Sized)) -> Result<bool, StoreError> {
         let kind = DefinitionKind::Keyring;
         Ok(store.definition(&WorkspaceId::ROOT, kind, NAME).await?.is_some())
     }

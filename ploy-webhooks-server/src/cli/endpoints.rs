@@ -96,6 +96,7 @@ struct Row {
     created_at: String,
     trigger: Option<Trigger>,
     auth: AuthRow,
+    credentials: Vec<CredentialRow>,
     activity: Option<ActivityRow>,
     api_key: Option<String>,
     signing_secret: Option<String>,
@@ -104,7 +105,6 @@ struct Row {
 #[derive(Debug, Deserialize)]
 struct AuthRow {
     scheme: String,
-    credentials: Vec<CredentialRow>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -283,7 +283,7 @@ fn print_one(row: Row) -> Result<(), Failure> {
     ];
     let lines = lines.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?]));
     let activity = row.activity.map(|activity| {
-        let credentials = row.auth.credentials.iter();
+        let credentials = row.credentials.iter();
         let credentials = credentials.map(|one| ["credential".to_owned(), one.text()]);
         let quota = activity.quota.map(|quota| ["quota".to_owned(), quota.text()]);
         let refused = activity.refused.into_iter().map(|(code, RefusedRow { count, last_at })| {

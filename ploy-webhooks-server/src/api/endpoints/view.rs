@@ -25,6 +25,7 @@ pub(super) struct View<'a> {
     revision: Revision,
     created_at: Rfc3339,
     auth: AuthView<'a>,
+    credentials: Vec<CredentialView>,
     #[serde(flatten)]
     config: &'a EndpointConfig,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +41,6 @@ struct AuthView<'a> {
     scheme: &'static str,
     #[serde(flatten)]
     signature: Option<SignatureView<'a>>,
-    credentials: Vec<CredentialView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -99,6 +99,7 @@ impl<'a> View<'a> {
             revision: endpoint.revision,
             created_at: Rfc3339(endpoint.created_at),
             auth: AuthView::of(&endpoint.auth),
+            credentials: endpoint.auth.credentials().into_iter().map(CredentialView::of).collect(),
             config: &endpoint.config,
             activity: None,
             api_key: None,
@@ -119,16 +120,25 @@ impl<'a> View<'a> {
         let mut refused = BTreeMap::new();
         for Tally { what, count, last_at } in activity.observed {
             match what {
-                Observed::Credential(id) => self.auth.used(id, count, last_at),
+                Observed::Credential(id) => self.used(id, count, last_at),
                 what => {
                     let last_at = Rfc3339(last_at);
                     refused.insert(what.to_string(), RefusedView { count, last_at });
                 }
             }
         }
-        self.auth.never_used();
+        for credential in &mut self.credentials {
+            credential.used.get_or_insert(UseView { uses: 0, last_used_at: None });
+        }
         let quota = quota.map(|quota| QuotaView::of(quota, activity.quota, now));
         Self { activity: Some(ActivityView { quota, refused }), ..self }
+    }
+
+    fn used(&mut self, id: CredentialId, uses: u64, last_at: Timestamp) {
+        // One that is of no use any more is not shown.
+        if let Some(credential) = self.credentials.iter_mut().find(|shown| shown.id == id) {
+            credential.used = Some(UseView { uses, last_used_at: Some(Rfc3339(last_at)) });
+        }
     }
 }
 
@@ -145,25 +155,13 @@ impl<'a> AuthView<'a> {
             }),
             _ => None,
         };
-        let credentials = auth.credentials().into_iter().map(|(id, expires_at)| CredentialView {
-            id,
-            expires_at: expires_at.map(Rfc3339),
-            used: None,
-        });
-        Self { scheme: auth.scheme_name(), signature, credentials: credentials.collect() }
+        Self { scheme: auth.scheme_name(), signature }
     }
+}
 
-    fn used(&mut self, id: CredentialId, uses: u64, last_at: Timestamp) {
-        // One that is of no use any more is not shown.
-        if let Some(credential) = self.credentials.iter_mut().find(|shown| shown.id == id) {
-            credential.used = Some(UseView { uses, last_used_at: Some(Rfc3339(last_at)) });
-        }
-    }
-
-    fn never_used(&mut self) {
-        for credential in &mut self.credentials {
-            credential.used.get_or_insert(UseView { uses: 0, last_used_at: None });
-        }
+impl CredentialView {
+    fn of((id, expires_at): (CredentialId, Option<Timestamp>)) -> Self {
+        Self { id, expires_at: expires_at.map(Rfc3339), used: None }
     }
 }
 
