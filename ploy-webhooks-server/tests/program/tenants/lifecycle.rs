@@ -66,6 +66,7 @@ async fn a_list_of_workspaces_has_each_once_in_pages_of_any_size() {
                 let data = page["data"].as_array().unwrap();
                 assert!(data.len() <= limit);
                 found.extend(data.iter().map(|one| text(one, "name")));
+                assert!(found.len() <= 4, "{found:?}");
                 let Some(cursor) = page["next_cursor"].as_str() else { break };
                 path = format!("/workspaces?limit={limit}&cursor={cursor}");
             }
@@ -248,6 +249,7 @@ async fn tokens_are_listed_by_their_workspaces_in_pages() {
                 let data = page["data"].as_array().unwrap();
                 assert!(data.len() <= limit);
                 ids.extend(data.iter().map(|one| text(one, "id")));
+                assert!(ids.len() <= count, "{first}");
                 for one in data {
                     assert!(filter.is_empty() || filter.contains(&text(one, "workspace")));
                 }
