@@ -4,10 +4,20 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// Starts the example, reads the command that it prints, and sends what that would send.
 async fn takes_what_it_prints(example: &str) {
+    let (_process, line) = start(example).await;
+    let mut words = line.split_whitespace();
+    let url = words.find(|word| word.starts_with("http://")).expect("a URL");
+    let key = words.find(|word| word.starts_with("pwk_")).expect("a key").trim_end_matches('\'');
+    let answer = post(url, &format!("Authorization: Bearer {key}"), r#"{"hello":"test"}"#).await;
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+}
+
+/// Starts the example, and reads the line that it prints.
+async fn start(example: &str) -> (Child, String) {
     let mut process = program(example)
         .stdout(Stdio::piped())
         // No test asks an agent that somebody pays for.
@@ -18,16 +28,16 @@ async fn takes_what_it_prints(example: &str) {
     let stdout = process.stdout.take().expect("it is piped");
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).await.expect("it prints a line");
+    (process, line)
+}
 
-    let mut words = line.split_whitespace();
-    let url = words.find(|word| word.starts_with("http://")).expect("a URL");
-    let key = words.find(|word| word.starts_with("pwk_")).expect("a key").trim_end_matches('\'');
+/// What is answered to an event with that header.
+async fn post(url: &str, proof: &str, body: &str) -> String {
     let (address, path) =
         url.strip_prefix("http://").and_then(|url| url.split_once('/')).expect("a path");
-    let body = r#"{"hello":"test"}"#;
     let request = format!(
         "POST /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-         Authorization: Bearer {key}\r\nContent-Type: application/json\r\n\
+         {proof}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len(),
     );
@@ -35,7 +45,7 @@ async fn takes_what_it_prints(example: &str) {
     connection.write_all(request.as_bytes()).await.expect("it reads");
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await.expect("it answers");
-    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    answer
 }
 
 /// Where an example is: they are built beside the tests, in target/<profile>/examples.
@@ -78,6 +88,18 @@ async fn axum() {
 #[tokio::test]
 async fn hyper() {
     takes_what_it_prints("hyper").await;
+}
+
+#[tokio::test]
+async fn signed() {
+    let (_process, line) = start("signed").await;
+    let quoted: Vec<_> = line.trim().split('\'').collect();
+    let [curl, _, _, body, _, signature, _] = quoted[..] else { panic!("{line}") };
+    let url = curl.split(' ').find(|word| word.starts_with("http://")).expect("a URL");
+    let answer = post(url, signature, body).await;
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    let answer = post(url, signature, &body.replace("paid", "voided")).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }
 
 #[tokio::test]

@@ -37,7 +37,8 @@ async fn sent_to(
     let headers = [(AUTHORIZATION, bearer)].into_iter().collect();
     let payload = Bytes::from(PAYLOAD);
     let delivery = Delivery { slug: slug.as_str(), headers: &headers, source: None, payload };
-    let event = ingest.submit(delivery).await.expect("it is accepted").id;
+    let event = ingest.submit(delivery).await.expect("it is accepted");
+    let event = event.event().expect("it is no handshake").id;
     let ended = async {
         loop {
             let mut runs = store.runs(&WorkspaceId::DEFAULT, &event).await.expect("it reads");

@@ -38,6 +38,12 @@ impl Defines for Ploybook {
                      beyond a workspace",
                 ))
             }
+            // Variables are the server's, and what they hold may be another tenant's.
+            (Means::Http { secret_env: Some(_), .. }, _) if is_new && !api.is_root() => {
+                Err(Problem::Forbidden(
+                    "`run.http.secret_env`: only the root token names variables of the server",
+                ))
+            }
             _ => Ok(()),
         }
     }
