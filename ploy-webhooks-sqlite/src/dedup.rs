@@ -53,6 +53,8 @@ const NEWEST_TIMES_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Newest {
     firsts: HashMap<Print, First>,
+    /// How many the log has: more, where keys have come again after their windows.
+    logged: usize,
     /// The last of the rows of the log that they are in.
     last_seq: i64,
 }
@@ -95,8 +97,8 @@ impl Keys {
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             newest.last_seq = row.get(0)?;
-            for Entry { print, first } in segment::entries(row.get_ref(1)?.as_blob()?)? {
-                newest.firsts.insert(print, first);
+            for entry in segment::entries(row.get_ref(1)?.as_blob()?)? {
+                newest.insert(entry);
             }
         }
         let segments = Outline::read_all(connection)?
@@ -131,14 +133,14 @@ impl Keys {
 
     /// Whether no more can be remembered for now: the keeper does not keep up.
     pub(crate) fn is_full(&self) -> bool {
-        self.newest.firsts.len() >= NEWEST_TIMES_MAX * self.newest_max
+        self.newest.logged >= NEWEST_TIMES_MAX * self.newest_max
     }
 
     /// Remembers a key within the batch. Where the batch comes to nothing, all is to be loaded
     /// again.
     pub(crate) fn remember(&mut self, entry: Entry) {
         entry.write_to(&mut self.batch);
-        self.newest.firsts.insert(entry.print, entry.first);
+        self.newest.insert(entry);
     }
 
     /// Writes down what the batch has remembered, under the place of its last event.
@@ -157,7 +159,7 @@ impl Keys {
     /// Hands what has gathered to the keeper, when it is as much as a segment takes. All of it is
     /// committed.
     pub(crate) fn hand_over(&mut self) {
-        if self.handed.is_none() && self.newest.firsts.len() >= self.newest_max {
+        if self.handed.is_none() && self.newest.logged >= self.newest_max {
             let newest = std::mem::replace(&mut self.newest, Newest::for_keys(self.newest_max));
             let newest = Arc::new(newest);
             self.handed = Some(newest.clone());
@@ -171,14 +173,19 @@ impl Keys {
         self.segments.extend(come);
         if filed_to.is_some() && self.handed.as_ref().map(|handed| handed.last_seq) == filed_to {
             self.handed = None;
-            self.handover.withdraw();
+            self.hand_over();
         }
     }
 }
 
 impl Newest {
     fn for_keys(count: usize) -> Self {
-        Self { firsts: HashMap::with_capacity(count), last_seq: 0 }
+        Self { firsts: HashMap::with_capacity(count), logged: 0, last_seq: 0 }
+    }
+
+    fn insert(&mut self, Entry { print, first }: Entry) {
+        self.firsts.insert(print, first);
+        self.logged += 1;
     }
 
     /// Those that have not expired, in the order of their prints.
@@ -212,6 +219,11 @@ impl Handover {
 
     fn withdraw(&self) {
         self.state().offered = None;
+    }
+
+    /// Takes away what has been filed up to there, if nothing newer was offered meanwhile.
+    fn withdraw_filed(&self, filed_to: i64) {
+        self.state().offered.take_if(|newest| newest.last_seq == filed_to);
     }
 
     fn offered(&self) -> Option<Arc<Newest>> {

@@ -123,7 +123,6 @@ impl Keeper {
     /// Makes a segment of new keys.
     fn file(&mut self, newest: &Newest) -> Result<(), StoreError> {
         let live = newest.live(self.clock.now());
-        let filed_to = Some(newest.last_seq);
         let mut builder = self.builder(live.len() as u64, &self.outlines()?)?;
         for entry in &live {
             builder.add(entry);
@@ -132,7 +131,11 @@ impl Keeper {
             }
         }
         let come = self.end(builder)?;
-        self.put_in_place(Refiled { filed_to, gone: Vec::new(), come })
+        let filed_to = Some(newest.last_seq);
+        self.put_in_place(Refiled { filed_to, gone: Vec::new(), come })?;
+        // Here and not by the writer, who follows a moment after it has answered.
+        self.handover.withdraw_filed(newest.last_seq);
+        Ok(())
     }
 
     fn begin(&mut self, outlines: &[Outline], numbers: &[i64]) -> Result<Merge, StoreError> {
