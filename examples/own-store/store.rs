@@ -149,6 +149,9 @@ impl EventStore for FileStore {
         if !event.owes.is_empty() {
             return Err(StoreError::new(StoreErrorKind::Misuse, "this store keeps no runs"));
         }
+        if event.quota.is_some() {
+            return Err(StoreError::new(StoreErrorKind::Misuse, "this store counts no quotas"));
+        }
         if self.is_fenced_off(&event) {
             return Ok(Appended::Fenced(Box::new(event)));
         }

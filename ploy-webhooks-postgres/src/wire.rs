@@ -1,5 +1,6 @@
 //! Ids as Postgres has them: `uuid`, sixteen bytes that sort as the id does.
 
+use ploy_webhooks::limit::LimitKey;
 use ploy_webhooks::{EndpointId, EventId, Lane, RunId, WorkspaceId};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -28,6 +29,15 @@ macro_rules! uuids {
 }
 
 uuids!(EndpointId, EventId, RunId, WorkspaceId);
+
+impl From<LimitKey> for Uuid {
+    fn from(key: LimitKey) -> Self {
+        match key {
+            LimitKey::Endpoint(endpoint) => endpoint.into(),
+            LimitKey::Workspace(workspace) => workspace.into(),
+        }
+    }
+}
 
 impl From<Lane> for Uuid {
     fn from(lane: Lane) -> Self {

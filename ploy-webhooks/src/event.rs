@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::endpoint::Revision;
 use crate::id::{EndpointId, EventId, WorkspaceId};
+use crate::limits::Quota;
 use crate::run::{Lane, NewRun};
 
 /// An event on its way into a store.
@@ -38,6 +39,8 @@ pub struct NewEvent {
     pub fence: Option<Fence>,
     /// By what its repeats are recognised.
     pub dedup: Option<Dedup>,
+    /// Of how many events of its endpoint it may be one.
+    pub quota: Option<Quota>,
     /// The runs that it owes, stored with it or not at all.
     pub owes: Vec<NewRun>,
 }
@@ -55,6 +58,7 @@ impl NewEvent {
             source: None,
             fence: None,
             dedup: None,
+            quota: None,
             owes: Vec::new(),
         }
     }

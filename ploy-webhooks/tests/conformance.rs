@@ -4,13 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ploy_webhooks::conformance::Fixture;
-use ploy_webhooks::store::{DefinitionStore, EndpointStore, MemoryStore, RunQueue, TokenStore};
+use ploy_webhooks::store::{
+    ActivityStore, DefinitionStore, EndpointStore, MemoryStore, RunQueue, TokenStore,
+};
 use ploy_webhooks::{Clock, ManualClock};
 
 /// All traits, as an app names them that chooses its store at run time.
-trait Store: EndpointStore + RunQueue + DefinitionStore + TokenStore {}
+trait Store: EndpointStore + RunQueue + DefinitionStore + TokenStore + ActivityStore {}
 
-impl<S: EndpointStore + RunQueue + DefinitionStore + TokenStore + ?Sized> Store for S {}
+impl<S> Store for S where
+    S: EndpointStore + RunQueue + DefinitionStore + TokenStore + ActivityStore + ?Sized
+{
+}
 
 /// A memory store by a clock that the test turns.
 #[derive(Debug, Default)]

@@ -123,6 +123,11 @@ teeth! {
     a_change_fences_the_state_before bites IgnoresTheFence;
     changes_wait_for_appends_under_way bites IgnoresTheFence | ChecksTheFenceBeforeTheCommit;
     changes_are_not_starved_by_appends bites ChangesNeverReturn;
+    quotas_are_exact bites CountsQuotasBeforeTheCommit | QuotasAreShared;
+    quotas_begin_anew_each_period bites QuotasNeverBeginAnew;
+    a_repeat_takes_nothing_of_a_quota bites CountsRepeats;
+    observations_add_up bites ObservesTheLastOnly | ObservesAnything;
+    what_endpoints_were_sent_survives_a_restart bites LosesEverything;
     endpoints_are_kept_whole bites ForgetsNewKeys;
     slugs_and_ids_belong_to_one_endpoint bites SaysCreatedToAll;
     look_up_sees_every_change_that_returned bites CachesLookUps;

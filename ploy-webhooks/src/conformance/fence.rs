@@ -143,7 +143,7 @@ impl Load {
                     stored.push(id);
                 }
                 Appended::Fenced(_) => {}
-                outcome @ Appended::Duplicate(_) => panic!("no event has a key: {outcome:?}"),
+                outcome => panic!("no event has a key or a quota: {outcome:?}"),
             }
             yield_now().await;
         }

@@ -101,9 +101,11 @@ promises! {
     // Of stores that have no more than those two traits.
     events_only {
         owed_runs_are_not_dropped,
+        quotas_are_not_ignored,
     }
 
-    // Of `RunStore`, `RunQueue`, `EndpointStore`, `DefinitionStore` and `TokenStore`.
+    // Of `RunStore`, `RunQueue`, `EndpointStore`, `DefinitionStore`, `TokenStore` and
+    // `ActivityStore`.
     all_traits {
         owed_runs_are_stored_with_their_event,
         runs_are_added_to_stored_events,
@@ -129,6 +131,13 @@ promises! {
         a_change_fences_the_state_before,
         changes_wait_for_appends_under_way,
         changes_are_not_starved_by_appends,
+
+        quotas_are_exact,
+        quotas_begin_anew_each_period,
+        a_repeat_takes_nothing_of_a_quota,
+
+        observations_add_up,
+        what_endpoints_were_sent_survives_a_restart,
 
         endpoints_are_kept_whole,
         slugs_and_ids_belong_to_one_endpoint,

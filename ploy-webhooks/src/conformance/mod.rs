@@ -48,14 +48,16 @@
 //! - `conformance!(fixture)`, for a [`Fixture`]: all of [`EventStore`](crate::store::EventStore),
 //!   [`KeyStore`](crate::store::KeyStore), [`RunStore`](crate::store::RunStore),
 //!   [`RunQueue`](crate::store::RunQueue), [`EndpointStore`](crate::store::EndpointStore),
-//!   [`DefinitionStore`](crate::store::DefinitionStore) and
-//!   [`TokenStore`](crate::store::TokenStore).
+//!   [`DefinitionStore`](crate::store::DefinitionStore),
+//!   [`TokenStore`](crate::store::TokenStore) and
+//!   [`ActivityStore`](crate::store::ActivityStore).
 //! - `conformance!(events_only: fixture)`, for an [`EventsFixture`]: `EventStore` and `KeyStore`,
 //!   with endpoints that the suite hands to the fixture and never changes.
 //!
 //! A test takes no longer than the store does, but for the few that let windows and leases pass. Tests run
 //! at the same time and in any order; what must not be shared belongs into the fixture.
 
+mod activity;
 mod append;
 mod calls;
 mod dedup;
@@ -71,6 +73,7 @@ mod leases;
 mod list;
 mod model;
 mod needles;
+mod quotas;
 mod record;
 mod restart;
 mod runs;
@@ -78,6 +81,7 @@ mod scene;
 mod search;
 mod tokens;
 
+pub use activity::*;
 pub use append::*;
 pub use dedup::*;
 pub use definitions::*;
@@ -93,6 +97,7 @@ pub use leases::*;
 pub use list::run;
 pub use model::any_sequence_of_calls_does_as_the_model;
 pub use needles::*;
+pub use quotas::*;
 pub use record::*;
 pub use restart::*;
 pub use runs::*;

@@ -245,6 +245,7 @@ impl Model {
                 prop_assert!(!is_stale, "a duplicate, and stale");
                 prop_assert_eq!(Some(&id), first, "the duplicate of another");
             }
+            (Appended::OverQuota { .. }, _) => prop_assert!(false, "no event has a quota"),
             (Appended::Stored, Some(first)) => prop_assert!(false, "stored, and repeats {first}"),
             (Appended::Stored, None) => {
                 prop_assert!(!is_stale, "stored, and stale");

@@ -4,33 +4,34 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter as Governor};
 use papaya::HashMap;
 
-use super::{Admission, RateLimiter};
-use crate::endpoint::{Endpoint, Rate};
-use crate::id::EndpointId;
+use super::{Admission, LimitKey, RateLimiter};
+use crate::limits::Rate;
 use crate::store::StoreError;
 
-/// Limits each endpoint by what this process sees of it.
+/// Limits each endpoint and workspace by what this process sees of it.
 ///
-/// Holds the state of at most [`ENDPOINTS_MAX`](Self::ENDPOINTS_MAX) endpoints. With one more,
-/// all are forgotten, and begin anew with their full bursts.
+/// Holds the state of at most [`KEYS_MAX`](Self::KEYS_MAX) of them. With one more, all are
+/// forgotten, and begin anew with their full bursts.
 #[derive(Debug, Default)]
 pub struct LocalLimiter {
-    limiters: HashMap<EndpointId, Arc<Limited>>,
+    limiters: HashMap<LimitKey, Arc<Limited>>,
     clock: DefaultClock,
 }
 
 #[derive(Debug)]
 struct Limited {
     rate: Rate,
-    limiter: DefaultDirectRateLimiter,
+    limiter: Governor<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
 }
 
 impl LocalLimiter {
-    /// How many endpoints are held at once.
-    pub const ENDPOINTS_MAX: usize = 1 << 16;
+    /// How many endpoints and workspaces are held at once.
+    pub const KEYS_MAX: usize = 1 << 16;
 
     /// A limiter that has seen nothing yet.
     #[must_use]
@@ -38,19 +39,19 @@ impl LocalLimiter {
         Self::default()
     }
 
-    fn limited(&self, endpoint: EndpointId, rate: Rate) -> Arc<Limited> {
+    fn limited(&self, of: LimitKey, rate: Rate) -> Arc<Limited> {
         let limiters = self.limiters.pin();
-        match limiters.get(&endpoint) {
+        match limiters.get(&of) {
             Some(limited) if limited.rate == rate => limited.clone(),
             _ => {
-                if limiters.len() >= Self::ENDPOINTS_MAX {
+                if limiters.len() >= Self::KEYS_MAX {
                     limiters.clear();
                 }
                 let limited = Arc::new(Limited::new(rate));
                 // A racing request may have been first: both count by what it put there.
                 limiters
                     .update_or_insert(
-                        endpoint,
+                        of,
                         |standing| {
                             if standing.rate == rate { standing.clone() } else { limited.clone() }
                         },
@@ -64,18 +65,17 @@ impl LocalLimiter {
 
 impl Limited {
     fn new(rate: Rate) -> Self {
-        let burst = rate.burst.unwrap_or(rate.per_second);
-        let quota = Quota::per_second(rate.per_second).allow_burst(burst);
-        Self { rate, limiter: DefaultDirectRateLimiter::direct(quota) }
+        let quota = Quota::per_second(rate.per_second).allow_burst(rate.at_once());
+        Self { rate, limiter: Governor::direct(quota).with_middleware() }
     }
 }
 
 #[async_trait]
 impl RateLimiter for LocalLimiter {
-    async fn check(&self, endpoint: &Endpoint, rate: Rate) -> Result<Admission, StoreError> {
-        let limited = self.limited(endpoint.id, rate);
+    async fn check(&self, of: LimitKey, rate: Rate) -> Result<Admission, StoreError> {
+        let limited = self.limited(of, rate);
         Ok(match limited.limiter.check() {
-            Ok(()) => Admission::Admitted,
+            Ok(state) => Admission::Admitted { remaining: state.remaining_burst_capacity() },
             Err(until) => {
                 Admission::Exceeded { retry_after: until.wait_time_from(self.clock.now()) }
             }

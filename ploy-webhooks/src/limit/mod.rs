@@ -1,4 +1,4 @@
-//! How often an endpoint may be sent to.
+//! How often an endpoint, or all endpoints of a workspace together, may be sent to.
 
 mod local;
 
@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::endpoint::{Endpoint, Rate};
+use crate::id::{EndpointId, WorkspaceId};
+use crate::limits::Rate;
 use crate::store::StoreError;
 
 pub use local::LocalLimiter;
 
-/// Counts what an endpoint takes, and says when it is too much.
+/// Counts what is taken, and says when it is too much.
 ///
-/// Asked once for each request that has proved its sender, and only where the endpoint has a
-/// rate.
+/// Asked for each request that has proved its sender, once for each rate that holds for it: its
+/// endpoint's, then its workspace's.
 #[async_trait]
 pub trait RateLimiter: Debug + Send + Sync + 'static {
-    /// Whether one more event is within the endpoint's rate; if so, counts it.
+    /// Whether one more event is within the rate; if so, counts it.
     ///
     /// # Errors
     ///
@@ -28,7 +29,17 @@ pub trait RateLimiter: Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// A call that is dropped may have counted the event.
-    async fn check(&self, endpoint: &Endpoint, rate: Rate) -> Result<Admission, StoreError>;
+    async fn check(&self, of: LimitKey, rate: Rate) -> Result<Admission, StoreError>;
+}
+
+/// Whose rate it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "an event has an endpoint and a workspace")]
+pub enum LimitKey {
+    /// One endpoint's.
+    Endpoint(EndpointId),
+    /// That of all endpoints of a workspace together.
+    Workspace(WorkspaceId),
 }
 
 /// What a limiter says to one event.
@@ -37,7 +48,10 @@ pub trait RateLimiter: Debug + Send + Sync + 'static {
 #[expect(clippy::exhaustive_enums, reason = "an event is admitted or it is not")]
 pub enum Admission {
     /// It is within the rate, and counted.
-    Admitted,
+    Admitted {
+        /// How many more would be, right now.
+        remaining: u32,
+    },
     /// It is too much.
     Exceeded {
         /// After this time one more would be within the rate.
@@ -48,7 +62,7 @@ pub enum Admission {
 #[deny(clippy::missing_trait_methods, reason = "a wrapper forwards everything")]
 #[async_trait]
 impl<L: RateLimiter + ?Sized> RateLimiter for Arc<L> {
-    async fn check(&self, endpoint: &Endpoint, rate: Rate) -> Result<Admission, StoreError> {
-        (**self).check(endpoint, rate).await
+    async fn check(&self, of: LimitKey, rate: Rate) -> Result<Admission, StoreError> {
+        (**self).check(of, rate).await
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -30,6 +31,12 @@ pub trait EventStore: Debug + Send + Sync + 'static {
     /// - Of any number of events with one [deduplication key](NewEvent::dedup) within its
     ///   window exactly one is stored, and the others get its id
     ///   (`of_simultaneous_repeats_one_is_stored`). The fence is checked before.
+    /// - Of any number of events with a [quota](NewEvent::quota) exactly so many are stored in each
+    ///   of its periods, by the store's clock (`quotas_are_exact`, `quotas_begin_anew_each_period`).
+    ///   Repeats are told first; an event past the quota uses no deduplication key up. What was
+    ///   stored is counted from when a quota was first named, whatever the quota says meanwhile;
+    ///   where its period has changed the count begins anew. A store that does not count returns
+    ///   [`Misuse`](super::StoreErrorKind::Misuse) for any quota.
     /// - Events may share a commit but not a fate: one that is refused answers for itself alone
     ///   (`a_refused_event_does_not_harm_its_neighbours`).
     /// - The [id](NewEvent::id) is new: minted for this event, and uniqueness is the minting's
@@ -82,6 +89,11 @@ pub enum Appended {
     Stored,
     /// The event repeats one that is stored already: this one. Nothing new is kept.
     Duplicate(EventId),
+    /// The endpoint has stored as many events as the quota allows. Nothing is kept.
+    OverQuota {
+        /// After this time one more will be stored; `None` is never, by this quota.
+        resets_in: Option<Duration>,
+    },
     /// The endpoint is no longer in the state that the event was checked against. Nothing is
     /// kept; the event is handed back, so that it can be tried again without a copy.
     Fenced(Box<NewEvent>),

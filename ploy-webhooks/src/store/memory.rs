@@ -2,6 +2,7 @@
 //!
 //! It keeps every promise but the one that its name excludes: nothing survives the process.
 
+mod activity;
 mod definitions;
 mod runs;
 
@@ -49,6 +50,7 @@ struct State {
     payload_bytes: u64,
     chunk: BytesMut,
     runs: Runs,
+    activity: activity::Activities,
     seen: HashMap<SeenKey, (EventId, Timestamp)>,
     expiries: BTreeSet<(Timestamp, SeenKey)>,
     definitions: definitions::Definitions,
@@ -107,7 +109,7 @@ impl EventStore for MemoryStore {
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
         let owes_runs = !event.owes.is_empty();
         // An event that needs no clock does not pay for one.
-        let now = match event.dedup.is_some() || owes_runs {
+        let now = match event.dedup.is_some() || event.quota.is_some() || owes_runs {
             true => self.clock.now(),
             false => event.id.timestamp(),
         };
@@ -119,6 +121,12 @@ impl EventStore for MemoryStore {
         let seen_key = event.dedup.map(|Dedup { key, .. }| (event.workspace, endpoint, key));
         if let Some(first) = seen_key.and_then(|key| state.first_of(&key, now)) {
             return Ok(Appended::Duplicate(first));
+        }
+        let counted = event.quota.zip(endpoint);
+        if let Some((quota, endpoint)) = counted
+            && state.activity.used(endpoint, quota, now) >= quota.events.get()
+        {
+            return Ok(Appended::OverQuota { resets_in: quota.resets_in(now) });
         }
         let Err(place) = state.place_of(&event.id) else {
             return Err(StoreError::new(
@@ -139,6 +147,9 @@ impl EventStore for MemoryStore {
         state.payload_bytes = payload_bytes;
         if let (Some(key), Some(dedup)) = (seen_key, event.dedup) {
             state.remember(key, event.id, now.after(dedup.window), now);
+        }
+        if let Some((quota, endpoint)) = counted {
+            state.activity.count(endpoint, quota, now);
         }
         state.insert(place, event, now);
         drop(state);
@@ -362,6 +373,7 @@ impl State {
             }
             stays
         });
+        self.activity.forget(id);
         self.seen.retain(|(_, endpoint, _), _| *endpoint != Some(id));
         self.expiries.retain(|(_, (_, endpoint, _))| *endpoint != Some(id));
     }

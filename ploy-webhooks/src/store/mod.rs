@@ -9,7 +9,7 @@
 //! | runs that are carried out | also [`RunQueue`] |
 //! | endpoints that change at run time | also [`EndpointStore`] |
 //! | Ploybooks and subscriptions | also [`DefinitionStore`] |
-//! | to run the ready-made server on it | also [`TokenStore`] |
+//! | to run the ready-made server on it | also [`TokenStore`] and [`ActivityStore`] |
 //!
 //! Prove it with the conformance suite (feature `conformance`): one named test for each promise,
 //! and a model that throws random sequences of calls at the store.
@@ -59,7 +59,7 @@
 //! #[async_trait]
 //! impl EventStore for Kept {
 //!     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
-//!         if !event.owes.is_empty() || event.dedup.is_some() {
+//!         if !event.owes.is_empty() || event.dedup.is_some() || event.quota.is_some() {
 //!             return Err(StoreError::new(StoreErrorKind::Misuse, "this store only stores"));
 //!         }
 //!         // The endpoint never changes, so the fence always holds.
@@ -84,6 +84,7 @@
 //! }
 //! ```
 
+mod activity;
 mod definitions;
 mod endpoints;
 mod error;
@@ -98,6 +99,7 @@ mod needle;
 mod query;
 mod runs;
 
+pub use activity::{Activity, ActivityStore, OBSERVED_MAX, Observation, Observed, QuotaUse, Tally};
 pub use definitions::{Defined, Definition, DefinitionKind, DefinitionStore};
 pub use endpoints::{Created, EndpointPatch, EndpointStore, TokenStore, Updated};
 pub use error::{StoreError, StoreErrorKind};

@@ -10,7 +10,7 @@ use http::{HeaderMap, Request, StatusCode, request};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use ploy_webhooks::ingest::{Refusal, Settings};
-use ploy_webhooks::limit::{Admission, RateLimiter};
+use ploy_webhooks::limit::{Admission, LimitKey, RateLimiter};
 use ploy_webhooks::store::{
     Appended, EndpointPatch, EndpointStore, EventQuery, EventStore, KeyStore, MemoryStore, Page,
     StoreError, StoreErrorKind,
@@ -129,11 +129,11 @@ pub(crate) struct Gate {
 
 #[async_trait]
 impl RateLimiter for Gate {
-    async fn check(&self, _: &Endpoint, _: Rate) -> Result<Admission, StoreError> {
+    async fn check(&self, _: LimitKey, _: Rate) -> Result<Admission, StoreError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         Ok(match self.is_closed.load(Ordering::Relaxed) {
             true => Admission::Exceeded { retry_after: Duration::from_millis(2_001) },
-            false => Admission::Admitted,
+            false => Admission::Admitted { remaining: 1 },
         })
     }
 }

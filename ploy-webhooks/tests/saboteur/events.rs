@@ -19,6 +19,9 @@ impl EventStore for Saboteur {
         if let Some(refusal) = self.fence_wrongly(&mut event).await? {
             return Ok(refusal);
         }
+        if self.is_past_its_quota_wrongly(&event) {
+            return Ok(Appended::OverQuota { resets_in: None });
+        }
         let kept = Event::from(event.clone());
         let outcome = match (self.fault, event.dedup) {
             (
@@ -28,6 +31,13 @@ impl EventStore for Saboteur {
                 Some(dedup),
             ) => self.append_by_own_keys(event, dedup).await?,
             (Fault::BatchesShareAFate, _) => self.append_in_a_batch(event).await?,
+            (Fault::CountsQuotasBeforeTheCommit, _) => {
+                dawdle().await;
+                let quota = event.quota.take();
+                let outcome = self.store.append(event).await?;
+                self.count_wrongly(kept.endpoint, quota);
+                outcome
+            }
             _ => self.store.append(event).await?,
         };
         if let Appended::Stored = outcome {

@@ -1,5 +1,6 @@
 //! The memory store with one fault, of the kinds that stores really have.
 
+mod activity;
 mod definitions;
 mod events;
 mod runs;
@@ -34,6 +35,8 @@ pub(crate) enum Fault {
     ClaimsWithoutALock,
     ClaimsWithoutPayloads,
     ComparesTheFenceByOrder,
+    CountsQuotasBeforeTheCommit,
+    CountsRepeats,
     CutsErrorsAtNul,
     CutsPayloadsAtEscapedNul,
     DefinesWhateverIsExpected,
@@ -71,8 +74,12 @@ pub(crate) enum Fault {
     MindsCase,
     NeedsThreeCharacters,
     NeverTriesAgain,
+    ObservesAnything,
+    ObservesTheLastOnly,
     OneKeyForAllEndpoints,
     ParsesPayloads,
+    QuotasAreShared,
+    QuotasNeverBeginAnew,
     RecordsInTwoSteps,
     RepeatsExtendTheWindow,
     RepeatsTheLastOfAPage,
@@ -114,6 +121,8 @@ struct Aside {
     appended: Vec<Event>,
     cache: HashMap<Slug, Option<Arc<Endpoint>>>,
     root_token: Option<SecretDigest>,
+    /// What was stored under a quota.
+    used: HashMap<Option<EndpointId>, u64>,
     a_batch_failed: bool,
     /// The last lease of every run that was claimed.
     leases: HashMap<RunId, Lease>,

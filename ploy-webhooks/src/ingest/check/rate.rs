@@ -1,19 +1,17 @@
-//! The endpoint is sent to no oftener than it takes.
+//! The endpoint, and all of its workspace together, is sent to no oftener than it takes.
 
-use crate::endpoint::Endpoint;
 use crate::ingest::Refusal;
-use crate::limit::{Admission, RateLimiter};
+use crate::limit::{Admission, LimitKey, RateLimiter};
+use crate::limits::Rate;
 use crate::store::StoreError;
 
 pub(in crate::ingest) async fn check(
-    endpoint: &Endpoint,
+    of: LimitKey,
+    rate: Rate,
     limiter: &dyn RateLimiter,
-) -> Result<Result<(), Refusal>, StoreError> {
-    let Some(rate) = endpoint.config.limits.rate else {
-        return Ok(Ok(()));
-    };
-    Ok(match limiter.check(endpoint, rate).await? {
-        Admission::Admitted => Ok(()),
+) -> Result<Result<u32, Refusal>, StoreError> {
+    Ok(match limiter.check(of, rate).await? {
+        Admission::Admitted { remaining } => Ok(remaining),
         Admission::Exceeded { retry_after } => Err(Refusal::RateLimited { retry_after }),
     })
 }
