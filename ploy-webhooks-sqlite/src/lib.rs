@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod activity;
 mod checkpoint;
 mod claim;
 mod database;
@@ -16,6 +17,7 @@ mod owed;
 mod progress;
 mod purge;
 mod queue;
+mod quotas;
 mod readers;
 mod runs;
 mod search;

@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ploy_webhooks::store::{Appended, StoreError, StoreErrorKind};
 use ploy_webhooks::{Clock, EndpointId, EventId, NewEvent, Revision, Timestamp, WorkspaceId};
@@ -21,6 +22,7 @@ use crate::line::Line;
 use crate::owed::{self, Arrivals};
 use crate::progress::{Progress, Written};
 use crate::queue::{Queue, Waiting, Work};
+use crate::quotas::Quotas;
 use crate::settings::SqliteSettings;
 use crate::task::{Change, Known, Task, TaskEnd};
 use crate::triggers::TriggerNumbers;
@@ -54,6 +56,7 @@ struct Session {
     endpoints: HashMap<EndpointId, Known>,
     triggers: TriggerNumbers,
     keys: Keys,
+    quotas: Quotas,
     last_seq: i64,
     /// How many runs have arrived since the last were filed. Tasks file them too, and do not say
     /// so: it may be fewer.
@@ -101,8 +104,8 @@ impl Writer {
     fn carry_out(&mut self, task: Task) {
         self.shared.log_growth.add(task.log_bytes);
         let (connection, known) = match self.session() {
-            Ok(Session { connection, endpoints, triggers, keys, .. }) => {
-                (Ok(connection), Some((endpoints, triggers, keys)))
+            Ok(Session { connection, endpoints, triggers, quotas, keys, .. }) => {
+                (Ok(connection), Some((endpoints, triggers, quotas, keys)))
             }
             Err(error) => (Err(error), None),
         };
@@ -110,10 +113,12 @@ impl Writer {
             (TaskEnd::Done(Some(Change::Set(id, known))), Some((endpoints, ..))) => {
                 endpoints.insert(id, known);
             }
-            (TaskEnd::Done(Some(Change::Removed(id))), Some((endpoints, ..))) => {
-                endpoints.remove(&id);
+            (TaskEnd::Done(Some(Change::Removed(id))), Some((endpoints, _, quotas, _))) => {
+                if let Some(known) = endpoints.remove(&id) {
+                    quotas.forget(known.number);
+                }
             }
-            (TaskEnd::Done(Some(Change::TriggersMarked)), Some((_, triggers, _))) => {
+            (TaskEnd::Done(Some(Change::TriggersMarked)), Some((_, triggers, ..))) => {
                 *triggers = TriggerNumbers::default();
             }
             (TaskEnd::Done(Some(Change::KeysRefiled(refiled))), Some((.., keys))) => {
@@ -194,6 +199,9 @@ enum Verdict {
     /// It is stored, at this place.
     Stored(i64),
     Duplicate(EventId),
+    OverQuota {
+        resets_in: Option<Duration>,
+    },
     Fenced,
     Refused(StoreError),
 }
@@ -205,6 +213,7 @@ impl Waiting {
         let (outcome, written) = match verdict {
             Verdict::Stored(seq) => (Ok(Appended::Stored), Some(Written { seq, event })),
             Verdict::Duplicate(first) => (Ok(Appended::Duplicate(first)), None),
+            Verdict::OverQuota { resets_in } => (Ok(Appended::OverQuota { resets_in }), None),
             Verdict::Fenced => (Ok(Appended::Fenced(Box::new(event))), None),
             Verdict::Refused(error) => (Err(error), None),
         };
@@ -219,13 +228,14 @@ impl Session {
         let failed = |error| store_error("cannot read the endpoints", error);
         let (endpoints, kept_seq) = read_state(&connection).map_err(failed)?;
         let owed = owed::count(&connection).map_err(failed)?;
+        let quotas = Quotas::load(&connection).map_err(failed)?;
         let (triggers, last_seq) = (TriggerNumbers::default(), last_seq.max(kept_seq));
-        Ok(Self { connection, endpoints, triggers, keys, last_seq, owed })
+        Ok(Self { connection, endpoints, triggers, keys, quotas, last_seq, owed })
     }
 
     /// Writes a batch: all of what it lets in, or nothing.
     fn write(&mut self, batch: &[Waiting], now: Timestamp) -> Result<Vec<Verdict>, BatchFailure> {
-        let Self { connection, endpoints, triggers, keys, last_seq, owed } = self;
+        let Self { connection, endpoints, triggers, keys, quotas, last_seq, owed } = self;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(BatchFailure::before_commit)?;
@@ -236,6 +246,7 @@ impl Session {
             arrivals: Arrivals::begin(&transaction, triggers)
                 .map_err(BatchFailure::before_commit)?,
             keys,
+            quotas,
             last_seq: *last_seq,
             now,
         };
@@ -246,6 +257,7 @@ impl Session {
         let arrived = writing.arrivals.count;
         drop(writing);
         keys.write(&transaction, written_to).map_err(BatchFailure::before_commit)?;
+        quotas.write(&transaction).map_err(BatchFailure::before_commit)?;
         *owed += arrived;
         if *owed >= owed::OWED_MAX {
             owed::file(&transaction).map_err(BatchFailure::before_commit)?;
@@ -312,6 +324,7 @@ struct Writing<'batch> {
     insert_event: CachedStatement<'batch>,
     arrivals: Arrivals<'batch>,
     keys: &'batch mut Keys,
+    quotas: &'batch mut Quotas,
     last_seq: i64,
     now: Timestamp,
 }
@@ -351,6 +364,12 @@ impl Writing<'_> {
                 )));
             }
         }
+        let counted = event.quota.zip(endpoint);
+        if let Some((quota, endpoint)) = counted
+            && self.quotas.is_used_up(endpoint, quota, self.now)
+        {
+            return Ok(Verdict::OverQuota { resets_in: quota.resets_in(self.now) });
+        }
         // What can be refused of an event is refused before anything of it is written, so that
         // nothing has to be undone: a savepoint costs as much as the run that it is for.
         if let Some(refusal) = owed::refusal(&event.owes, &HashSet::new()) {
@@ -365,6 +384,9 @@ impl Writing<'_> {
         if let (Some(print), Some(dedup)) = (print, event.dedup) {
             let expires_at = self.now.after(dedup.window);
             self.keys.remember(Entry { print, first: First { event: event.id, expires_at } });
+        }
+        if let Some((quota, endpoint)) = counted {
+            self.quotas.count(endpoint, quota, self.now);
         }
         self.last_seq = seq;
         Ok(Verdict::Stored(seq))
