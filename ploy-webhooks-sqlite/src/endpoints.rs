@@ -14,6 +14,7 @@ use ploy_webhooks::{Endpoint, EndpointId, Revision, SecretDigest, Slug, Timestam
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStore;
+use crate::activity;
 use crate::error::store_error;
 use crate::task::{Change, Known};
 
@@ -139,6 +140,7 @@ impl EndpointStore for SqliteStore {
                     return Ok((false, None));
                 };
                 connection.execute("DELETE FROM endpoints WHERE number = ?1", params![number])?;
+                activity::forget(connection, number)?;
                 connection.execute(
                     "INSERT INTO purges (endpoint, id) VALUES (?1, ?2)",
                     params![number, id.as_bytes()],

@@ -13,6 +13,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
 use crate::SqliteStore;
+use crate::dedup::Print;
 use crate::error::{corrupt, store_error};
 use crate::lane::LaneKey;
 use crate::queue::Waiting;
@@ -22,7 +23,8 @@ use crate::search::{self, Place, Search};
 impl EventStore for SqliteStore {
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.queue.push(Waiting { event, answer })?;
+        let print = Print::of(&event);
+        self.queue.push(Waiting { event, print, answer })?;
         answered.await.unwrap_or_else(|_| {
             Err(StoreError::new(StoreErrorKind::Indeterminate, "the writer has stopped"))
         })

@@ -3,7 +3,7 @@
 //! Each is a task of the writer, which files what has arrived before it looks for a run.
 
 use ploy_webhooks::store::{Altered, StoreError};
-use ploy_webhooks::{Clock, NewRun, RunId, RunState, SystemClock, Timestamp, WorkspaceId};
+use ploy_webhooks::{NewRun, RunId, RunState, Timestamp, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::events::Origins;
@@ -16,6 +16,7 @@ pub(crate) fn add(
     connection: &Connection,
     seq: i64,
     runs: &[NewRun],
+    now: Timestamp,
 ) -> rusqlite::Result<Result<bool, StoreError>> {
     owed::file(connection)?;
     let mut select = connection.prepare_cached(
@@ -29,7 +30,7 @@ pub(crate) fn add(
     if Origins::new(connection)?.of_lane(lane)?.is_none() {
         return Ok(Ok(false));
     }
-    let added = owed::add(connection, runs, seq, lane, SystemClock.now())?;
+    let added = owed::add(connection, runs, seq, lane, now)?;
     Ok(added.map(|()| true))
 }
 
@@ -55,6 +56,7 @@ pub(crate) fn alter(
     workspace: WorkspaceId,
     id: RunId,
     hand: Hand,
+    now: Timestamp,
 ) -> rusqlite::Result<Altered> {
     owed::file(connection)?;
     let Some((place, state)) = find(connection, workspace, id)? else {
@@ -64,7 +66,7 @@ pub(crate) fn alter(
         return Ok(Altered::Refused(state));
     }
     match hand {
-        Hand::Requeue => requeue(connection, place, SystemClock.now())?,
+        Hand::Requeue => requeue(connection, place, now)?,
         Hand::Cancel => cancel(connection, place)?,
     }
     Ok(Altered::Done)

@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod activity;
 mod checkpoint;
 mod claim;
 mod database;
+mod dedup;
 mod definitions;
 mod endpoints;
 mod error;
@@ -15,6 +17,7 @@ mod owed;
 mod progress;
 mod purge;
 mod queue;
+mod quotas;
 mod readers;
 mod runs;
 mod search;
@@ -31,17 +34,19 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use ploy_webhooks::{Clock, SystemClock};
 use rusqlite::Connection;
 
 use crate::checkpoint::{Checkpointer, LogGrowth};
 use crate::database::{Hold, Lock};
+use crate::dedup::{Bounds, Handover, Keeper};
 use crate::index::{ClosedBlocks, Indexer};
 use crate::line::Line;
 use crate::progress::{Due, Progress, Written};
 use crate::queue::Queue;
 use crate::readers::Readers;
 use crate::task::Change;
-use crate::writer::Writer;
+use crate::writer::{Shared, Writer};
 
 pub use settings::{Durability, SearchIndex, SqliteSettings};
 
@@ -56,6 +61,8 @@ pub struct SqliteStore {
     progress: Arc<Progress>,
     log_growth: Arc<LogGrowth>,
     line: Arc<Line>,
+    handover: Arc<Handover>,
+    clock: Arc<dyn Clock>,
     closed_blocks: ClosedBlocks,
     look_ups: Readers,
     searches: Readers,
@@ -68,6 +75,7 @@ struct Threads {
     writer: Option<JoinHandle<()>>,
     behind: Option<JoinHandle<()>>,
     checkpoint: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<()>>,
     hold: Option<Arc<Hold>>,
 }
 
@@ -82,47 +90,73 @@ impl SqliteStore {
     /// - [`Corrupt`](StoreErrorKind::Corrupt): the file is damaged, or no database.
     /// - [`Unavailable`](StoreErrorKind::Unavailable): another program holds its lock.
     pub async fn open(settings: SqliteSettings) -> Result<Self, StoreError> {
-        let opening = tokio::task::spawn_blocking(move || Self::open_blocking(settings));
+        Self::open_with_clock(settings, Arc::new(SystemClock)).await
+    }
+
+    /// As [`open`](Self::open), with a clock of one's own: windows, leases and delays go by it.
+    /// [`wait`](ploy_webhooks::store::RunQueue::wait) sleeps for as long as that clock has to go,
+    /// by the time of the machine.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub async fn open_with_clock(
+        settings: SqliteSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let opening = tokio::task::spawn_blocking(move || Self::open_blocking(settings, clock));
         opening.await.unwrap_or_else(|error| {
             Err(StoreError::new(StoreErrorKind::Unavailable, "opening stopped").because(error))
         })
     }
 
-    fn open_blocking(settings: SqliteSettings) -> Result<Self, StoreError> {
+    fn open_blocking(settings: SqliteSettings, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let lock = Lock::take(&settings.path)?;
-        let connection = database::create_or_migrate(&settings)?;
+        let mut connection = database::create_or_migrate(&settings)?;
+        let bounds = Bounds {
+            newest: settings.dedup_newest.get(),
+            filter_bytes: settings.dedup_filter_bytes_max,
+        };
+        dedup::carry_over(&mut connection, bounds, clock.now())?;
         let hold = Arc::new(Hold::new(&settings, lock)?);
         let queue = Arc::new(Queue::new(settings.waiting_max, settings.waiting_bytes_max));
         let progress = Arc::new(Progress::default());
         let closed_blocks = ClosedBlocks::default();
         let log_growth = Arc::new(LogGrowth::default());
         let line = Arc::new(Line::default());
-        let writer = Writer::new(
-            settings.clone(),
-            connection,
-            queue.clone(),
-            progress.clone(),
-            log_growth.clone(),
-            line.clone(),
-        )?;
+        let handover = Arc::new(Handover::default());
+        let shared = Shared {
+            queue: queue.clone(),
+            progress: progress.clone(),
+            log_growth: log_growth.clone(),
+            line: line.clone(),
+            handover: handover.clone(),
+            clock: clock.clone(),
+        };
+        let writer = Writer::new(settings.clone(), connection, shared)?;
         let store = Self {
             queue: queue.clone(),
             progress: progress.clone(),
             log_growth: log_growth.clone(),
             line,
+            handover: handover.clone(),
+            clock: clock.clone(),
             closed_blocks: closed_blocks.clone(),
             look_ups: Readers::new(settings.clone(), hold.clone(), LOOK_UPS_MAX),
             searches: Readers::new(settings.clone(), hold.clone(), settings.searches_max),
             threads: Mutex::default(),
         };
         store.threads().hold = Some(hold.clone());
-        let reader = database::open_reader(&settings)?;
         store.threads().writer = Some(spawn("ploy-sqlite-writer", move || writer.run())?);
         let checkpointer = Checkpointer::open(&settings, hold)?;
         let checkpointed = queue.clone();
         store.threads().checkpoint = Some(spawn("ploy-sqlite-checkpoint", move || {
             checkpointer.run(&log_growth, &checkpointed);
         })?);
+        let reader = database::open_reader(&settings)?;
+        let keeper = Keeper::new(reader, queue.clone(), handover, clock, bounds);
+        store.threads().keeper = Some(spawn("ploy-sqlite-keys", move || keeper.run())?);
+        let reader = database::open_reader(&settings)?;
         let mut behind = Behind {
             indexer: match settings.search_index {
                 SearchIndex::Kept => {
@@ -154,6 +188,7 @@ impl SqliteStore {
     fn begin_to_close(&self) -> Threads {
         self.progress.close();
         self.log_growth.close();
+        self.handover.close();
         self.queue.close();
         self.look_ups.close();
         self.searches.close();
@@ -232,7 +267,8 @@ fn index(indexer: &mut Option<Indexer>, written: Vec<Written>) -> Result<(), Sto
 impl Drop for Threads {
     /// Waits for the threads; the hold goes when nobody uses the file any more.
     fn drop(&mut self) {
-        let threads = [self.behind.take(), self.checkpoint.take(), self.writer.take()];
+        let threads = [&mut self.behind, &mut self.keeper, &mut self.checkpoint, &mut self.writer];
+        let threads = threads.map(Option::take);
         for thread in threads.into_iter().flatten() {
             // One that panicked has said so already.
             let _ = thread.join();

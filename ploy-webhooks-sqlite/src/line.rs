@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ploy_webhooks::store::{Altered, Claim, Lanes, RunQueue, StoreError, Tenure};
-use ploy_webhooks::{
-    Clock, EventId, Lease, LeasedRun, NewRun, Outcome, RunId, SystemClock, WorkspaceId,
-};
+use ploy_webhooks::{EventId, Lease, LeasedRun, NewRun, Outcome, RunId, Timestamp, WorkspaceId};
 use rusqlite::Connection;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -54,10 +52,10 @@ impl RunQueue for SqliteStore {
         let mut round = None;
         loop {
             let (wanted, line) = (wanted.clone(), self.line.clone());
-            let log_growth = self.log_growth.clone();
+            let (log_growth, clock) = (self.log_growth.clone(), self.clock.clone());
             let work = move |connection: &mut Connection| {
                 let claimed = task::transact(connection, |connection| {
-                    claim(connection, &wanted, &line.last_served, round, SystemClock.now())
+                    claim(connection, &wanted, &line.last_served, round, clock.now())
                 })?;
                 log_growth.add(RUN_LOG_BYTES * (claimed.runs.len() + claimed.failed));
                 Ok((claimed, None))
@@ -85,14 +83,14 @@ impl RunQueue for SqliteStore {
                 let mut owed = pin!(self.line.owed.notified());
                 // From here on nothing is missed.
                 owed.as_mut().enable();
-                let (lanes, now) = (lanes.clone(), SystemClock.now());
+                let (lanes, now) = (lanes.clone(), self.clock.now());
                 let look = move |connection: &mut Connection| {
                     // Its own time, not that for which it waits for a reader.
                     let begin = Instant::now();
                     Ok((next_due(connection, &lanes, now)?, begin.elapsed()))
                 };
                 let (next_due, look_time) = self.look_ups.read(look).await?;
-                let (looked_at, now) = (Instant::now(), SystemClock.now());
+                let (looked_at, now) = (Instant::now(), self.clock.now());
                 match next_due {
                     Some(due_at) if due_at <= now => return Ok(()),
                     Some(due_at) => {
@@ -122,7 +120,8 @@ impl RunQueue for SqliteStore {
             return Ok(false);
         };
         let log_bytes = RUN_LOG_BYTES * runs.len();
-        self.change_line(log_bytes, move |connection| hands::add(connection, seq, &runs)).await?
+        let work = move |connection: &Connection, now| hands::add(connection, seq, &runs, now);
+        self.change_line(log_bytes, work).await?
     }
 
     async fn requeue(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError> {
@@ -141,7 +140,8 @@ impl SqliteStore {
         run: RunId,
         hand: Hand,
     ) -> Result<Altered, StoreError> {
-        let work = move |connection: &Connection| hands::alter(connection, workspace, run, hand);
+        let work =
+            move |connection: &Connection, now| hands::alter(connection, workspace, run, hand, now);
         self.change_line(RUN_LOG_BYTES, work).await
     }
 
@@ -149,11 +149,12 @@ impl SqliteStore {
     async fn change_line<T: Send + 'static>(
         &self,
         log_bytes: usize,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection, Timestamp) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let line = self.line.clone();
+        let (line, clock) = (self.line.clone(), self.clock.clone());
         let work = move |connection: &mut Connection| {
-            let done = task::commit(connection, work)?;
+            let now = clock.now();
+            let done = task::commit(connection, |connection| work(connection, now))?;
             line.owed.notify_waiters();
             Ok((done, None))
         };

@@ -48,9 +48,10 @@ pub(crate) struct Written {
 
 impl Written {
     /// About how much it added to the log: its row, its share of a page that is not full, and of
-    /// the index; and its runs, twice, with their places in the line.
+    /// the index; its deduplication key; and its runs, twice, with their places in the line.
     pub(crate) fn log_bytes(&self) -> usize {
-        self.event.payload.len() / 4 * 5 + 256 + 256 * self.event.owes.len()
+        let dedup = 128 * usize::from(self.event.dedup.is_some());
+        self.event.payload.len() / 4 * 5 + 256 + dedup + 256 * self.event.owes.len()
     }
 }
 

@@ -52,10 +52,6 @@ pub(crate) fn purge_deleted(
                 }
             }
         }
-        while write(queue, DELETION_LOG_BYTES, move |connection| {
-            delete_some_keys(connection, number)
-        })? > 0
-        {}
         // All runs are read for it, so it is not done for nothing. What a purge that was broken
         // off has left goes with the next one.
         let pause = || {
@@ -110,13 +106,4 @@ fn delete_events(
     let runs = delete_runs.execute(params![first_run, last_run, endpoint])?;
     delete_events.execute(params![first, last, endpoint])?;
     Ok(runs > 0)
-}
-
-fn delete_some_keys(connection: &Connection, endpoint: i64) -> rusqlite::Result<usize> {
-    connection.execute(
-        "-- purge()
-         DELETE FROM dedup WHERE endpoint = ?1 AND key IN
-             (SELECT key FROM dedup WHERE endpoint = ?1 LIMIT ?2)",
-        params![endpoint, ROWS_AT_ONCE],
-    )
 }

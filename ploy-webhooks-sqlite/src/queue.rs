@@ -11,6 +11,7 @@ use ploy_webhooks::NewEvent;
 use ploy_webhooks::store::{Appended, StoreError, StoreErrorKind};
 use tokio::sync::oneshot;
 
+use crate::dedup::Print;
 use crate::task::Task;
 
 /// A commit of more events keeps those behind it waiting for longer than it saves.
@@ -22,6 +23,8 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) event: NewEvent,
+    /// What stands for its deduplication key.
+    pub(crate) print: Option<Print>,
     pub(crate) answer: oneshot::Sender<Result<Appended, StoreError>>,
 }
 

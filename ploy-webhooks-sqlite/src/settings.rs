@@ -27,6 +27,17 @@ pub struct SqliteSettings {
     pub searches_max: NonZeroUsize,
     /// Whether search has an index. Default: [`SearchIndex::Kept`].
     pub search_index: SearchIndex,
+    /// How many deduplication keys are gathered in memory before they are put in order behind the
+    /// writes. Twice as many are held meanwhile, and eight times as many where that does not keep
+    /// up; past it, events with keys are refused. A key takes about 60 bytes of memory, and the
+    /// next start reads those that are not in order. Default: 114,688.
+    pub dedup_newest: NonZeroUsize,
+    /// How many bytes of memory the filters take by which new deduplication keys are told from
+    /// older ones. For a million keys 2 MB are enough, and 4 MB while these are put in order anew:
+    /// 40 MB for ten million. Where there is less, every thousandth new key is no longer the only
+    /// one that is looked for on the disk; nothing else changes. Default: 64 MiB, which is enough
+    /// for 16 million keys.
+    pub dedup_filter_bytes_max: u64,
 }
 
 /// What an answered append survives.
@@ -64,6 +75,8 @@ impl SqliteSettings {
             file_bytes_max: None,
             searches_max: NonZeroUsize::new(4).expect("four is not zero"),
             search_index: SearchIndex::Kept,
+            dedup_newest: NonZeroUsize::new(7 << 14).expect("it is not zero"),
+            dedup_filter_bytes_max: 64 << 20,
         }
     }
 }

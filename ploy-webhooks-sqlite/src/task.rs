@@ -5,6 +5,7 @@ use ploy_webhooks::{EndpointId, Revision, WorkspaceId};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use crate::dedup::Refiled;
 use crate::error::{commit_kind, store_error};
 use crate::queue::Queue;
 
@@ -32,6 +33,8 @@ pub(crate) enum Change {
     Removed(EndpointId),
     /// What is known of the numbers of triggers does not hold any more.
     TriggersMarked,
+    /// Deduplication keys lie elsewhere in the tables.
+    KeysRefiled(Refiled),
 }
 
 /// What the writer knows of an endpoint without asking the tables.

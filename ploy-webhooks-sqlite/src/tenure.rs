@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind, Tenure};
-use ploy_webhooks::{Clock, Lease, Outcome, RunState, SystemClock, Timestamp};
+use ploy_webhooks::{Lease, Outcome, RunState, Timestamp};
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
@@ -68,13 +68,14 @@ impl SqliteStore {
     fn record(&self, group: Arc<Group>) -> Task {
         let waiting = Waiting(group);
         let (line, log_growth) = (self.line.clone(), self.log_growth.clone());
+        let clock = self.clock.clone();
         let work = move |connection: OpenConnection<'_>| {
             let mut sayings = waiting.take();
             sayings.retain(Saying::is_worth_recording);
             log_growth.add(sayings.iter().map(Saying::log_bytes).sum());
             let may_move_it_forward = sayings.iter().any(Saying::may_move_it_forward);
             let end = match connection {
-                Ok(connection) => record_all(connection, sayings),
+                Ok(connection) => record_all(connection, sayings, clock.now()),
                 Err(error) => fail_all(sayings, &error),
             };
             if may_move_it_forward {
@@ -181,12 +182,11 @@ fn text(outcome: &Outcome) -> &[u8] {
 
 /// Records them in one commit; where SQLite refuses one of them, which may be any, each in its
 /// own, so that it fails alone.
-fn record_all(connection: &mut Connection, sayings: Vec<Saying>) -> TaskEnd {
+fn record_all(connection: &mut Connection, sayings: Vec<Saying>, now: Timestamp) -> TaskEnd {
     if sayings.is_empty() {
         return TaskEnd::Done(None);
     }
     let recorded = task::commit(connection, |connection| {
-        let now = SystemClock.now();
         sayings.iter().map(|saying| record(connection, saying, now)).collect::<Result<Vec<_>, _>>()
     });
     match recorded {
@@ -196,16 +196,17 @@ fn record_all(connection: &mut Connection, sayings: Vec<Saying>) -> TaskEnd {
             }
             TaskEnd::Done(None)
         }
-        Err(error) if error.kind() == StoreErrorKind::Misuse => record_each(connection, sayings),
+        Err(error) if error.kind() == StoreErrorKind::Misuse => {
+            record_each(connection, sayings, now)
+        }
         Err(error) => fail_all(sayings, &error),
     }
 }
 
-fn record_each(connection: &mut Connection, sayings: Vec<Saying>) -> TaskEnd {
+fn record_each(connection: &mut Connection, sayings: Vec<Saying>, now: Timestamp) -> TaskEnd {
     let mut sayings = sayings.into_iter();
     while let Some(saying) = sayings.next() {
-        let recorded =
-            task::commit(connection, |connection| record(connection, &saying, SystemClock.now()));
+        let recorded = task::commit(connection, |connection| record(connection, &saying, now));
         match recorded {
             Err(error) if error.kind() != StoreErrorKind::Misuse => {
                 return fail_all(std::iter::once(saying).chain(sayings), &error);

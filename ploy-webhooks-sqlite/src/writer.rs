@@ -7,23 +7,22 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ploy_webhooks::store::{Appended, StoreError, StoreErrorKind};
-use ploy_webhooks::{
-    Clock, Dedup, EndpointId, EventId, NewEvent, Revision, SystemClock, Timestamp, WorkspaceId,
-};
-use rusqlite::{
-    CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
-};
+use ploy_webhooks::{Clock, EndpointId, EventId, NewEvent, Revision, Timestamp, WorkspaceId};
+use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
 
 use crate::checkpoint::{self, LogGrowth};
 use crate::database;
+use crate::dedup::{Entry, First, Handover, Keys, Print};
 use crate::error::{commit_kind, kind, store_error};
 use crate::lane::LaneKey;
 use crate::line::Line;
 use crate::owed::{self, Arrivals};
 use crate::progress::{Progress, Written};
 use crate::queue::{Queue, Waiting, Work};
+use crate::quotas::Quotas;
 use crate::settings::SqliteSettings;
 use crate::task::{Change, Known, Task, TaskEnd};
 use crate::triggers::TriggerNumbers;
@@ -31,10 +30,7 @@ use crate::triggers::TriggerNumbers;
 /// The writer's thread, from its start to the close of the queue.
 pub(crate) struct Writer {
     settings: SqliteSettings,
-    queue: Arc<Queue>,
-    progress: Arc<Progress>,
-    log_growth: Arc<LogGrowth>,
-    line: Arc<Line>,
+    shared: Shared,
     /// `None` after a failure, until the database can be opened again.
     session: Option<Session>,
     /// The greatest place that was ever given to an event. What is indexed may be deleted, and a
@@ -44,11 +40,23 @@ pub(crate) struct Writer {
     log_is_suspect: bool,
 }
 
+/// What the writer shares with those who give it work, and with those who work behind it.
+pub(crate) struct Shared {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) log_growth: Arc<LogGrowth>,
+    pub(crate) line: Arc<Line>,
+    pub(crate) handover: Arc<Handover>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
 /// A connection, and what holds as long as it alone writes.
 struct Session {
     connection: Connection,
     endpoints: HashMap<EndpointId, Known>,
     triggers: TriggerNumbers,
+    keys: Keys,
+    quotas: Quotas,
     last_seq: i64,
     /// How many runs have arrived since the last were filed. Tasks file them too, and do not say
     /// so: it may be fewer.
@@ -62,57 +70,59 @@ struct BatchFailure {
 }
 
 impl Writer {
+    /// A writer with that connection.
     pub(crate) fn new(
         settings: SqliteSettings,
         connection: Connection,
-        queue: Arc<Queue>,
-        progress: Arc<Progress>,
-        log_growth: Arc<LogGrowth>,
-        line: Arc<Line>,
+        shared: Shared,
     ) -> Result<Self, StoreError> {
-        let session = Session::begin(connection, 0)?;
+        let keys = load_keys(&connection, &settings, &shared.handover)?;
+        let session = Session::begin(connection, keys, 0)?;
         let last_seq = session.last_seq;
-        let session = Some(session);
-        let log_is_suspect = false;
-        Ok(Self { settings, queue, progress, log_growth, line, session, last_seq, log_is_suspect })
+        Ok(Self { settings, shared, session: Some(session), last_seq, log_is_suspect: false })
     }
 
     /// Writes until the queue is closed and empty, then puts the log into the database.
     pub(crate) fn run(mut self) {
-        let _closing = self.queue.close_at_the_end();
+        let _closing = self.shared.queue.close_at_the_end();
         loop {
             // Whoever is about to add to the next batch gets to do so: on a busy core that makes
             // one commit of what would have been two, and on an idle one it costs nothing.
             std::thread::yield_now();
-            match self.queue.next() {
+            match self.shared.queue.next() {
                 Work::Tasks(tasks) => tasks.into_iter().for_each(|task| self.carry_out(task)),
                 Work::Batch(batch) => self.write(batch),
                 Work::End => break,
             }
         }
-        if let Some(session) = self.session.filter(|_| !self.log_growth.is_stopped()) {
+        if let Some(session) = self.session.filter(|_| !self.shared.log_growth.is_stopped()) {
             // What is in the log is durable already; this only leaves a single file behind.
             let _ = checkpoint::truncate(&session.connection);
         }
     }
 
     fn carry_out(&mut self, task: Task) {
-        self.log_growth.add(task.log_bytes);
+        self.shared.log_growth.add(task.log_bytes);
         let (connection, known) = match self.session() {
-            Ok(Session { connection, endpoints, triggers, .. }) => {
-                (Ok(connection), Some((endpoints, triggers)))
+            Ok(Session { connection, endpoints, triggers, quotas, keys, .. }) => {
+                (Ok(connection), Some((endpoints, triggers, quotas, keys)))
             }
             Err(error) => (Err(error), None),
         };
         match ((task.work)(connection), known) {
-            (TaskEnd::Done(Some(Change::Set(id, known))), Some((endpoints, _))) => {
+            (TaskEnd::Done(Some(Change::Set(id, known))), Some((endpoints, ..))) => {
                 endpoints.insert(id, known);
             }
-            (TaskEnd::Done(Some(Change::Removed(id))), Some((endpoints, _))) => {
-                endpoints.remove(&id);
+            (TaskEnd::Done(Some(Change::Removed(id))), Some((endpoints, _, quotas, _))) => {
+                if let Some(known) = endpoints.remove(&id) {
+                    quotas.forget(known.number);
+                }
             }
-            (TaskEnd::Done(Some(Change::TriggersMarked)), Some((_, triggers))) => {
+            (TaskEnd::Done(Some(Change::TriggersMarked)), Some((_, triggers, ..))) => {
                 *triggers = TriggerNumbers::default();
+            }
+            (TaskEnd::Done(Some(Change::KeysRefiled(refiled))), Some((.., keys))) => {
+                keys.follow(refiled);
             }
             (TaskEnd::Done(_), _) => {}
             (TaskEnd::Failed(kind), _) => self.end_session(kind),
@@ -123,8 +133,9 @@ impl Writer {
         // Nothing is kept for a caller that has gone: it was told nothing, or a time-out.
         let batch: Vec<_> =
             batch.into_iter().filter(|waiting| !waiting.answer.is_closed()).collect();
+        let now = self.shared.clock.now();
         let written = match self.session() {
-            Ok(session) => session.write(&batch),
+            Ok(session) => session.write(&batch, now),
             Err(error) => Err(BatchFailure { kind: error.kind(), message: error.to_string() }),
         };
         match written {
@@ -136,16 +147,16 @@ impl Writer {
                     .collect();
                 self.last_seq = written.last().map_or(self.last_seq, |written| written.seq);
                 if written.iter().any(|written| !written.event.owes.is_empty()) {
-                    self.line.owed.notify_waiters();
+                    self.shared.line.owed.notify_waiters();
                 }
-                self.log_growth.add(written.iter().map(Written::log_bytes).sum());
-                self.progress.committed(written);
+                self.shared.log_growth.add(written.iter().map(Written::log_bytes).sum());
+                self.shared.progress.committed(written);
             }
             Err(failure) => {
                 self.end_session(failure.kind);
                 if failure.kind == StoreErrorKind::Refused {
                     // There may be space in the log, once it is moved.
-                    self.log_growth.make_due();
+                    self.shared.log_growth.make_due();
                 }
                 for waiting in batch {
                     let error = StoreError::new(failure.kind, failure.message.clone());
@@ -166,7 +177,7 @@ impl Writer {
             let connection = database::open_writer(&self.settings)?;
             if self.log_is_suspect {
                 // Nothing may be written behind frames that are perhaps not on the disk.
-                if self.log_growth.is_stopped() {
+                if self.shared.log_growth.is_stopped() {
                     return Err(StoreError::new(
                         StoreErrorKind::Unavailable,
                         "neither the log nor the database could be flushed to the disk: mend \
@@ -176,7 +187,8 @@ impl Writer {
                 checkpoint::truncate(&connection)?;
                 self.log_is_suspect = false;
             }
-            self.session = Some(Session::begin(connection, self.last_seq)?);
+            let keys = load_keys(&connection, &self.settings, &self.shared.handover)?;
+            self.session = Some(Session::begin(connection, keys, self.last_seq)?);
         }
         Ok(self.session.as_mut().expect("it was opened just now"))
     }
@@ -187,6 +199,9 @@ enum Verdict {
     /// It is stored, at this place.
     Stored(i64),
     Duplicate(EventId),
+    OverQuota {
+        resets_in: Option<Duration>,
+    },
     Fenced,
     Refused(StoreError),
 }
@@ -194,10 +209,11 @@ enum Verdict {
 impl Waiting {
     /// Answers the caller. A stored event is handed on to what works behind the writer.
     fn answer_with(self, verdict: Verdict) -> Option<Written> {
-        let Self { event, answer } = self;
+        let Self { event, answer, .. } = self;
         let (outcome, written) = match verdict {
             Verdict::Stored(seq) => (Ok(Appended::Stored), Some(Written { seq, event })),
             Verdict::Duplicate(first) => (Ok(Appended::Duplicate(first)), None),
+            Verdict::OverQuota { resets_in } => (Ok(Appended::OverQuota { resets_in }), None),
             Verdict::Fenced => (Ok(Appended::Fenced(Box::new(event))), None),
             Verdict::Refused(error) => (Err(error), None),
         };
@@ -208,29 +224,40 @@ impl Waiting {
 }
 
 impl Session {
-    fn begin(connection: Connection, last_seq: i64) -> Result<Self, StoreError> {
+    fn begin(connection: Connection, keys: Keys, last_seq: i64) -> Result<Self, StoreError> {
         let failed = |error| store_error("cannot read the endpoints", error);
         let (endpoints, kept_seq) = read_state(&connection).map_err(failed)?;
         let owed = owed::count(&connection).map_err(failed)?;
+        let quotas = Quotas::load(&connection).map_err(failed)?;
         let (triggers, last_seq) = (TriggerNumbers::default(), last_seq.max(kept_seq));
-        Ok(Self { connection, endpoints, triggers, last_seq, owed })
+        Ok(Self { connection, endpoints, triggers, keys, quotas, last_seq, owed })
     }
 
     /// Writes a batch: all of what it lets in, or nothing.
-    fn write(&mut self, batch: &[Waiting]) -> Result<Vec<Verdict>, BatchFailure> {
-        let Self { connection, endpoints, triggers, last_seq, owed } = self;
+    fn write(&mut self, batch: &[Waiting], now: Timestamp) -> Result<Vec<Verdict>, BatchFailure> {
+        let Self { connection, endpoints, triggers, keys, quotas, last_seq, owed } = self;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(BatchFailure::before_commit)?;
-        let mut writing = Writing::begin(&transaction, endpoints, triggers, *last_seq)
-            .map_err(BatchFailure::before_commit)?;
+        let mut writing = Writing {
+            transaction: &transaction,
+            endpoints,
+            insert_event: insert_event(&transaction).map_err(BatchFailure::before_commit)?,
+            arrivals: Arrivals::begin(&transaction, triggers)
+                .map_err(BatchFailure::before_commit)?,
+            keys,
+            quotas,
+            last_seq: *last_seq,
+            now,
+        };
         let verdicts: rusqlite::Result<Vec<_>> =
-            batch.iter().map(|waiting| writing.write(&waiting.event)).collect();
+            batch.iter().map(|waiting| writing.write(&waiting.event, waiting.print)).collect();
         let verdicts = verdicts.map_err(BatchFailure::before_commit)?;
         let written_to = writing.last_seq;
         let arrived = writing.arrivals.count;
-        writing.forget_expired().map_err(BatchFailure::before_commit)?;
         drop(writing);
+        keys.write(&transaction, written_to).map_err(BatchFailure::before_commit)?;
+        quotas.write(&transaction).map_err(BatchFailure::before_commit)?;
         *owed += arrived;
         if *owed >= owed::OWED_MAX {
             owed::file(&transaction).map_err(BatchFailure::before_commit)?;
@@ -238,6 +265,7 @@ impl Session {
         }
         transaction.commit().map_err(BatchFailure::at_commit)?;
         *last_seq = written_to;
+        keys.hand_over();
         Ok(verdicts)
     }
 }
@@ -254,14 +282,24 @@ fn read_state(connection: &Connection) -> rusqlite::Result<(HashMap<EndpointId, 
     })?;
     let endpoints = endpoints.collect::<rusqlite::Result<_>>()?;
     // What is indexed stays counted although it may be deleted: a number that came again would
-    // be taken for indexed.
+    // be taken for indexed. So does what stands in the log of keys.
     let last_seq = connection.query_row(
         "SELECT max(coalesce((SELECT max(seq) FROM events), 0),
-                    coalesce((SELECT max(last_seq) FROM segments), 0))",
+                    coalesce((SELECT max(last_seq) FROM segments), 0),
+                    coalesce((SELECT max(seq) FROM dedup_log), 0))",
         [],
         |row| row.get(0),
     )?;
     Ok((endpoints, last_seq))
+}
+
+fn load_keys(
+    connection: &Connection,
+    settings: &SqliteSettings,
+    handover: &Arc<Handover>,
+) -> Result<Keys, StoreError> {
+    Keys::load(connection, settings.dedup_newest.get(), handover.clone())
+        .map_err(|error| store_error("cannot read the deduplication keys", error))
 }
 
 impl BatchFailure {
@@ -285,30 +323,25 @@ struct Writing<'batch> {
     endpoints: &'batch HashMap<EndpointId, Known>,
     insert_event: CachedStatement<'batch>,
     arrivals: Arrivals<'batch>,
+    keys: &'batch mut Keys,
+    quotas: &'batch mut Quotas,
     last_seq: i64,
     now: Timestamp,
-    keys_remembered: usize,
 }
 
-impl<'batch> Writing<'batch> {
-    fn begin(
-        transaction: &'batch Transaction<'batch>,
-        endpoints: &'batch HashMap<EndpointId, Known>,
-        triggers: &'batch mut TriggerNumbers,
-        last_seq: i64,
-    ) -> rusqlite::Result<Self> {
-        let insert_event = transaction.prepare_cached(
-            "-- append()
-             INSERT INTO events (seq, id, endpoint, workspace, type, source, headers, payload)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?;
-        let arrivals = Arrivals::begin(transaction, triggers)?;
-        let (now, keys_remembered) = (SystemClock.now(), 0);
-        Ok(Self { transaction, endpoints, insert_event, arrivals, last_seq, now, keys_remembered })
-    }
+fn insert_event<'batch>(
+    transaction: &'batch Transaction<'batch>,
+) -> rusqlite::Result<CachedStatement<'batch>> {
+    transaction.prepare_cached(
+        "-- append()
+         INSERT INTO events (seq, id, endpoint, workspace, type, source, headers, payload)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )
+}
 
+impl Writing<'_> {
     /// Writes one event, or says why it is not written. An error is the whole batch's.
-    fn write(&mut self, event: &NewEvent) -> rusqlite::Result<Verdict> {
+    fn write(&mut self, event: &NewEvent, print: Option<Print>) -> rusqlite::Result<Verdict> {
         let endpoint = match event.fence {
             None => None,
             Some(fence) => match self.endpoints.get(&fence.endpoint) {
@@ -320,10 +353,22 @@ impl<'batch> Writing<'batch> {
                 _ => return Ok(Verdict::Fenced),
             },
         };
-        if let Some(dedup) = event.dedup
-            && let Some(first) = self.first_of(endpoint, event.workspace, dedup)?
+        if let Some(print) = print {
+            if let Some(first) = self.keys.first_of(self.transaction, print, self.now)? {
+                return Ok(Verdict::Duplicate(first));
+            }
+            if self.keys.is_full() {
+                return Ok(Verdict::Refused(StoreError::new(
+                    StoreErrorKind::Busy,
+                    "too many deduplication keys wait to be put in order",
+                )));
+            }
+        }
+        let counted = event.quota.zip(endpoint);
+        if let Some((quota, endpoint)) = counted
+            && self.quotas.is_used_up(endpoint, quota, self.now)
         {
-            return Ok(Verdict::Duplicate(first));
+            return Ok(Verdict::OverQuota { resets_in: quota.resets_in(self.now) });
         }
         // What can be refused of an event is refused before anything of it is written, so that
         // nothing has to be undone: a savepoint costs as much as the run that it is for.
@@ -336,8 +381,12 @@ impl<'batch> Writing<'batch> {
         }
         let lane = endpoint.map_or(LaneKey::Workspace(event.workspace), LaneKey::Endpoint);
         self.arrivals.write(&event.owes, seq, lane, self.now)?;
-        if let Some(dedup) = event.dedup {
-            self.remember(endpoint, dedup, event)?;
+        if let (Some(print), Some(dedup)) = (print, event.dedup) {
+            let expires_at = self.now.after(dedup.window);
+            self.keys.remember(Entry { print, first: First { event: event.id, expires_at } });
+        }
+        if let Some((quota, endpoint)) = counted {
+            self.quotas.count(endpoint, quota, self.now);
         }
         self.last_seq = seq;
         Ok(Verdict::Stored(seq))
@@ -361,67 +410,6 @@ impl<'batch> Writing<'batch> {
         ])?;
         Ok(())
     }
-
-    fn first_of(
-        &self,
-        endpoint: Option<i64>,
-        workspace: WorkspaceId,
-        dedup: Dedup,
-    ) -> rusqlite::Result<Option<EventId>> {
-        let mut select = self.transaction.prepare_cached(
-            "-- append()
-             SELECT event FROM dedup WHERE endpoint = ?1 AND key = ?2 AND expires_at > ?3",
-        )?;
-        let (endpoint, key) = dedup_key(endpoint, workspace, dedup);
-        let values = params![endpoint, key, self.now.as_millis()];
-        select.query_row(values, |row| row.get(0).map(EventId::from_bytes)).optional()
-    }
-
-    fn remember(
-        &mut self,
-        endpoint: Option<i64>,
-        dedup: Dedup,
-        first: &NewEvent,
-    ) -> rusqlite::Result<()> {
-        let mut insert = self.transaction.prepare_cached(
-            "-- append()
-             INSERT OR REPLACE INTO dedup (endpoint, key, event, expires_at)
-             VALUES (?1, ?2, ?3, ?4)",
-        )?;
-        let (endpoint, key) = dedup_key(endpoint, first.workspace, dedup);
-        insert.execute(params![
-            endpoint,
-            key,
-            first.id.as_bytes(),
-            self.now.after(dedup.window).as_millis(),
-        ])?;
-        self.keys_remembered += 1;
-        Ok(())
-    }
-
-    /// Forgets up to two expired keys for each that was remembered, so that they become fewer
-    /// with every batch, and no batch pays for all.
-    fn forget_expired(&self) -> rusqlite::Result<()> {
-        if self.keys_remembered == 0 {
-            return Ok(());
-        }
-        let mut delete = self.transaction.prepare_cached(
-            "-- append()
-             DELETE FROM dedup WHERE (endpoint, key) IN
-                 (SELECT endpoint, key FROM dedup WHERE expires_at <= ?1 LIMIT ?2)",
-        )?;
-        delete.execute(params![self.now.as_millis(), 2 * self.keys_remembered])?;
-        Ok(())
-    }
-}
-
-/// A key belongs to the endpoint that took the event, or to the workspace that published it.
-fn dedup_key(endpoint: Option<i64>, workspace: WorkspaceId, dedup: Dedup) -> (i64, Vec<u8>) {
-    let mut key = dedup.key.as_bytes().to_vec();
-    if endpoint.is_none() {
-        key.extend_from_slice(workspace.as_bytes());
-    }
-    (endpoint.unwrap_or(0), key)
 }
 
 /// Sorts what is wrong with one event from what is wrong with the database.

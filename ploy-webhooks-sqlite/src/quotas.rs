@@ -1,0 +1,113 @@
+//! How much of their quotas endpoints have used: counted by the writer in memory, and written
+//! with the events, once a batch for each endpoint.
+
+use std::collections::{HashMap, HashSet};
+use std::num::{NonZeroU32, NonZeroU64};
+
+use ploy_webhooks::store::QuotaUse;
+use ploy_webhooks::{Quota, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// What is used of the quota that was named last.
+#[derive(Clone, Copy, Debug)]
+struct Used {
+    period_seconds: Option<NonZeroU32>,
+    period: u64,
+    events: u64,
+}
+
+/// What is used of all quotas, by the numbers of the endpoints.
+#[derive(Debug)]
+pub(crate) struct Quotas {
+    used: HashMap<i64, Used>,
+    /// Those that the batch has changed.
+    changed: HashSet<i64>,
+}
+
+impl Quotas {
+    /// What the tables say.
+    pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut select = connection.prepare(
+            "-- quotas()
+             SELECT endpoint, period_seconds, period, used FROM quotas",
+        )?;
+        let used = select.query_map([], |row| Ok((row.get(0)?, Used::read(row)?)))?;
+        Ok(Self { used: used.collect::<rusqlite::Result<_>>()?, changed: HashSet::new() })
+    }
+
+    /// Whether the endpoint has stored as many events as the quota allows.
+    pub(crate) fn is_used_up(&self, endpoint: i64, quota: Quota, now: Timestamp) -> bool {
+        self.used_of(endpoint, quota, now) >= quota.events.get()
+    }
+
+    /// Counts an event within the batch. Where the batch comes to nothing, all is to be loaded
+    /// again.
+    pub(crate) fn count(&mut self, endpoint: i64, quota: Quota, now: Timestamp) {
+        let events = self.used_of(endpoint, quota, now) + 1;
+        let (period_seconds, period) = (quota.period_seconds, quota.period_at(now));
+        self.used.insert(endpoint, Used { period_seconds, period, events });
+        self.changed.insert(endpoint);
+    }
+
+    /// Writes down what the batch has counted.
+    pub(crate) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        if self.changed.is_empty() {
+            return Ok(());
+        }
+        let mut replace = connection.prepare_cached(
+            "-- append()
+             INSERT OR REPLACE INTO quotas (endpoint, period_seconds, period, used)
+             VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for endpoint in self.changed.drain() {
+            let Used { period_seconds, period, events } = self.used[&endpoint];
+            replace.execute(params![endpoint, period_seconds, period, events])?;
+        }
+        Ok(())
+    }
+
+    /// Forgets an endpoint that is deleted.
+    pub(crate) fn forget(&mut self, endpoint: i64) {
+        self.used.remove(&endpoint);
+    }
+
+    fn used_of(&self, endpoint: i64, quota: Quota, now: Timestamp) -> u64 {
+        self.used.get(&endpoint).map_or(0, |used| used.of(quota, now))
+    }
+}
+
+impl Used {
+    /// From `period_seconds`, `period` and `used`, beginning at the second column.
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { period_seconds: row.get(1)?, period: row.get(2)?, events: row.get(3)? })
+    }
+
+    /// In the period that is now; nothing, where the quota has another period.
+    fn of(&self, quota: Quota, now: Timestamp) -> u64 {
+        let is_the_same =
+            self.period_seconds == quota.period_seconds && self.period == quota.period_at(now);
+        if is_the_same { self.events } else { 0 }
+    }
+}
+
+/// What is used of the endpoint's quota; `None` where it has stored nothing under one.
+pub(crate) fn quota_use(
+    connection: &Connection,
+    endpoint: i64,
+    now: Timestamp,
+) -> rusqlite::Result<Option<QuotaUse>> {
+    let mut select = connection.prepare_cached(
+        "-- activity()
+         SELECT endpoint, period_seconds, period, used FROM quotas WHERE endpoint = ?1",
+    )?;
+    let used = select.query_row(params![endpoint], Used::read).optional()?;
+    Ok(used.map(|used| {
+        // How many events it allows is no matter here.
+        let quota = Quota { events: NonZeroU64::MIN, period_seconds: used.period_seconds };
+        QuotaUse {
+            period_seconds: used.period_seconds,
+            used: used.of(quota, now),
+            resets_in: quota.resets_in(now),
+        }
+    }))
+}
