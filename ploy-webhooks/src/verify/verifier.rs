@@ -164,29 +164,35 @@ impl Verifier {
         Ok(Presented { signature, timestamp, id })
     }
 
-    /// The time that stands beside the signatures, of which there are some and not too many.
+    /// The time that stands beside the signatures, of which there are some and not too many. Each
+    /// method reads the header by itself, and may find the same time there.
     fn read_header<'value>(
         &self,
         value: &'value str,
     ) -> Result<Option<&'value str>, SignatureFault> {
-        let (mut signatures, mut times, mut time) = (0, 0, None);
         let scheme = self.description();
-        let mut count = |found: Found<'value>| match found {
-            Found::Signature(_) => signatures += 1,
-            Found::Timestamp(written) => {
-                times += 1;
-                time = Some(written);
+        let (mut is_signed, mut time) = (false, None);
+        for method in std::iter::once(&scheme.method).chain(&scheme.alternative) {
+            let (mut signatures, mut times, mut beside) = (0, 0, None);
+            method.layout.read(value, |found| match found {
+                Found::Signature(_) => signatures += 1,
+                Found::Timestamp(written) => {
+                    times += 1;
+                    beside = Some(written);
+                }
+            });
+            if signatures == 0 {
+                continue;
             }
-        };
-        scheme.method.layout.read(value, &mut count);
-        if let Some(alternative) = &scheme.alternative {
-            alternative.layout.read(value, count);
+            is_signed = true;
+            // Of two times nobody knows which one was signed.
+            let is_one_time = times <= 1 && (time.is_none() || beside.is_none() || time == beside);
+            if signatures > SIGNATURES_MAX || !is_one_time {
+                return Err(SignatureFault::Malformed);
+            }
+            time = time.or(beside);
         }
-        // Of two times nobody knows which one was signed.
-        match (signatures, times) {
-            (1..=SIGNATURES_MAX, 0..=1) => Ok(time),
-            _ => Err(SignatureFault::Malformed),
-        }
+        if is_signed { Ok(time) } else { Err(SignatureFault::Malformed) }
     }
 
     fn check_time(
