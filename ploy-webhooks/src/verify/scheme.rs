@@ -255,7 +255,9 @@ pub enum SchemeError {
     #[error("`signed` has `{{body}}` once")]
     Body,
     /// A token signs nothing.
-    #[error("the digest `token` signs nothing: leave out `signed`, `timestamp` and `id`")]
+    #[error(
+        "the digest `token` signs nothing: leave out `signed`, `timestamp`, `id` and `alternative`"
+    )]
     Token,
     /// A public key is bytes.
     #[error("the secret of `ed25519` is a public key: its `encoding` is `hex` or `base64`")]
@@ -280,7 +282,8 @@ impl SignatureScheme {
 
     fn check(&self) -> Result<(), SchemeError> {
         if !self.signs() {
-            let signs_nothing = self.timestamp.is_none() && self.id.is_none();
+            let signs_nothing =
+                self.timestamp.is_none() && self.id.is_none() && self.alternative.is_none();
             let is_plain = self.signed == SignedContent::body() && !self.method.layout.has_time();
             return if signs_nothing && is_plain { Ok(()) } else { Err(SchemeError::Token) };
         }
@@ -307,7 +310,7 @@ impl SignatureScheme {
         match &self.alternative {
             Some(other) if other.digest == Digest::Token => Err(SchemeError::Token),
             Some(other) if other.secret.prefix.is_empty() => Err(SchemeError::Alternative),
-            Some(other) if other.secret.prefix == self.method.secret.prefix => {
+            Some(other) if self.method.secret.prefix.starts_with(&other.secret.prefix) => {
                 Err(SchemeError::Alternative)
             }
             _ => Ok(()),
