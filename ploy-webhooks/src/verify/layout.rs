@@ -173,9 +173,12 @@ impl Layout {
                 (!name.is_empty() && name.bytes().all(is_name)).then(|| name.to_owned())
             })
         };
-        let timestamp = Some(name(TIMESTAMP).ok_or(ParseLayoutError)?);
+        let timestamp = name(TIMESTAMP).ok_or(ParseLayoutError)?;
         let signature = name(SIGNATURE).ok_or(ParseLayoutError)?;
-        Ok(Self::Pairs { separator, timestamp, signature })
+        if timestamp == signature {
+            return Err(ParseLayoutError);
+        }
+        Ok(Self::Pairs { separator, timestamp: Some(timestamp), signature })
     }
 }
 
@@ -239,6 +242,7 @@ mod tests {
             "{timestamp},{signature}",
             "t={timestamp}v1={signature}",
             "t={timestamp},v1={signature},x",
+            "t={timestamp},t={signature}",
             "t={timestamp},t={timestamp},v1={signature}",
             "a b,{signature} ...",
             "{signature}...",

@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::HeaderName;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
@@ -56,19 +58,28 @@ impl Serialize for Scheme {
 
 impl<'de> Deserialize<'de> for Scheme {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "the name of a signature scheme, or a description of one")]
-        enum Form {
-            Name(String),
-            Description(Box<SignatureScheme>),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::Name(name) => match Preset::named(&name) {
-                Some(preset) => Ok(Self::Preset(preset)),
-                None => Err(serde::de::Error::custom("there is no signature scheme of that name")),
-            },
-            Form::Description(scheme) => Ok(Self::Custom(Arc::new(*scheme))),
-        }
+        deserializer.deserialize_any(SchemeVisitor)
+    }
+}
+
+/// Tells the two forms by what they are, so that a description that is wrong is told where.
+struct SchemeVisitor;
+
+impl<'de> Visitor<'de> for SchemeVisitor {
+    type Value = Scheme;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a signature scheme, or a description of one")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Scheme, E> {
+        let unknown = || E::custom("there is no signature scheme of that name");
+        Preset::named(name).map(Scheme::Preset).ok_or_else(unknown)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Scheme, A::Error> {
+        let scheme = SignatureScheme::deserialize(MapAccessDeserializer::new(members))?;
+        Ok(Scheme::Custom(Arc::new(scheme)))
     }
 }
 
@@ -244,7 +255,9 @@ pub enum SchemeError {
     #[error("`signed` has `{{body}}` once")]
     Body,
     /// A token signs nothing.
-    #[error("the digest `token` signs nothing: leave out `signed`, `timestamp` and `id`")]
+    #[error(
+        "the digest `token` signs nothing: leave out `signed`, `timestamp`, `id` and `alternative`"
+    )]
     Token,
     /// A public key is bytes.
     #[error("the secret of `ed25519` is a public key: its `encoding` is `hex` or `base64`")]
@@ -269,7 +282,8 @@ impl SignatureScheme {
 
     fn check(&self) -> Result<(), SchemeError> {
         if !self.signs() {
-            let signs_nothing = self.timestamp.is_none() && self.id.is_none();
+            let signs_nothing =
+                self.timestamp.is_none() && self.id.is_none() && self.alternative.is_none();
             let is_plain = self.signed == SignedContent::body() && !self.method.layout.has_time();
             return if signs_nothing && is_plain { Ok(()) } else { Err(SchemeError::Token) };
         }
@@ -296,7 +310,7 @@ impl SignatureScheme {
         match &self.alternative {
             Some(other) if other.digest == Digest::Token => Err(SchemeError::Token),
             Some(other) if other.secret.prefix.is_empty() => Err(SchemeError::Alternative),
-            Some(other) if other.secret.prefix == self.method.secret.prefix => {
+            Some(other) if self.method.secret.prefix.starts_with(&other.secret.prefix) => {
                 Err(SchemeError::Alternative)
             }
             _ => Ok(()),

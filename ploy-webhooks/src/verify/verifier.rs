@@ -1,5 +1,6 @@
 //! [`Verifier`]: tells whether a request was signed by who knows a secret.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
@@ -44,7 +45,9 @@ pub struct Signed<'a> {
 }
 
 /// What the headers of a request say of its signature.
-#[derive(Clone, Copy, Debug)]
+///
+/// `Debug` prints nothing of the signature, which may be a token.
+#[derive(Clone, Copy)]
 pub struct Presented<'headers> {
     signature: &'headers str,
     timestamp: &'headers str,
@@ -164,29 +167,35 @@ impl Verifier {
         Ok(Presented { signature, timestamp, id })
     }
 
-    /// The time that stands beside the signatures, of which there are some and not too many.
+    /// The time that stands beside the signatures, of which there are some and not too many. Each
+    /// method reads the header by itself, and may find the same time there.
     fn read_header<'value>(
         &self,
         value: &'value str,
     ) -> Result<Option<&'value str>, SignatureFault> {
-        let (mut signatures, mut times, mut time) = (0, 0, None);
         let scheme = self.description();
-        let mut count = |found: Found<'value>| match found {
-            Found::Signature(_) => signatures += 1,
-            Found::Timestamp(written) => {
-                times += 1;
-                time = Some(written);
+        let (mut is_signed, mut time) = (false, None);
+        for method in std::iter::once(&scheme.method).chain(&scheme.alternative) {
+            let (mut signatures, mut times, mut beside) = (0, 0, None);
+            method.layout.read(value, |found| match found {
+                Found::Signature(_) => signatures += 1,
+                Found::Timestamp(written) => {
+                    times += 1;
+                    beside = Some(written);
+                }
+            });
+            if signatures == 0 {
+                continue;
             }
-        };
-        scheme.method.layout.read(value, &mut count);
-        if let Some(alternative) = &scheme.alternative {
-            alternative.layout.read(value, count);
+            is_signed = true;
+            // Of two times nobody knows which one was signed.
+            let is_one_time = times <= 1 && (time.is_none() || beside.is_none() || time == beside);
+            if signatures > SIGNATURES_MAX || !is_one_time {
+                return Err(SignatureFault::Malformed);
+            }
+            time = time.or(beside);
         }
-        // Of two times nobody knows which one was signed.
-        match (signatures, times) {
-            (1..=SIGNATURES_MAX, 0..=1) => Ok(time),
-            _ => Err(SignatureFault::Malformed),
-        }
+        if is_signed { Ok(time) } else { Err(SignatureFault::Malformed) }
     }
 
     fn check_time(
@@ -256,6 +265,16 @@ impl Verifier {
     pub fn handshake(&self, proven: Proven, payload: &str) -> Option<HandshakeReply> {
         let handshake = self.description().handshake?;
         handshake.reply(payload, |bytes| self.keys.get(proven.place)?.key.hmac_sha256(bytes))
+    }
+}
+
+impl fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { timestamp, id, .. } = self;
+        f.debug_struct("Presented")
+            .field("timestamp", timestamp)
+            .field("id", id)
+            .finish_non_exhaustive()
     }
 }
 
