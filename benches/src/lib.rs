@@ -6,11 +6,13 @@
 //!   [`report`] (what came of it).
 //! - [`pipeline`]: the intake in process, beside the parts that it cannot do without.
 //! - [`engines`]: stores on servers of databases, in process, each beside what is written by hand.
+//! - [`dedup`]: what deduplication costs beside many keys that are remembered.
 //! - [`runs`]: how runs are carried out on each store, and what an event that owes one costs.
 //! - [`search`]: looking for a rare text among many events, at rest and during ingest.
 //! - [`payload`]: the bodies that all of them send; [`folder`]: where their stores lie.
 
 pub mod cpu;
+pub mod dedup;
 pub mod engines;
 pub mod folder;
 pub mod http;

@@ -5,21 +5,24 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
-use ploy_webhooks::{Dedup, EndpointId, EventId, Fence, NewEvent, Revision, WorkspaceId};
+use ploy_webhooks::{EndpointId, EventId, Fence, NewEvent, Revision, WorkspaceId};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{Postgres, Row};
 
 use crate::endpoints::stripe_of;
 use crate::error::write_error;
+use crate::keys::Keys;
 use crate::queue::Waiting;
+use crate::quotas::Quotas;
 use crate::wire::Uuid;
 
 const APPEND: &str = "SELECT append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
-/// For batches of which some events have a deduplication key or owe runs.
-const APPEND_OWING: &str = "SELECT numbers, repeats, firsts FROM append_owing($1, $2, $3, $4, $5, \
-    $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
+/// For batches of which some events have a deduplication key or a quota, or owe runs.
+const APPEND_OWING: &str = "SELECT numbers, repeats, firsts, over, resets_ms FROM \
+    append_owing($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
+    $19, $20, $21, $22, $23, $24, $25, $26)";
 
 /// What becomes of one event of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +30,12 @@ pub(crate) enum Verdict {
     /// It is stored; so is the number of its endpoint.
     Stored(Option<i64>),
     Duplicate(EventId),
+    OverQuota {
+        resets_in: Option<Duration>,
+    },
     Fenced,
+    /// That is said by the next batch.
+    Again,
 }
 
 /// A state of an endpoint that events of the batch were checked against.
@@ -42,21 +50,27 @@ pub(crate) async fn append(
 ) -> Result<Vec<Verdict>, StoreError> {
     let failed = |error| write_error("cannot store events", error);
     let fences = Fences::of(batch);
-    let is_plain =
-        batch.iter().all(|waiting| waiting.event.dedup.is_none() && waiting.event.owes.is_empty());
-    if is_plain {
+    let is_plain = |NewEvent { dedup, quota, owes, .. }: &NewEvent| {
+        dedup.is_none() && quota.is_none() && owes.is_empty()
+    };
+    if batch.iter().all(|waiting| is_plain(&waiting.event)) {
         let append = bind_events(sqlx::query(APPEND), stream, tail_from, batch, &fences);
         let row = append.fetch_one(connection).await.map_err(failed)?;
         return fences.verdicts(&row).map_err(failed);
     }
+    let (keys, quotas) = (Keys::of(batch), Quotas::of(batch, &fences.of_event));
     let append = bind_events(sqlx::query(APPEND_OWING), stream, tail_from, batch, &fences);
+    let append = bind_keys(append, &keys, quotas);
     let row = bind_owed(append, batch)?.fetch_one(connection).await.map_err(failed)?;
     let mut verdicts = fences.verdicts(&row).map_err(failed)?;
-    for (place, first) in repeats(&row).map_err(failed)? {
-        if let Some(verdict) = verdicts.get_mut(place) {
-            *verdict = Verdict::Duplicate(first);
+    let left_out = repeats(&row).and_then(|repeats| Ok((repeats, over_quota(&row)?)));
+    let (repeats, over) = left_out.map_err(failed)?;
+    for (place, verdict) in repeats.chain(over) {
+        if let Some(stands) = verdicts.get_mut(place) {
+            *stands = verdict;
         }
     }
+    keys.follow(batch, &mut verdicts);
     Ok(verdicts)
 }
 
@@ -135,16 +149,24 @@ fn bind_events<'q>(
         .bind(events().map(|event| &event.payload[..]).collect::<Vec<_>>())
 }
 
+fn bind_keys<'q>(append: Append<'q>, keys: &Keys, quotas: Quotas) -> Append<'q> {
+    append
+        .bind(keys.places())
+        .bind(keys.keys())
+        .bind(keys.windows_ms())
+        .bind(keys.followers())
+        .bind(quotas.fences())
+        .bind(quotas.events())
+        .bind(quotas.seconds())
+        .bind(quotas.of_event)
+}
+
 fn bind_owed<'q>(append: Append<'q>, batch: &'q [Waiting]) -> Result<Append<'q>, StoreError> {
     let events = || (1_i32..).zip(batch.iter().map(|waiting| &waiting.event));
-    let keyed = || events().filter_map(|(place, event)| Some((place, event, event.dedup?)));
     let owed =
         || events().flat_map(|(place, event)| event.owes.iter().map(move |run| (place, run)));
     let triggers: Vec<_> = owed().map(|(_, run)| json(&run.trigger)).collect::<Result<_, _>>()?;
     Ok(append
-        .bind(keyed().map(|(place, ..)| place).collect::<Vec<_>>())
-        .bind(keyed().map(|(_, event, dedup)| dedup_key(event, dedup)).collect::<Vec<_>>())
-        .bind(keyed().map(|(.., dedup)| millis(dedup.window)).collect::<Vec<_>>())
         .bind(owed().map(|(place, _)| place).collect::<Vec<_>>())
         .bind(owed().map(|(_, run)| Uuid::from(run.id)).collect::<Vec<_>>())
         .bind(owed().map(|(_, run)| Uuid::from(run.id)).min())
@@ -179,15 +201,6 @@ fn source_bytes(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// A key belongs to the endpoint that took the event, or to the workspace that published it.
-fn dedup_key(event: &NewEvent, dedup: Dedup) -> Vec<u8> {
-    let mut key = dedup.key.as_bytes().to_vec();
-    if event.fence.is_none() {
-        key.extend_from_slice(event.workspace.as_bytes());
-    }
-    key
-}
-
 pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| {
         let message = format!("cannot be written as JSON: {error}");
@@ -195,9 +208,23 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, StoreError> 
     })
 }
 
-/// The events that repeat one which is stored, by their places, and that one.
-fn repeats(row: &PgRow) -> sqlx::Result<Vec<(usize, EventId)>> {
-    let (places, firsts): (Vec<i32>, Vec<Uuid>) = (row.try_get(1)?, row.try_get(2)?);
-    let places = places.into_iter().map(|place| usize::try_from(place - 1).unwrap_or(usize::MAX));
-    Ok(places.zip(firsts.into_iter().map(EventId::from)).collect())
+/// What is said of the events that repeat one which is stored, with their places.
+fn repeats(row: &PgRow) -> sqlx::Result<impl Iterator<Item = (usize, Verdict)>> {
+    let firsts: Vec<Uuid> = row.try_get(2)?;
+    let verdicts = firsts.into_iter().map(|first| Verdict::Duplicate(first.into()));
+    Ok(places(row, 1)?.zip(verdicts))
+}
+
+/// What is said of the events that are past their quota, with their places.
+fn over_quota(row: &PgRow) -> sqlx::Result<impl Iterator<Item = (usize, Verdict)>> {
+    let resets_ms: Vec<Option<i64>> = row.try_get(4)?;
+    let verdicts = resets_ms.into_iter().map(|millis| Verdict::OverQuota {
+        resets_in: millis.map(|millis| Duration::from_millis(millis.unsigned_abs())),
+    });
+    Ok(places(row, 3)?.zip(verdicts))
+}
+
+fn places(row: &PgRow, column: usize) -> sqlx::Result<impl Iterator<Item = usize> + use<>> {
+    let places: Vec<i32> = row.try_get(column)?;
+    Ok(places.into_iter().map(|place| usize::try_from(place - 1).unwrap_or(usize::MAX)))
 }

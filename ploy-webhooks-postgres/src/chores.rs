@@ -85,10 +85,11 @@ async fn do_all(shared: &Shared) -> Result<(), StoreError> {
     entered.and(made).and(forgotten).and(purged).and(dropped)
 }
 
+/// Those that are long expired: a batch that is under way may have looked at the clock before.
 async fn forget_expired_keys(connection: &mut PgConnection) -> Result<(), StoreError> {
-    const FORGET: &str = "DELETE FROM dedup WHERE (endpoint, key) IN (
-        SELECT endpoint, key FROM dedup WHERE expires_at <= now()
-        ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)";
+    const FORGET: &str = "DELETE FROM dedup WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM dedup WHERE expires_at <= now() - interval '1 minute'
+        LIMIT $1 FOR UPDATE SKIP LOCKED))";
     let failed = |error| store_error("cannot forget expired deduplication keys", error);
     loop {
         let forgotten = sqlx::query(FORGET)
@@ -125,7 +126,7 @@ async fn purge_deleted(connection: &mut PgConnection, shared: &Shared) -> Result
         for (stream, span) in unread.all(connection).await? {
             purge_span(connection, endpoint, stream, span).await.map_err(failed)?;
         }
-        for statement in [PURGE_RUNS, PURGE_KEYS, PURGE_DONE] {
+        for statement in [PURGE_RUNS, PURGE_QUOTA, PURGE_OBSERVED, PURGE_DONE] {
             while sqlx::query(statement)
                 .bind(endpoint)
                 .bind(ROWS_AT_ONCE)
@@ -156,8 +157,8 @@ const PURGE_RUNS: &str = "SELECT forget_runs(events) FROM (
         WHERE o.endpoint = $1 LIMIT $2
     ) r) e
     WHERE events IS NOT NULL";
-const PURGE_KEYS: &str = "DELETE FROM dedup WHERE endpoint = $1 AND key IN
-    (SELECT key FROM dedup WHERE endpoint = $1 LIMIT $2)";
+const PURGE_QUOTA: &str = "DELETE FROM quotas WHERE endpoint = $1 AND $2 > 0";
+const PURGE_OBSERVED: &str = "DELETE FROM observed WHERE endpoint = $1 AND $2 > 0";
 const PURGE_DONE: &str = "DELETE FROM purges WHERE endpoint = $1 AND $2 > 0";
 
 async fn purge_span(

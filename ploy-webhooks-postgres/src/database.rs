@@ -205,6 +205,8 @@ async fn migrate_over(connection: &mut PgConnection, schema: &str) -> Result<(),
         migration(2, "lanes", include_str!("../migrations/0002_lanes.sql")),
         migration(3, "queue", include_str!("../migrations/0003_queue.sql")),
         migration(4, "definitions", include_str!("../migrations/0004_definitions.sql")),
+        migration(5, "keys", include_str!("../migrations/0005_keys.sql")),
+        migration(6, "activity", include_str!("../migrations/0006_activity.sql")),
     ]);
     migrator.dangerous_set_table_name("migrations");
     if !exists {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod activity;
 mod batch;
 mod block;
 mod chores;
@@ -10,10 +11,12 @@ mod enter;
 mod error;
 mod events;
 mod index;
+mod keys;
 mod limiter;
 mod line;
 mod partitions;
 mod queue;
+mod quotas;
 mod runs;
 mod search;
 mod segment;

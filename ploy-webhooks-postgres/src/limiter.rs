@@ -18,7 +18,7 @@ use crate::database::within;
 use crate::error::store_error;
 use crate::wire::Uuid;
 
-/// Limits each endpoint by what all nodes of one database see of it: GCRA, by the clock of
+/// Limits endpoints and workspaces by what all nodes of one database see of them: GCRA, by the clock of
 /// Postgres. From [`PostgresStore::limiter`](crate::PostgresStore::limiter).
 #[derive(Clone, Debug)]
 pub struct PostgresLimiter {
@@ -78,7 +78,7 @@ async fn run(pool: PgPool, timeout: Duration, mut asked: mpsc::Receiver<Waiting>
 }
 
 type Answers = Vec<oneshot::Sender<Result<Admission, StoreError>>>;
-/// Who waits, by endpoint and rate: the interval in nanoseconds and the burst.
+/// Who waits, by whose rate it is and the rate: the interval in nanoseconds and the burst.
 type Groups = BTreeMap<(LimitKey, i64, i64), Answers>;
 
 fn groups_of(batch: impl Iterator<Item = Waiting>) -> Groups {
@@ -93,28 +93,44 @@ fn groups_of(batch: impl Iterator<Item = Waiting>) -> Groups {
     groups
 }
 
-/// How many of each group are admitted, and after how many nanoseconds one more would be.
-async fn admit(connection: &mut PgConnection, groups: &Groups) -> sqlx::Result<Vec<(i64, i64)>> {
+/// What is said to a group.
+#[derive(Clone, Copy, Debug)]
+struct Admitted {
+    events: i64,
+    /// How many more would be.
+    remaining: i64,
+    /// After how many nanoseconds one more would be.
+    retry_ns: i64,
+}
+
+async fn admit(connection: &mut PgConnection, groups: &Groups) -> sqlx::Result<Vec<Admitted>> {
     let asked = |answers: &Answers| i64::try_from(answers.len()).unwrap_or(i64::MAX);
-    let row = sqlx::query("SELECT admitted, retry_ns FROM admit($1, $2, $3, $4)")
+    let row = sqlx::query("SELECT admitted, remaining, retry_ns FROM admit($1, $2, $3, $4)")
         .bind(groups.keys().map(|(of, ..)| Uuid::from(*of)).collect::<Vec<_>>())
         .bind(groups.values().map(asked).collect::<Vec<_>>())
         .bind(groups.keys().map(|(_, interval_ns, _)| *interval_ns).collect::<Vec<_>>())
         .bind(groups.keys().map(|(.., burst)| *burst).collect::<Vec<_>>())
         .fetch_one(connection)
         .await?;
-    let (admitted, retry_ns): (Vec<i64>, Vec<i64>) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(admitted.into_iter().zip(retry_ns).collect())
+    let (events, remaining): (Vec<i64>, Vec<i64>) = (row.try_get(0)?, row.try_get(1)?);
+    let retry_ns: Vec<i64> = row.try_get(2)?;
+    let admitted = events.into_iter().zip(remaining).zip(retry_ns);
+    Ok(admitted
+        .map(|((events, remaining), retry_ns)| Admitted { events, remaining, retry_ns })
+        .collect())
 }
 
 /// Those who came first are admitted first.
-fn answer(groups: Groups, admitted: Vec<(i64, i64)>) {
-    for (answers, (admitted, retry_ns)) in groups.into_values().zip(admitted) {
+fn answer(groups: Groups, admitted: Vec<Admitted>) {
+    for (answers, Admitted { events, remaining, retry_ns }) in groups.into_values().zip(admitted) {
         let retry_after = Duration::from_nanos(retry_ns.max(1).cast_unsigned());
         for (place, answer) in (0..).zip(answers) {
             // One that has gone was counted all the same.
-            let _ = answer.send(Ok(match place < admitted {
-                true => Admission::Admitted { remaining: 0 },
+            let _ = answer.send(Ok(match place < events {
+                true => {
+                    let remaining = remaining.saturating_add(events - 1 - place);
+                    Admission::Admitted { remaining: u32::try_from(remaining).unwrap_or(u32::MAX) }
+                }
                 false => Admission::Exceeded { retry_after },
             }));
         }

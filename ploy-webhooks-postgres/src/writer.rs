@@ -130,7 +130,8 @@ impl Writer {
         };
         let limit = self.shared.settings.append_timeout;
         match session.write(batch, limit).await {
-            Ok(()) => {}
+            Ok(again) if again.is_empty() => {}
+            Ok(again) => Box::pin(self.write_all(again)).await,
             Err((batch, error)) if error.kind() == StoreErrorKind::Misuse => {
                 // One event is at fault, and the others are not: each is written by itself.
                 self.write_singly(batch, error).await;
@@ -222,13 +223,14 @@ impl Session {
         })
     }
 
-    /// Writes a batch, and answers for it if it was written. Otherwise none of it was, or nobody
-    /// knows, as the error says.
+    /// Writes a batch, and answers for it if it was written, but for those that it returns: what
+    /// becomes of them is said by the next batch. Otherwise none of it was, or nobody knows, as the
+    /// error says.
     async fn write(
         &mut self,
         batch: Vec<Waiting>,
         limit: std::time::Duration,
-    ) -> Result<(), (Vec<Waiting>, StoreError)> {
+    ) -> Result<Vec<Waiting>, (Vec<Waiting>, StoreError)> {
         let least_id = batch.iter().map(|waiting| waiting.event.id).min();
         let from = least([self.tail.from(), least_id]);
         let news = from.filter(|_| from != self.told);
@@ -242,17 +244,21 @@ impl Session {
             }
         };
         self.told = from;
-        self.answer(batch, verdicts, least_id);
-        Ok(())
+        Ok(self.answer(batch, verdicts, least_id))
     }
 
     /// Searches see the events before anybody is told, and all are told before any is indexed.
-    fn answer(&self, batch: Vec<Waiting>, verdicts: Vec<Verdict>, least_id: Option<EventId>) {
+    fn answer(
+        &self,
+        batch: Vec<Waiting>,
+        verdicts: Vec<Verdict>,
+        least_id: Option<EventId>,
+    ) -> Vec<Waiting> {
         if let Some(least_id) = least_id {
             self.tail.committed(least_id);
         }
         let mut stored = Vec::with_capacity(batch.len());
-        let mut owed = Vec::new();
+        let (mut owed, mut again) = (Vec::new(), Vec::new());
         for (waiting, verdict) in batch.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Stored(endpoint) => {
@@ -260,7 +266,11 @@ impl Session {
                     stored.push(Stored { event: waiting.answer_stored(), endpoint });
                 }
                 Verdict::Duplicate(first) => waiting.answer(Ok(Appended::Duplicate(first))),
+                Verdict::OverQuota { resets_in } => {
+                    waiting.answer(Ok(Appended::OverQuota { resets_in }));
+                }
                 Verdict::Fenced => waiting.answer_fenced(),
+                Verdict::Again => again.push(waiting),
             }
         }
         match self.indexer {
@@ -271,6 +281,7 @@ impl Session {
             self.put_down.add(owed.into_iter());
             self.runs_due.notify_waiters();
         }
+        again
     }
 
     async fn tell(&mut self, limit: std::time::Duration) -> Result<(), StoreError> {

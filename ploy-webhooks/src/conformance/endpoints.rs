@@ -12,16 +12,18 @@ use super::scene::{
     LONG, change, create, delete, endpoint, endpoint_of, list, look_up_id, look_up_slug,
     set_status, workspace,
 };
+use crate::auth::{Auth, KeyDigest};
 use crate::clock::{Clock, SystemClock};
 use crate::endpoint::{
-    AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger,
-    EventTypeSource, KeyDigest, Revision, Slug, Status,
+    AllowList, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger, Revision, Slug,
+    Status,
 };
 use crate::fields::{Absence, Field, FieldMap};
 use crate::id::EndpointId;
 use crate::limits::{Limits, Quota, Rate};
 use crate::secret::Secret;
 use crate::store::{Created, EndpointPatch, EndpointStore, Updated};
+use crate::value_source::ValueSource;
 
 /// An endpoint comes back as it was made, from its slug, its id and the list, with everything
 /// that can be set on one; and so it does after a change of each part.
@@ -82,7 +84,8 @@ fn full_config() -> EndpointConfig {
             "203.0.113.0/24".parse().expect("an address range"),
             "2001:db8::/32".parse().expect("an address range"),
         ])),
-        event_type: Some(EventTypeSource::Pointer(pointer("/type"))),
+        event_type: Some(ValueSource::Pointer(pointer("/type"))),
+        answer: serde_json::from_str(r#"{"status":200,"body":{"received": true}}"#).ok(),
         fields: Some(full_fields()),
     }
 }

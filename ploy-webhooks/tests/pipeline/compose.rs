@@ -6,8 +6,8 @@ use std::time::Duration;
 use ploy_webhooks::ingest::{Settings, SettingsError, SourceAddress};
 use ploy_webhooks::store::{MemoryStore, RunStore};
 use ploy_webhooks::{
-    DedupBy, DedupRule, EndpointConfig, EndpointTrigger, EventTypeSource, Ingest, PloybookName,
-    Trigger, WorkspaceId,
+    DedupBy, DedupRule, EndpointConfig, EndpointTrigger, Ingest, PloybookName, Trigger,
+    ValueSource, WorkspaceId,
 };
 
 use super::intake::{Answer, Intake, full};
@@ -145,8 +145,8 @@ async fn the_source_is_kept_where_it_is_known() {
 
 #[tokio::test]
 async fn the_type_is_read_from_a_header_or_by_a_pointer() {
-    let header = EventTypeSource::Header("x-event".parse().expect("a name"));
-    let pointer = EventTypeSource::Pointer("/type".parse().expect("a pointer"));
+    let header = ValueSource::Header("x-event".parse().expect("a name"));
+    let pointer = ValueSource::Pointer("/type".parse().expect("a pointer"));
     let long = "x".repeat(257);
     for (source, headers, body, expected) in [
         (&header, vec![("x-event", "paid")], r#"{"type":"due"}"#, Some("paid")),
