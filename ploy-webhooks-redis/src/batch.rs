@@ -1,9 +1,11 @@
 //! A batch of events as one script call, and its answer taken apart.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use ploy_webhooks::store::{Appended, StoreError};
-use ploy_webhooks::{EventId, Lane, NewEvent, Revision, WorkspaceId};
+use ploy_webhooks::{EventId, Lane, NewEvent, Quota, Revision, WorkspaceId};
 use redis::Value;
 
 use crate::engine::{Answer, Call};
@@ -21,6 +23,31 @@ pub(crate) struct Checked {
     workspace: WorkspaceId,
     /// `None` where the app published the event.
     revision: Option<Revision>,
+    /// `None` where it is one of any number.
+    counted: Option<Counted>,
+}
+
+/// A quota as the script is given it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Counted {
+    events: u64,
+    /// 0 is the life of the endpoint.
+    period_millis: u64,
+}
+
+impl Counted {
+    /// More than this no endpoint stores, and the script's numbers are exact up to it.
+    const EVENTS_MAX: u64 = 1 << 53;
+}
+
+impl From<Quota> for Counted {
+    fn from(quota: Quota) -> Self {
+        let period_seconds = quota.period_seconds.map_or(0, NonZeroU32::get);
+        Self {
+            events: quota.events.get().min(Self::EVENTS_MAX),
+            period_millis: u64::from(period_seconds) * 1_000,
+        }
+    }
 }
 
 impl Checked {
@@ -29,6 +56,8 @@ impl Checked {
             owner: event.lane(),
             workspace: event.workspace,
             revision: event.fence.map(|fence| fence.checked_at),
+            // What names no endpoint has nobody whose quota it could be.
+            counted: event.fence.and(event.quota).map(Counted::from),
         }
     }
 }
@@ -47,6 +76,9 @@ enum Verdict {
     /// It owes a run of an id that is there already.
     RunKnown,
     Duplicate(EventId),
+    OverQuota {
+        resets_in: Option<Duration>,
+    },
 }
 
 impl Part {
@@ -83,6 +115,16 @@ impl Part {
                 Some(revision) => call.push_text(revision.get()),
                 None => call.push(""),
             }
+            match checked.counted {
+                Some(Counted { events, period_millis }) => {
+                    call.push_text(events);
+                    call.push_text(period_millis);
+                }
+                None => {
+                    call.push("");
+                    call.push("");
+                }
+            }
             push_events(&mut call, events);
         }
         Call::of_script(self.slot, &script::APPEND, call)
@@ -92,7 +134,7 @@ impl Part {
     fn size(&self) -> (usize, usize) {
         let events = self.groups.values().flatten();
         events.fold(
-            (9 * self.groups.len(), 160 * self.groups.len()),
+            (10 * self.groups.len(), 192 * self.groups.len()),
             |(arguments, bytes), waiting| {
                 let event = &waiting.event;
                 let held = event.payload.len() + event.headers.as_lines().len() + 64;
@@ -181,6 +223,14 @@ impl Verdict {
             Value::Int(1) => Some(Self::Stored),
             Value::Int(0) => Some(Self::Fenced),
             Value::Int(-1) => Some(Self::RunKnown),
+            Value::Array(resets) => match resets[..] {
+                [] => Some(Self::OverQuota { resets_in: None }),
+                [Value::Int(millis)] => {
+                    let resets_in = Duration::from_millis(millis.try_into().ok()?);
+                    Some(Self::OverQuota { resets_in: Some(resets_in) })
+                }
+                _ => None,
+            },
             first => {
                 let first = value::bytes(first)?.try_into().ok()?;
                 Some(Self::Duplicate(EventId::from_bytes(first)))
@@ -195,6 +245,7 @@ impl Waiting {
         let outcome = verdict.and_then(|verdict| match verdict {
             Verdict::Stored => Ok(Appended::Stored),
             Verdict::Duplicate(first) => Ok(Appended::Duplicate(first)),
+            Verdict::OverQuota { resets_in } => Ok(Appended::OverQuota { resets_in }),
             Verdict::Fenced => Ok(Appended::Fenced(Box::new(event))),
             Verdict::RunKnown => Err(run_record::known_already()),
         });

@@ -13,7 +13,7 @@ use redis::{Cmd, Value};
 use crate::RedisStore;
 use crate::engine::{Call, Via};
 use crate::error::corrupt;
-use crate::layout::Bucket;
+use crate::layout::{Bucket, name_of_kind};
 use crate::script::{self, Known, ScriptCall};
 use crate::value;
 
@@ -27,7 +27,9 @@ impl DefinitionStore for RedisStore {
     ) -> Result<Option<Definition>, StoreError> {
         let bucket = self.bucket_of_definitions(workspace);
         let mut get = Cmd::new();
-        get.arg("HGET").arg(bucket.key(format_args!("{}:{workspace}", kind.as_str()))).arg(name);
+        get.arg("HGET")
+            .arg(bucket.key(format_args!("{}:{workspace}", name_of_kind(kind))))
+            .arg(name);
         let answer = self.engine.call(Via::Read, Call::new(bucket.slot, get)).await;
         let answer = answer.map_err(|failure| failure.of_read("cannot read the definition"))?;
         if value::is_nil(&answer) {
@@ -114,7 +116,7 @@ impl RedisStore {
     ) -> (&Bucket, ScriptCall) {
         let bucket = self.bucket_of_definitions(workspace);
         let call = ScriptCall::small(script, &bucket.tag);
-        (bucket, call.bytes(kind.as_str()).text(workspace))
+        (bucket, call.bytes(name_of_kind(kind)).text(workspace))
     }
 }
 

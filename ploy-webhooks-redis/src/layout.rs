@@ -5,7 +5,8 @@
 //! | `{ploy}:meta` | hash: the format and the number of buckets |
 //! | `{ploy}:root-token` | the digest of the root token |
 //! | `{ploy:3}:slug:…` | the id of the endpoint that has the slug, or is about to |
-//! | `{ploy:3}:endpoint:ep_…` | hash: the endpoint |
+//! | `{ploy:3}:endpoint:ep_…` | hash: the endpoint, and in the field `quota` what it has stored under one: the period in milliseconds, the number of the period, how many events |
+//! | `{ploy:3}:observed:ep_…` | hash: what was observed of its senders: how often, and when last, by name |
 //! | `{ploy:3}:gone:ep_…` | there never was such an endpoint, or there is none any more |
 //! | `{ploy:3}:workspace:ws_…` | sorted set: the workspace's endpoints in this bucket |
 //! | `{ploy:3}:index:ep_…` | sorted set, all scores 0: id and summary of each event |
@@ -17,9 +18,9 @@
 //! | `{ploy:3}:seen:ep_…:…` | the id of the first event with a deduplication key |
 //! | `{ploy:3}:lanes` | sorted set: who has a line, by when it is its turn |
 //! | `{ploy:3}:claimed` | hash: whose run it is that somebody has claimed |
-//! | `{ploy:3}:ploybook:ws_…` | hash: the definitions of that kind, by name; the same with `subscription` |
-//! | `{ploy:3}:ploybook-names:ws_…` | sorted set, all scores 0: their names; the same with `subscription` |
-//! | `{ploy:rate:ep_…}` | the count of an endpoint's rate |
+//! | `{ploy:3}:ploybook:ws_…` | hash: the definitions of that kind, by name; the same with `subscription` and each other kind, of which `workspace` is called `tenant` |
+//! | `{ploy:3}:ploybook-names:ws_…` | sorted set, all scores 0: their names; likewise |
+//! | `{ploy:rate:ep_…}` | the count of an endpoint's rate; the same with a workspace |
 //!
 //! Where an event is published by the app, its workspace stands in the place of the endpoint. So
 //! everything of an endpoint is under one hash tag, and a dozen keys are its whole history.
@@ -33,6 +34,7 @@ use std::fmt::{self, Display};
 use std::num::NonZeroU16;
 
 use ploy_webhooks::limit::LimitKey;
+use ploy_webhooks::store::DefinitionKind;
 use ploy_webhooks::{Lane, Slug};
 
 /// The hash slots of a Cluster.
@@ -136,6 +138,15 @@ pub(crate) fn name_of(owner: Lane) -> impl Display {
     Name(owner)
 }
 
+/// What definitions of a kind are called in the names of keys. The endpoints of a workspace are
+/// listed under `workspace`, so definitions of workspaces have another name.
+pub(crate) fn name_of_kind(kind: DefinitionKind) -> &'static str {
+    match kind.as_str() {
+        "workspace" => "tenant",
+        name => name,
+    }
+}
+
 /// The owner that is called so.
 pub(crate) fn lane_named(name: &[u8]) -> Option<Lane> {
     let name = std::str::from_utf8(name).ok()?;
@@ -166,7 +177,7 @@ fn slot_of(tag: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ploy_webhooks::{Clock, SystemClock, WorkspaceId};
+    use ploy_webhooks::{Clock, EndpointId, SystemClock, WorkspaceId};
 
     #[test]
     fn slots_are_those_of_the_specification() {
@@ -195,6 +206,39 @@ mod tests {
             counts[usize::from(layout.bucket_of(Lane::Endpoint(id)).number)] += 1;
         }
         assert!(counts.iter().all(|count| (700..1_300).contains(count)), "{counts:?}");
+    }
+
+    /// In one bucket, a workspace has its definitions beside the list of its endpoints and what it
+    /// published.
+    #[test]
+    fn definitions_have_keys_of_their_own() {
+        let others = [
+            "slug",
+            "endpoint",
+            "observed",
+            "gone",
+            "workspace",
+            "index",
+            "payloads",
+            "runs",
+            "queued",
+            "running",
+            "retrying",
+            "succeeded",
+            "failed",
+            "cancelled",
+            "delayed",
+            "line",
+            "seen",
+            "lanes",
+            "claimed",
+        ];
+        let mut names: Vec<_> = DefinitionKind::ALL.map(name_of_kind).into();
+        names.extend(others);
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all, "left: how many names there are of so many keys");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The limiter of all nodes: one count for each endpoint, kept by the server and by its clock.
+//! The limiter of all nodes: one count for each rate, kept by the server and by its clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::settings::RedisSettings;
 use crate::startup;
 use crate::value;
 
-/// Limits each endpoint by what all nodes together see of it.
+/// Limits each endpoint and workspace by what all nodes together see of it.
 ///
 /// Works beside any store. Nodes that have the same server and the same
 /// [`prefix`](RedisSettings::prefix) share their counts.
@@ -72,10 +72,14 @@ impl RateLimiter for RedisLimiter {
         let answer = self.engine.call(Via::Passing, call).await;
         // Whether it was counted or not, nothing was stored, and it may be asked again.
         let answer = answer.map_err(|failure| failure.of_read("cannot check the rate"))?;
-        let micros = value::int(&answer).and_then(|micros| u64::try_from(micros).ok());
-        Ok(match micros.ok_or_else(|| corrupt("the count of a rate"))? {
-            0 => Admission::Admitted { remaining: 0 },
-            micros => Admission::Exceeded { retry_after: Duration::from_micros(micros) },
-        })
+        value::int(&answer).and_then(parse).ok_or_else(|| corrupt("the count of a rate"))
     }
+}
+
+/// What `scripts/admit.lua` answers.
+fn parse(answer: i64) -> Option<Admission> {
+    Some(match u64::try_from(answer) {
+        Ok(micros @ 1..) => Admission::Exceeded { retry_after: Duration::from_micros(micros) },
+        _ => Admission::Admitted { remaining: answer.unsigned_abs().try_into().ok()? },
+    })
 }

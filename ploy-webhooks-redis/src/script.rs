@@ -86,6 +86,10 @@ scripts! {
     UNDEFINE = file!("undefine");
     /// Lists definitions.
     DEFINITIONS = file!("definitions");
+    /// Adds up what was observed of senders.
+    OBSERVE = file!("observe");
+    /// Says what is known of an endpoint beside its state.
+    ACTIVITY = file!("activity");
     /// Counts an event against a rate.
     ADMIT = file!("admit");
 }

@@ -1,7 +1,7 @@
 //! Settings of `serve`: defaults, then the file, then the environment, then flags.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::UncasedStr;
 use http::HeaderName;
-use ploy_webhooks::ingest::{Settings, SettingsError};
+use ipnet::IpNet;
+use ploy_webhooks::ingest::{ForwardedHeader, Settings, SettingsError, TrustedProxies};
 use ploy_webhooks::trigger::DispatcherSettings;
 use ploy_webhooks::{ParseWorkerNameError, Secret, SecretDigest, WorkerName};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -46,6 +47,11 @@ pub(crate) struct Config {
     runs_at_once_per_endpoint: NonZeroU16,
     run_lease_ms: u64,
     allow_commands: bool,
+    #[serde(deserialize_with = "names")]
+    trusted_proxies: Vec<String>,
+    forwarded_header: String,
+    /// Where the master key is, unless `PLOY_MASTER_KEY` is set.
+    pub(crate) master_key_file: Option<PathBuf>,
 }
 
 /// The flags of `serve` that are settings.
@@ -108,6 +114,10 @@ pub(crate) enum ConfigError {
     Bounds(#[from] SettingsError),
     #[error("`run_lease_ms` is 1000 or more: a lease is extended three times while it lasts")]
     RunLease,
+    #[error("`trusted_proxies` has `{0}`, which is no address range such as 10.0.0.0/8")]
+    TrustedProxy(String),
+    #[error("`forwarded_header` is `x-forwarded-for` or `forwarded`, not `{0}`")]
+    ForwardedHeader(String),
     #[error("`worker` cannot be used")]
     Worker(#[from] ParseWorkerNameError),
     #[error("PLOY_ROOT_TOKEN must be 32 or more visible ASCII characters")]
@@ -137,6 +147,9 @@ impl Default for Config {
             runs_at_once_per_endpoint: NonZeroU16::new(16).expect("16 is not zero"),
             run_lease_ms: 30_000,
             allow_commands: false,
+            trusted_proxies: Vec::new(),
+            forwarded_header: "x-forwarded-for".to_owned(),
+            master_key_file: None,
         }
     }
 }
@@ -228,6 +241,21 @@ impl Config {
         settings.lane_concurrency = self.runs_at_once_per_endpoint;
         settings.lease = Duration::from_millis(self.run_lease_ms);
         Ok(settings)
+    }
+
+    /// The proxies whose word on where a request comes from is taken, if there are any.
+    pub(crate) fn proxies(&self) -> Result<Option<TrustedProxies>, ConfigError> {
+        let header = match self.forwarded_header.to_ascii_lowercase().as_str() {
+            "x-forwarded-for" => ForwardedHeader::XForwardedFor,
+            "forwarded" => ForwardedHeader::Forwarded,
+            _ => return Err(ConfigError::ForwardedHeader(self.forwarded_header.clone())),
+        };
+        let ranges = self.trusted_proxies.iter().map(|text| {
+            let one = || text.parse::<IpAddr>().map(IpNet::from).ok();
+            text.parse().ok().or_else(one).ok_or_else(|| ConfigError::TrustedProxy(text.clone()))
+        });
+        let ranges: Vec<IpNet> = ranges.collect::<Result<_, _>>()?;
+        Ok((!ranges.is_empty()).then(|| TrustedProxies::new(ranges, header)))
     }
 
     pub(crate) const fn commands(&self) -> Commands {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ploy_webhooks::SystemClock;
 use ploy_webhooks::limit::{LocalLimiter, RateLimiter};
 use ploy_webhooks::store::{
-    DefinitionStore, EndpointStore, EventStore, MemoryStore, RunQueue, StoreError, TokenStore,
+    ActivityStore, DefinitionStore, EndpointStore, EventStore, MemoryStore, RunQueue, StoreError,
+    TokenStore,
 };
 use ploy_webhooks_postgres::{EndpointChanges, PostgresSettings, PostgresStore};
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
@@ -14,9 +15,15 @@ use ploy_webhooks_sqlite::{SqliteSettings, SqliteStore};
 use thiserror::Error;
 
 /// All that the server asks of a store. Implemented for whatever implements the parts.
-pub trait Store: EventStore + EndpointStore + RunQueue + TokenStore + DefinitionStore {}
+pub trait Store:
+    EventStore + EndpointStore + RunQueue + TokenStore + DefinitionStore + ActivityStore
+{
+}
 
-impl<S: EventStore + EndpointStore + RunQueue + TokenStore + DefinitionStore> Store for S {}
+impl<S> Store for S where
+    S: EventStore + EndpointStore + RunQueue + TokenStore + DefinitionStore + ActivityStore
+{
+}
 
 /// Where a store is, as `--store` says it.
 #[derive(Clone, Debug)]

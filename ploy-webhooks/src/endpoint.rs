@@ -11,6 +11,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use crate::answer::SuccessAnswer;
+use crate::auth::{Auth, SignatureAuth, SigningSecret};
 use crate::clock::Timestamp;
 use crate::fields::FieldMap;
 use crate::id::{self, EndpointId, WorkspaceId};
@@ -18,8 +20,10 @@ use crate::limits::Limits;
 use crate::ploybook::PloybookName;
 use crate::pointer::JsonPointer;
 
-use crate::secret::{Secret, SecretDigest};
+use crate::seal::Keyring;
+use crate::secret::Secret;
 use crate::value_source::{ValueSource, harmless_header_name};
+use crate::verify::{Scheme, SecretError, Verifier};
 
 /// One ingest address: who may send to it, how much, and what comes of it.
 ///
@@ -70,6 +74,31 @@ impl Endpoint {
         let auth = Auth::api_key(key.digest());
         (Self::new(EndpointId::mint(now), workspace, Slug::mint(), now, auth, config), key)
     }
+
+    /// A new endpoint whose senders sign by that scheme with that secret, which is sealed by the
+    /// keyring: the [intake](crate::ingest::Builder::keyring) needs the same one.
+    ///
+    /// # Errors
+    ///
+    /// When the scheme cannot use the secret.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system gives no random bytes.
+    pub fn mint_signed(
+        workspace: WorkspaceId,
+        config: EndpointConfig,
+        now: Timestamp,
+        keyring: &Keyring,
+        scheme: Scheme,
+        secret: &Secret,
+    ) -> Result<Self, SecretError> {
+        let id = EndpointId::mint(now);
+        let sealed = SigningSecret::seal(keyring, id, secret, now);
+        Verifier::new(scheme.clone(), Duration::ZERO).with_secret(sealed.id, secret, None)?;
+        let auth = Auth::Signature(SignatureAuth::new(scheme, sealed));
+        Ok(Self::new(id, workspace, Slug::mint(), now, auth, config))
+    }
 }
 
 /// What an operator sets on an endpoint.
@@ -92,6 +121,9 @@ pub struct EndpointConfig {
     pub event_type: Option<ValueSource>,
     /// The fields that are named in its payloads; `None` names none.
     pub fields: Option<FieldMap>,
+    /// What is answered to an event that is stored; `None` is 202 and its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<SuccessAnswer>,
 }
 
 /// What every event of an endpoint runs: a Ploybook.
@@ -208,36 +240,6 @@ impl fmt::Debug for Slug {
     }
 }
 
-/// How a sender proves who it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "scheme", rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Auth {
-    /// A bearer key; any of these opens.
-    ApiKey {
-        /// The keys that are valid, of which only digests are kept.
-        keys: Vec<KeyDigest>,
-    },
-}
-
-impl Auth {
-    /// One API key without an end.
-    #[must_use]
-    pub fn api_key(digest: SecretDigest) -> Self {
-        Self::ApiKey { keys: vec![KeyDigest { digest, expires_at: None }] }
-    }
-}
-
-/// One valid API key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::exhaustive_structs, reason = "stores and apps build it from its two parts")]
-pub struct KeyDigest {
-    /// SHA-256 of the key.
-    pub digest: SecretDigest,
-    /// From when on it opens nothing; `None` is never.
-    pub expires_at: Option<Timestamp>,
-}
-
 /// Address ranges that may send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -293,6 +295,9 @@ pub enum DedupBy {
     Pointers(Vec<JsonPointer>),
     /// Every byte of the body.
     Body,
+    /// Nothing: every delivery is kept, also where the scheme of its signature knows what it is
+    /// called.
+    Nothing,
 }
 
 impl DedupRule {
@@ -320,6 +325,8 @@ struct DedupRuleForm {
     pointers: Option<Vec<JsonPointer>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     body: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    off: Option<bool>,
     #[serde(default = "default_window_seconds")]
     window_seconds: u64,
     #[serde(default)]
@@ -336,6 +343,7 @@ impl Serialize for DedupRule {
             header: None,
             pointers: None,
             body: None,
+            off: None,
             window_seconds: self.window.as_secs(),
             required: self.required,
         };
@@ -343,6 +351,7 @@ impl Serialize for DedupRule {
             DedupBy::Header(name) => form.header = Some(name.as_str().to_owned()),
             DedupBy::Pointers(pointers) => form.pointers = Some(pointers.clone()),
             DedupBy::Body => form.body = Some(true),
+            DedupBy::Nothing => form.off = Some(true),
         }
         form.serialize(serializer)
     }
@@ -353,13 +362,17 @@ impl<'de> Deserialize<'de> for DedupRule {
         use serde::de::Error;
 
         let form = DedupRuleForm::deserialize(deserializer)?;
-        let by = match (form.header, form.pointers, form.body) {
-            (Some(header), None, None) => DedupBy::Header(harmless_header_name(&header)?),
-            (None, Some(pointers), None) if !pointers.is_empty() => DedupBy::Pointers(pointers),
-            (None, None, Some(true)) => DedupBy::Body,
+        let by = match (form.header, form.pointers, form.body, form.off) {
+            (Some(header), None, None, None) => DedupBy::Header(harmless_header_name(&header)?),
+            (None, Some(pointers), None, None) if !pointers.is_empty() => {
+                DedupBy::Pointers(pointers)
+            }
+            (None, None, Some(true), None) => DedupBy::Body,
+            (None, None, None, Some(true)) => DedupBy::Nothing,
             _ => {
                 return Err(D::Error::custom(
-                    "expected exactly one of `header`, `pointers` (at least one) and `body: true`",
+                    "expected exactly one of `header`, `pointers` (at least one), `body: true` and \
+                     `off: true`",
                 ));
             }
         };
@@ -402,11 +415,16 @@ mod tests {
             "description": "Clay",
             "status": "paused",
             "trigger": {"ploybook": "page"},
-            "limits": {"rate": {"per_second": 5, "burst": 10}, "body_bytes": 1024},
+            "limits": {
+                "rate": {"per_second": 5, "burst": 10},
+                "quota": {"events": 50_000, "period_seconds": 86_400},
+                "body_bytes": 1024,
+            },
             "dedup": {"pointers": ["/email"], "window_seconds": 60, "required": true},
             "allow": ["203.0.113.0/24", "2001:db8::/32"],
             "event_type": {"header": "x-github-event"},
             "fields": {"email": "/person/email", "score": {"pointer": "/icp", "default": 0}},
+            "answer": {"status": 200, "body": {"received": true}},
         });
         let config: EndpointConfig = serde_json::from_value(form.clone()).unwrap();
         assert_eq!(serde_json::to_value(&config).unwrap(), form);

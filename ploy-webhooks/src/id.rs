@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
+use crate::secret::SecretDigest;
 
 /// A text that is not an id of the expected type.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -115,6 +116,9 @@ ids! {
     RunId = "run";
     /// Names a subscription: `sub_…`.
     SubscriptionId = "sub";
+    /// Names a token for the management API: `tok_…`. It comes from the token's digest, by
+    /// [`of`](TokenId::of), and says nothing about time.
+    TokenId = "tok";
     /// Names a workspace: `ws_…`.
     WorkspaceId = "ws";
 }
@@ -122,6 +126,33 @@ ids! {
 impl WorkspaceId {
     /// The workspace of who needs only one.
     pub const DEFAULT: Self = Self([0; 16]);
+
+    /// Where workspaces and tokens are themselves defined. It is nobody's: no endpoint is in it,
+    /// and no id that is minted is this one.
+    pub const ROOT: Self = Self([0xff; 16]);
+}
+
+impl CredentialId {
+    /// The id of the API key that has this digest.
+    #[must_use]
+    pub fn of(digest: &SecretDigest) -> Self {
+        Self(first_half(digest))
+    }
+}
+
+impl TokenId {
+    /// The id of the token that has this digest: whoever shows a token says with it where it is
+    /// looked up.
+    #[must_use]
+    pub fn of(digest: &SecretDigest) -> Self {
+        Self(first_half(digest))
+    }
+}
+
+/// So much of a digest tells one secret from all others, and says nothing about it.
+fn first_half(digest: &SecretDigest) -> [u8; 16] {
+    let (half, _) = digest.as_bytes().split_first_chunk().expect("a digest has 32 bytes");
+    *half
 }
 
 impl RunId {
@@ -232,6 +263,7 @@ mod tests {
         let id = EventId::from_bytes([0xff; 16]);
         assert_eq!(id.to_string(), "evt_7zzzzzzzzzzzzzzzzzzzzzzzzz");
         assert_eq!(WorkspaceId::DEFAULT.to_string(), "ws_00000000000000000000000000");
+        assert_eq!(WorkspaceId::ROOT.to_string(), "ws_7zzzzzzzzzzzzzzzzzzzzzzzzz");
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub mod store;
 pub mod trigger;
 pub mod verify;
 
+mod answer;
+mod auth;
 mod clock;
 #[cfg(feature = "conditions")]
 mod condition;
@@ -63,16 +65,20 @@ mod limits;
 mod ploybook;
 mod pointer;
 mod run;
+mod seal;
 mod secret;
 mod subscription;
 mod value_source;
+mod workspace;
 
+pub use answer::{AnswerBody, SuccessAnswer, SuccessStatus};
+pub use auth::{Auth, KeyDigest, SignatureAuth, SignatureAuthError, SigningSecret};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "conditions")]
 pub use condition::{Condition, ConditionError, Facts, Place, Verdict};
 pub use endpoint::{
-    AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger, KeyDigest,
-    ParseSlugError, Revision, Slug, Status,
+    AllowList, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger, ParseSlugError,
+    Revision, Slug, Status,
 };
 pub use event::{
     Dedup, DedupKey, Event, EventSummary, EventType, Fence, KeptHeaders, NewEvent,
@@ -81,7 +87,9 @@ pub use event::{
 pub use fields::{
     Absence, Field, FieldMap, FieldMapError, FieldName, Fields, MissingField, ParseFieldNameError,
 };
-pub use id::{CredentialId, EndpointId, EventId, ParseIdError, RunId, SubscriptionId, WorkspaceId};
+pub use id::{
+    CredentialId, EndpointId, EventId, ParseIdError, RunId, SubscriptionId, TokenId, WorkspaceId,
+};
 pub use ingest::Ingest;
 pub use limits::{Limits, Quota, Rate};
 pub use ploybook::{
@@ -92,8 +100,10 @@ pub use run::{
     Attempt, AttemptEnd, Lane, Lease, LeasedRun, NewRun, Outcome, ParseWorkerNameError, Route,
     Rule, Run, RunState, Trigger, WorkerName,
 };
+pub use seal::{Keyring, KeyringError, MasterKey, ParseMasterKeyError, Sealed, UnsealError};
 pub use secret::{Secret, SecretDigest};
 pub use subscription::{
     ParseTypePatternError, Subscription, SubscriptionError, TypePattern, rewire,
 };
 pub use value_source::ValueSource;
+pub use workspace::{Workspace, WorkspaceError, WorkspaceLimits};

@@ -14,6 +14,7 @@ pub struct Limits {
     /// How often it may be sent to; `None` is unbounded.
     pub rate: Option<Rate>,
     /// How many events it takes in all; `None` is unbounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
     /// The largest body in bytes; `None`, or anything above the process's own bound, is that
     /// bound.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
@@ -33,6 +35,19 @@ impl Secret {
     #[must_use]
     pub fn mint_token() -> Self {
         Self::mint("pwt_")
+    }
+
+    /// A new secret to sign with, in the form of Standard Webhooks: `whsec_` and the base64 of 32
+    /// random bytes.
+    ///
+    /// # Panics
+    ///
+    /// As [`mint_api_key`](Self::mint_api_key).
+    #[must_use]
+    pub fn mint_signing_secret() -> Self {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).expect("the operating system gives random bytes");
+        Self(format!("whsec_{}", STANDARD.encode(random)).into())
     }
 
     /// Whether the text has the form and the checksum of a minted secret. What scanners ask;

@@ -5,9 +5,10 @@
 -- less the present, in events) and when that was so: small numbers, which doubles hold exactly
 -- enough at any rate.
 --
--- KEYS    the endpoint's
+-- KEYS    the key of the rate
 -- ARGV    events a second, events at once
--- answer  0 where it is admitted; otherwise after how many microseconds one would be
+-- answer  above 0: after how many microseconds one would be admitted; otherwise it is, and so many
+--         more would be right now, below 0
 
 local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
@@ -25,4 +26,4 @@ if left + 1 > burst then
 end
 left = left + 1
 redis.call('SET', KEYS[1], string.format('%.17g %.0f', left, now), 'PX', math.ceil(left / rate * 1000) + 1)
-return 0
+return -math.floor(burst - left)

@@ -4,15 +4,17 @@
 -- KEYS    what the keys of each bucket begin with
 -- ARGV    the channel, whether duplicates are waited for, the number of groups; for each group
 --         the number of its key, the owner, the workspace, the revision that the events were
---         checked against (empty: the app published them), how many events there are, how many
---         runs, how many deduplication keys, and for each event whether it has a key (1 byte) and
---         how many runs it owes (2 bytes), empty where none has either; then
+--         checked against (empty: the app published them), the quota that they are under (empty:
+--         none) and its period in milliseconds (0: the endpoint's life), how many events there
+--         are, how many runs, how many deduplication keys, and for each event whether it has a key
+--         (1 byte) and how many runs it owes (2 bytes), empty where none has either; then
 --         for each event 0 and its index entry,
 --         for each event its id, and headers and payload,
 --         for each run its id, its record without the time, and its delay,
 --         for each key the key, and its window
 -- answer  1 where all are stored; otherwise for each event 1, 0 (fenced), -1 (it owes a run of an
---         id that is there), or the id that it repeats
+--         id that is there), the id that it repeats, or, where it is past its quota, an array of
+--         the milliseconds after which that begins anew, which is empty where it never does
 --
 -- Everything is looked at before anything of a group is written. What can still fail after a write
 -- is a key of another type than this crate gives it; nobody knows then what of the batch is stored.
@@ -95,40 +97,75 @@ local function write_runs(tag, owner, runs_at, count, numbers)
     call('ZADD', tag .. 'lanes', 'LT', string.format('%.3f', least), owner)
 end
 
+-- What is left of a quota: how many events, and the verdict on those past it. `kept` is how many were
+-- counted, of which period.
+local function rest_of(quota, period, kept)
+    local number, resets = 0, {}
+    if period > 0 then
+        tell_time()
+        number = math.floor(now / period)
+        resets[1] = period - now % period
+    end
+    local used = 0
+    if kept then
+        local kept_period, kept_number, kept_used = string.match(kept, '^(%d+) (%d+) (%d+)$')
+        kept_period, kept_number, kept_used = tonumber(kept_period), tonumber(kept_number), tonumber(kept_used)
+        if kept_period == period and kept_number == number then
+            used = kept_used
+        end
+    end
+    return { period = period, number = number, used = used, left = quota - used, resets = resets }
+end
+
+local function count(tag, owner, rest, stored)
+    call('HSET', tag .. 'endpoint:' .. owner, 'quota',
+        string.format('%.0f %.0f %.0f', rest.period, rest.number, rest.used + stored))
+end
+
 local verdicts, all_stored, owes = {}, true, false
 local at = 4
 for _ = 1, tonumber(ARGV[3]) do
     local tag, owner, workspace, revision = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-    local events, run_count, key_count = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
-    local more = ARGV[at + 7]
-    local index_at = at + 8
+    local quota, period = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+    local events, run_count, key_count = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8])
+    local more = ARGV[at + 9]
+    local index_at = at + 10
     local contents_at = index_at + 2 * events
     local runs_at = contents_at + 2 * events
     local keys_at = runs_at + 3 * run_count
     at = keys_at + 2 * key_count
 
-    local is_open = true
-    if revision ~= '' then
+    local is_open, rest = true, nil
+    if quota then
+        local endpoint = call('HMGET', tag .. 'endpoint:' .. owner, 'revision', 'workspace', 'quota')
+        is_open = endpoint[1] == revision and endpoint[2] == workspace
+        rest = is_open and rest_of(quota, period, endpoint[3])
+    elseif revision ~= '' then
         local endpoint = call('HMGET', tag .. 'endpoint:' .. owner, 'revision', 'workspace')
         is_open = endpoint[1] == revision and endpoint[2] == workspace
     end
+    local left = rest and rest.left or math.huge
     local taken, is_any_taken = {}, false
     if is_open and run_count > 0 then
         taken, is_any_taken = taken_ids(tag .. 'runs:' .. owner, runs_at, run_count)
     end
 
     local payloads_key, index_key = tag .. 'payloads:' .. owner, tag .. 'index:' .. owner
-    if is_open and key_count == 0 and not is_any_taken then
+    if is_open and key_count == 0 and not is_any_taken and events <= left then
         write('HSET', payloads_key, ARGV, contents_at, contents_at + 2 * events - 1)
         write('ZADD', index_key, ARGV, index_at, index_at + 2 * events - 1)
         if run_count > 0 then
             write_runs(tag, owner, runs_at, run_count)
             owes = true
         end
+        if rest then
+            count(tag, owner, rest, events)
+        end
         for _ = 1, events do
             verdicts[#verdicts + 1] = 1
         end
     else
+        local stored = 0
         local index, payloads, runs, seen, first_of = {}, {}, {}, {}, {}
         local run, key_at = 1, keys_at
         for event = 0, events - 1 do
@@ -157,6 +194,9 @@ for _ = 1, tonumber(ARGV[3]) do
                 end
                 verdict = first or verdict
             end
+            if verdict == 1 and stored >= left then
+                verdict = rest.resets
+            end
             if verdict == 1 then
                 for number = run, run + owed - 1 do
                     if taken[ARGV[runs_at + 3 * (number - 1)]] then
@@ -169,6 +209,7 @@ for _ = 1, tonumber(ARGV[3]) do
             verdicts[#verdicts + 1] = verdict
             all_stored = all_stored and verdict == 1
             if verdict == 1 then
+                stored = stored + 1
                 index[#index + 1] = '0'
                 index[#index + 1] = ARGV[index_at + 2 * event + 1]
                 payloads[#payloads + 1] = id
@@ -189,6 +230,9 @@ for _ = 1, tonumber(ARGV[3]) do
         if #runs > 0 then
             write_runs(tag, owner, runs_at, #runs, runs)
             owes = true
+        end
+        if rest and stored > 0 then
+            count(tag, owner, rest, stored)
         end
         for _, first in ipairs(seen) do
             call('SET', first[1], first[2], 'PX', first[3])

@@ -19,7 +19,7 @@ for _, run in ipairs(call('ZRANGE', tag .. 'running:' .. id, 0, -1)) do
 end
 local keys = {}
 for _, name in ipairs({
-    'endpoint:', 'index:', 'payloads:', 'runs:', 'line:',
+    'endpoint:', 'observed:', 'index:', 'payloads:', 'runs:', 'line:',
     'queued:', 'delayed:', 'running:', 'retrying:', 'succeeded:', 'failed:', 'cancelled:',
 }) do
     keys[#keys + 1] = tag .. name .. id

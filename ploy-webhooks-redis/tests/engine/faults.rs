@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::scene::{
-    PATIENCE, append, ask, claim, connect, endpoint_of, event, keyed, open, run, set_status,
-    settings, until, workspace,
+    PATIENCE, append, ask, claim, connect, endpoint_of, event, keyed, open, refused, run,
+    set_status, settings, until, workspace,
 };
-use ploy_webhooks::limit::{Admission, RateLimiter};
+use ploy_webhooks::limit::{Admission, LimitKey, RateLimiter};
 use ploy_webhooks::store::{
-    Appended, EndpointStore, EventQuery, EventStore, PageSize, RunQueue, RunStore, StoreError,
-    StoreErrorKind, Tenure,
+    ActivityStore, Appended, EndpointStore, EventQuery, EventStore, PageSize, RunQueue, RunStore,
+    StoreError, StoreErrorKind, Tenure,
 };
 use ploy_webhooks::{Endpoint, EventId, Outcome, Rate, Status};
 use ploy_webhooks_engines::{Proxy, Redis, RedisCluster};
@@ -217,10 +217,24 @@ async fn a_lost_answer_to_a_check_of_a_rate_is_unavailable() {
     let endpoint = endpoint_of(&store, workspace()).await;
     let rate = Rate { per_second: NonZeroU32::MIN, burst: None };
     let limiter = store.limiter();
-    assert_eq!(limiter.check(&endpoint, rate).await.unwrap(), Admission::Admitted);
+    let of = LimitKey::Endpoint(endpoint.id);
+    assert_eq!(limiter.check(of, rate).await.unwrap(), Admission::Admitted { remaining: 0 });
     proxy.swallow_answers();
-    let lost = limiter.check(&endpoint, rate).await;
+    let lost = limiter.check(of, rate).await;
     assert_eq!(kind(lost), Some(StoreErrorKind::Unavailable));
+}
+
+/// Whoever were told otherwise would count them twice.
+#[tokio::test]
+async fn observations_without_an_answer_may_have_been_counted() {
+    let proxy = Proxy::start(Redis::shared().address());
+    let mut settings = settings([proxy.url(Redis::shared().url())]);
+    settings.response_timeout = SOON;
+    let store = open(&settings).await;
+    let endpoint = endpoint_of(&store, workspace()).await;
+    proxy.swallow_answers();
+    let lost = store.observe(vec![refused(&endpoint, "unauthorized", 1)]).await;
+    assert_eq!(kind(lost), Some(StoreErrorKind::Indeterminate));
 }
 
 /// How often the server has been sent that command.

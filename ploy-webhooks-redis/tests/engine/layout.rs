@@ -1,12 +1,14 @@
 //! What lies where: nothing stays behind, and what another version has made is left alone.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::scene::{
-    PATIENCE, append, ask, claim, endpoint_of, event, keyed, open, run, settings, workspace,
+    PATIENCE, append, ask, claim, endpoint_of, event, keyed, open, refused, run, settings,
+    workspace,
 };
-use ploy_webhooks::store::{EndpointStore, RunQueue, StoreErrorKind, Tenure};
-use ploy_webhooks::{NewEvent, Outcome};
+use ploy_webhooks::store::{ActivityStore, EndpointStore, RunQueue, StoreErrorKind, Tenure};
+use ploy_webhooks::{NewEvent, Outcome, Quota};
 use ploy_webhooks_engines::Redis;
 use ploy_webhooks_redis::RedisStore;
 
@@ -31,6 +33,9 @@ async fn a_deleted_endpoint_leaves_nothing_behind() {
     let endpoint = endpoint_of(&store, workspace()).await;
     let owes: Vec<_> = (0..6).map(|_| run()).collect();
     append(&store, NewEvent { owes, ..keyed(event(&endpoint, "{}"), 1) }).await.unwrap();
+    let quota = Some(Quota { events: NonZeroU64::MIN, period_seconds: None });
+    append(&store, NewEvent { quota, ..event(&endpoint, "{}") }).await.unwrap();
+    store.observe(vec![refused(&endpoint, "unauthorized", 1)]).await.unwrap();
     let mut delayed = run();
     delayed.delay = PATIENCE;
     append(&store, NewEvent { owes: vec![delayed], ..event(&endpoint, "{}") }).await.unwrap();

@@ -1,10 +1,12 @@
 //! What the conformance suite cannot know of: the engine's own faults and limits, several nodes
 //! on one, and Clusters.
 
+mod activity;
 mod faults;
 mod lanes;
 mod layout;
 mod nodes;
+mod quotas;
 mod run_pages;
 mod runs;
 mod scene;

@@ -1,6 +1,7 @@
 //! Several nodes on one server: what holds on one holds across all.
 
 use std::collections::{BTreeSet, HashSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,13 +10,14 @@ use crate::scene::{
     PATIENCE, ask, claim, connect, endpoint_of, event, keyed, open, roomy, run, set_status,
     settings, until, workspace,
 };
-use ploy_webhooks::limit::{Admission, RateLimiter};
+use ploy_webhooks::limit::{Admission, LimitKey, RateLimiter};
 use ploy_webhooks::store::{
     Altered, Appended, Created, EndpointStore, EventQuery, EventStore, KeyStore, PageSize,
     RunQueue, Tenure,
 };
 use ploy_webhooks::{
-    Clock, Endpoint, EndpointConfig, EventId, Outcome, Rate, Slug, Status, SystemClock, WorkspaceId,
+    Clock, Endpoint, EndpointConfig, EndpointId, EventId, Outcome, Rate, Slug, Status, SystemClock,
+    WorkspaceId,
 };
 use ploy_webhooks_engines::Redis;
 use ploy_webhooks_redis::{RedisLimiter, RedisSettings, RedisStore};
@@ -101,7 +103,7 @@ async fn of_repeats_on_two_nodes_one_is_stored() {
             match outcome {
                 Appended::Stored => stored.push(id),
                 Appended::Duplicate(first) => drop(repeated.insert(first)),
-                Appended::Fenced(_) => panic!("nothing has changed"),
+                other => panic!("nothing has changed, and yet {other:?}"),
             }
         }
         assert_eq!(stored.len(), 1, "of 64 repeats");
@@ -121,8 +123,7 @@ async fn two_nodes_admit_in_total_what_the_rate_says() {
     let one = RedisLimiter::connect(settings.clone()).await.unwrap();
     let other = open(&settings).await.limiter();
     let limiters = [Arc::new(one), Arc::new(other)];
-    let config = EndpointConfig::default();
-    let (endpoint, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+    let of = LimitKey::Endpoint(EndpointId::mint(SystemClock.now()));
     let rate = |per_second: u32, burst: u32| Rate {
         per_second: per_second.try_into().unwrap(),
         burst: burst.try_into().ok(),
@@ -130,17 +131,20 @@ async fn two_nodes_admit_in_total_what_the_rate_says() {
     let wanted = rate(40, 10);
 
     let before_first = server_time();
-    let first = limiters[0].check(&endpoint, wanted).await.unwrap();
-    assert_eq!(first, Admission::Admitted);
+    let first = limiters[0].check(of, wanted).await.unwrap();
+    assert_eq!(first, Admission::Admitted { remaining: 9 });
     let after_first = server_time();
     let mut checks = JoinSet::new();
     for number in 0..8 {
-        let (limiter, endpoint) = (limiters[number % 2].clone(), endpoint.clone());
+        let limiter = limiters[number % 2].clone();
         checks.spawn(async move {
             let mut admitted = 0;
             for _ in 0..400 {
-                match limiter.check(&endpoint, wanted).await.unwrap() {
-                    Admission::Admitted => admitted += 1,
+                match limiter.check(of, wanted).await.unwrap() {
+                    Admission::Admitted { remaining } => {
+                        assert!(remaining < 10, "{remaining} of a burst of 10 remain");
+                        admitted += 1;
+                    }
                     Admission::Exceeded { retry_after } => {
                         assert!(!retry_after.is_zero() && retry_after <= Duration::from_millis(26));
                     }
@@ -153,8 +157,8 @@ async fn two_nodes_admit_in_total_what_the_rate_says() {
     // To the point where one more would be too many, so that nothing is left over.
     let before_last = loop {
         let before = server_time();
-        match limiters[1].check(&endpoint, wanted).await.unwrap() {
-            Admission::Admitted => admitted += 1,
+        match limiters[1].check(of, wanted).await.unwrap() {
+            Admission::Admitted { .. } => admitted += 1,
             Admission::Exceeded { .. } => break before,
         }
     };
@@ -165,18 +169,38 @@ async fn two_nodes_admit_in_total_what_the_rate_says() {
     assert!(admitted <= at_most, "{admitted} were admitted, {at_most} are the most");
     assert!(admitted >= at_least, "{admitted} were admitted, {at_least} are the least");
 
-    // Another endpoint has a count of its own, and a new rate holds at once.
-    let config = EndpointConfig::default();
-    let (neighbour, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+    // A workspace has a count of its own, and a new rate holds at once.
+    let neighbour = LimitKey::Workspace(WorkspaceId::mint(SystemClock.now()));
     for expected in [true, false, false] {
         let limiter = &limiters[usize::from(expected)];
-        let admission = limiter.check(&neighbour, rate(1, 1)).await.unwrap();
-        assert_eq!(admission == Admission::Admitted, expected);
+        let admission = limiter.check(neighbour, rate(1, 1)).await.unwrap();
+        assert_eq!(admission == Admission::Admitted { remaining: 0 }, expected, "{admission:?}");
     }
     // An enormous rate is counted all the same.
-    let enormous = Rate { per_second: std::num::NonZeroU32::MAX, burst: None };
-    let admission = limiters[0].check(&neighbour, enormous).await.unwrap();
-    assert_eq!(admission, Admission::Admitted);
+    let enormous = Rate { per_second: NonZeroU32::MAX, burst: None };
+    let admission = limiters[0].check(neighbour, enormous).await.unwrap();
+    let Admission::Admitted { remaining } = admission else { panic!("{admission:?}") };
+    assert!(remaining >= u32::MAX - 2, "{remaining}");
+}
+
+/// What is told to remain is what is admitted then: no less, and no more than comes meanwhile.
+#[tokio::test]
+async fn as_many_are_admitted_as_are_said_to_remain() {
+    let limiter = open(&settings([Redis::shared().url()])).await.limiter();
+    let of = LimitKey::Workspace(WorkspaceId::mint(SystemClock.now()));
+    let rate = Rate { per_second: NonZeroU32::MIN, burst: NonZeroU32::new(20) };
+    let begin = server_time();
+    for left in (0..20).rev() {
+        match limiter.check(of, rate).await.unwrap() {
+            Admission::Admitted { remaining } => {
+                let meanwhile = server_time() - begin;
+                let most = f64::from(left) + meanwhile;
+                assert!(remaining >= left, "{remaining} are said to remain, {left} do");
+                assert!(f64::from(remaining) <= most, "{remaining} remain, {most} are the most");
+            }
+            exceeded @ Admission::Exceeded { .. } => panic!("with {left} to come {exceeded:?}"),
+        }
+    }
 }
 
 /// With leases that end all the time: no attempt of a run is handed out twice.

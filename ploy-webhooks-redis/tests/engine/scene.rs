@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ploy_webhooks::store::{
-    Appended, Claim, Created, EndpointPatch, EndpointStore, EventStore, Lanes, RunQueue,
-    StoreError, Updated,
+    Appended, Claim, Created, EndpointPatch, EndpointStore, EventStore, Lanes, Observation,
+    Observed, RunQueue, StoreError, Updated,
 };
 use ploy_webhooks::{
     Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, LeasedRun, NewEvent, NewRun,
@@ -95,6 +95,17 @@ pub(crate) fn run() -> NewRun {
         id: RunId::mint(SystemClock.now()),
         trigger: Trigger::ploybook("page".parse().expect("it is a name")),
         delay: Duration::ZERO,
+    }
+}
+
+/// A request that the endpoint has refused so often.
+pub(crate) fn refused(endpoint: &Endpoint, code: &str, count: u64) -> Observation {
+    Observation {
+        workspace: endpoint.workspace,
+        endpoint: endpoint.id,
+        what: Observed::Refusal(code.to_owned().into()),
+        count,
+        last_at: SystemClock.now(),
     }
 }
 

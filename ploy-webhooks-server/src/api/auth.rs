@@ -1,40 +1,109 @@
-//! Who may use the API: whoever shows the root token.
+//! Who is let in: whoever shows the root token, or a token that opens a workspace.
+//!
+//! A token is looked up for each call, so one that is revoked opens nothing any more, on any node.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use ploy_webhooks::SecretDigest;
+use http::{HeaderMap, HeaderName, StatusCode};
+use ploy_webhooks::{Clock, Secret, SecretDigest, SystemClock, Workspace, WorkspaceId};
 
 use super::Api;
+use super::caller::{Access, Caller};
 use super::problem::Problem;
+use super::removal;
+use super::token::Token;
 
-pub(super) async fn require_root(
+/// In which workspace the root token acts.
+const PLOY_WORKSPACE: HeaderName = HeaderName::from_static("ploy-workspace");
+
+/// Lets a request through with its [`Caller`].
+pub(super) async fn admit(
     State(api): State<Api>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let token = bearer(request.headers())?;
+    let caller = identify(&api, request.headers()).await?;
+    caller.check(request.method())?;
+    request.extensions_mut().insert(caller);
+    let answer = next.run(request).await;
+    if answer.status() == StatusCode::CREATED {
+        refuse_what_outlives(&api, &caller.workspace).await?;
+    }
+    Ok(answer)
+}
+
+async fn identify(api: &Api, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let shown = only(headers, &AUTHORIZATION)?;
+    let shown = bearer(shown.ok_or(Problem::Unauthorized("Authorization is missing"))?)?;
+    let digest = SecretDigest::of(shown);
+    let named = only(headers, &PLOY_WORKSPACE)?;
     // Digests compare in constant time.
-    if SecretDigest::of(token) == api.parts.root {
-        Ok(next.run(request).await)
-    } else {
-        Err(Problem::Unauthorized("the token is not valid"))
+    if digest == api.parts.root {
+        let workspace = match named {
+            Some(text) => existing(api, text).await?,
+            None => WorkspaceId::DEFAULT,
+        };
+        return Ok(Caller { workspace, access: Access::Root });
+    }
+    // Whoever guesses does not get as far as the store.
+    let token = match Secret::is_well_formed(shown) {
+        true => Token::look_up(api.store(), &digest).await?,
+        false => None,
+    };
+    let token = token.ok_or(Problem::Unauthorized("the token is not valid"))?;
+    if token.has_expired(SystemClock.now()) {
+        return Err(Problem::Unauthorized("the token has expired"));
+    }
+    if named.is_some() {
+        return Err(Problem::Forbidden(
+            "only the root token chooses a workspace with `Ploy-Workspace`: leave it out",
+        ));
+    }
+    Ok(Caller { workspace: token.workspace, access: Access::Token(token.scope) })
+}
+
+async fn existing(api: &Api, text: &[u8]) -> Result<WorkspaceId, Problem> {
+    let id = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    let id = id.ok_or(Problem::NoWorkspace)?;
+    // There always is that one.
+    if id != WorkspaceId::DEFAULT && Workspace::look_up(api.store(), &id).await?.is_none() {
+        return Err(Problem::NoWorkspace);
+    }
+    Ok(id)
+}
+
+/// Takes back what was made in a workspace that was deleted meanwhile: nobody could reach it any
+/// more.
+async fn refuse_what_outlives(api: &Api, workspace: &WorkspaceId) -> Result<(), Problem> {
+    if *workspace == WorkspaceId::DEFAULT {
+        return Ok(());
+    }
+    match Workspace::look_up(api.store(), workspace).await {
+        Ok(None) => {
+            removal::empty(api.store(), workspace).await?;
+            Err(Problem::NotFound)
+        }
+        // What was made stands, and its key is shown this once: a failure here must not hide it.
+        Ok(Some(_)) | Err(_) => Ok(()),
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = match (values.next(), values.next()) {
-        (Some(value), None) => value,
-        (None, _) => return Err(Problem::Unauthorized("Authorization is missing")),
-        (Some(_), Some(_)) => {
-            return Err(Problem::Unauthorized("Authorization is given more than once"));
+/// The value of a header that is given once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value.map(http::HeaderValue::as_bytes)),
+        (_, Some(_)) if *name == AUTHORIZATION => {
+            Err(Problem::Unauthorized("Authorization is given more than once"))
         }
-    };
-    value
-        .to_str()
+        (_, Some(_)) => Err(Problem::invalid(format!("`{name}` is given more than once"))),
+    }
+}
+
+fn bearer(value: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(value)
         .ok()
         .and_then(|text| text.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))

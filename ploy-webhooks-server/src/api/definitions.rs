@@ -1,4 +1,4 @@
-//! What Ploybooks and subscriptions have in common: kept as JSON under a name, with a revision.
+//! What Ploybooks, subscriptions, workspaces and tokens have in common: kept as JSON under a name, with a revision.
 
 use ploy_webhooks::Revision;
 use ploy_webhooks::store::{Defined, Definition, DefinitionKind, PageSize};
@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::Api;
+use super::caller::TenantApi;
 use super::json::of_members;
 use super::page::{List, take_cursor, take_limit, to_cursor};
 use super::problem::Problem;
@@ -22,7 +22,7 @@ pub(super) trait Defines: Serialize + DeserializeOwned {
     const SETTINGS: &[&str];
 
     /// Refuses what is out of bounds, and what may not become of what stood before.
-    fn check(&self, before: Option<&Self>, api: &Api) -> Result<(), Problem>;
+    fn check(&self, before: Option<&Self>, api: &TenantApi) -> Result<(), Problem>;
 }
 
 /// A definition as callers see it.
@@ -46,7 +46,7 @@ pub(super) enum Called<'a> {
 
 /// A definition of that kind, and its revision.
 pub(super) async fn find<T: Defines>(
-    api: &Api,
+    api: &TenantApi,
     name: &str,
 ) -> Result<Option<(T, Revision)>, Problem> {
     let found = api.store().definition(api.workspace(), T::KIND, name).await?;
@@ -55,7 +55,7 @@ pub(super) async fn find<T: Defines>(
 
 /// Makes a definition where there is none of that name. `None` where there is.
 pub(super) async fn make<T: Defines>(
-    api: &Api,
+    api: &TenantApi,
     name: &str,
     defined: &T,
 ) -> Result<Option<Revision>, Problem> {
@@ -79,7 +79,7 @@ pub(super) struct Changed<T> {
 /// changed it meanwhile. What is `null` goes back to what it is by itself (RFC 7396, at the
 /// outermost level and in settings).
 pub(super) async fn change<T: Defines>(
-    api: &Api,
+    api: &TenantApi,
     name: &str,
     changes: &Map<String, Value>,
 ) -> Result<Changed<T>, Problem> {
@@ -99,17 +99,31 @@ pub(super) async fn change<T: Defines>(
     Err(Problem::conflict("it is being changed by others; try again"))
 }
 
+/// Which page of a list of definitions is asked for.
+#[derive(Debug)]
+pub(super) struct PageOf {
+    pub(super) limit: PageSize,
+    /// The name that the page before ended with.
+    pub(super) after: Option<String>,
+}
+
+impl PageOf {
+    pub(super) fn take(mut parameters: Parameters) -> Result<Self, Problem> {
+        let limit = take_limit(&mut parameters)?.unwrap_or(PageSize::DEFAULT);
+        let after = take_cursor::<String>(&mut parameters)?;
+        if after.as_ref().is_some_and(|name| name.contains('\0')) {
+            return Err(Problem::invalid("the parameter `cursor` is not a cursor of this list"));
+        }
+        parameters.finish()?;
+        Ok(Self { limit, after })
+    }
+}
+
 /// One page of the definitions of a kind, by their names.
 pub(super) async fn page<T: Defines>(
-    api: &Api,
-    mut parameters: Parameters,
+    api: &TenantApi,
+    PageOf { limit, after }: &PageOf,
 ) -> Result<List<(String, Revision, T)>, Problem> {
-    let limit = take_limit(&mut parameters)?.unwrap_or(PageSize::DEFAULT);
-    let after = take_cursor::<String>(&mut parameters)?;
-    if after.as_ref().is_some_and(|name| name.contains('\0')) {
-        return Err(Problem::invalid("the parameter `cursor` is not a cursor of this list"));
-    }
-    parameters.finish()?;
     let listed =
         api.store().definitions(api.workspace(), T::KIND, after.as_deref(), limit.one_more());
     let mut listed = listed.await?;
@@ -123,7 +137,8 @@ pub(super) async fn page<T: Defines>(
     Ok(List { data: data.collect::<Result<_, Problem>>()?, next_cursor: last })
 }
 
-fn read<T: Defines>(definition: &Definition) -> Result<T, Problem> {
+/// What is kept. What cannot be read is the operator's to see, not the caller's.
+pub(super) fn read<T: Defines>(definition: &Definition) -> Result<T, Problem> {
     serde_json::from_str(&definition.text).map_err(|error| {
         tracing::error!(name = definition.name, %error, "a definition cannot be read");
         Problem::Unavailable(None)

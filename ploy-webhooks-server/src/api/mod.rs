@@ -2,13 +2,14 @@
 //!
 //! ```
 //! use ploy_webhooks::store::MemoryStore;
-//! use ploy_webhooks::Secret;
+//! use ploy_webhooks::{Keyring, Secret};
 //! use ploy_webhooks_server::api::{self, Api};
 //! use std::sync::Arc;
 //!
 //! let token = Secret::mint_token();
 //! let api = Api::new(
 //!     Arc::new(MemoryStore::new()),
+//!     Keyring::mint(),
 //!     token.digest(),
 //!     "https://hooks.example.com".to_owned(),
 //! );
@@ -16,9 +17,11 @@
 //! ```
 //!
 //! Every answer that is no success is `application/problem+json` (RFC 9457) with a `code`.
-//! Whoever has not shown the root token is told nothing but that.
+//! Whoever has not shown a token is told nothing but that. The root token opens everything; every
+//! other token opens one workspace, and to whoever shows it there is nothing in any other.
 
 mod auth;
+mod caller;
 mod definitions;
 mod endpoints;
 mod events;
@@ -29,10 +32,16 @@ mod page;
 mod ploybooks;
 mod problem;
 mod query;
+mod removal;
+mod routing;
 mod run;
 mod runs;
 mod subscriptions;
 mod time;
+mod to_its_end;
+mod token;
+mod tokens;
+mod workspaces;
 
 use std::sync::Arc;
 
@@ -41,11 +50,12 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::any;
-use http::HeaderValue;
 use http::header::CACHE_CONTROL;
-use ploy_webhooks::{SecretDigest, Slug, WorkspaceId};
+use http::{HeaderValue, Method};
+use ploy_webhooks::{Keyring, SecretDigest, Slug};
 
 use self::problem::Problem;
+use self::routing::Call;
 use crate::store::Store;
 
 /// What the management API works on.
@@ -57,6 +67,7 @@ pub struct Api {
 #[derive(Debug)]
 struct Parts {
     store: Arc<dyn Store>,
+    keyring: Keyring,
     root: SecretDigest,
     public_url: String,
     commands: Commands,
@@ -74,46 +85,60 @@ pub enum Commands {
 }
 
 impl Api {
-    /// An API over that store, opened by the token with that digest. Endpoints show URLs that
-    /// begin with `public_url`, which has no slash at its end.
+    /// An API over that store, whose secrets the keyring seals and whose root token has that
+    /// digest. Endpoints show URLs that begin with `public_url`, which has no slash at its end.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, root: SecretDigest, public_url: String) -> Self {
-        Self::with_commands(store, root, public_url, Commands::Refused)
+    pub fn new(
+        store: Arc<dyn Store>,
+        keyring: Keyring,
+        root: SecretDigest,
+        public_url: String,
+    ) -> Self {
+        Self::with_commands(store, keyring, root, public_url, Commands::Refused)
     }
 
     /// The same, and says whether Ploybooks may run programs.
     #[must_use]
     pub fn with_commands(
         store: Arc<dyn Store>,
+        keyring: Keyring,
         root: SecretDigest,
         public_url: String,
         commands: Commands,
     ) -> Self {
-        Self { parts: Arc::new(Parts { store, root, public_url, commands }) }
+        Self { parts: Arc::new(Parts { store, keyring, root, public_url, commands }) }
     }
 
     fn store(&self) -> &dyn Store {
         &*self.parts.store
     }
+}
 
-    /// The workspace that the caller's token belongs to.
-    const fn workspace(&self) -> &WorkspaceId {
-        &WorkspaceId::DEFAULT
-    }
+/// Every call of the management API: its method, and its path after `/api/v1`. The router takes
+/// these and no others; `GET` is also `HEAD`.
+#[must_use]
+pub fn calls() -> Vec<(Method, &'static str)> {
+    table().map(|call| (call.method, call.path)).collect()
+}
+
+fn table() -> impl Iterator<Item = Call> {
+    std::iter::empty()
+        .chain(endpoints::calls())
+        .chain(events::calls())
+        .chain(ploybooks::calls())
+        .chain(runs::calls())
+        .chain(subscriptions::calls())
+        .chain(tokens::calls())
+        .chain(workspaces::calls())
 }
 
 /// The router: `/api/v1/…` but for the intake itself, and `/health/…`.
 #[must_use = "a router serves nothing by itself"]
 pub fn router(api: Api) -> Router {
-    let management = Router::new()
-        .merge(endpoints::routes())
-        .merge(events::routes())
-        .merge(ploybooks::routes())
-        .merge(runs::routes())
-        .merge(subscriptions::routes())
+    let management = routing::router(table())
         .fallback(|| async { Problem::NotFound })
         .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
-        .layer(from_fn_with_state(api.clone(), auth::require_root));
+        .layer(from_fn_with_state(api.clone(), auth::admit));
     Router::new()
         .nest("/api/v1", management)
         .route("/api/v1/webhook/{*rest}", any(|| async { Problem::NotFound }))

@@ -1,46 +1,56 @@
 //! `/ploybooks`: what triggers name.
 
-use axum::Router;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use http::StatusCode;
 use ploy_webhooks::store::DefinitionKind;
 use ploy_webhooks::{Means, Ploybook, PloybookName, Revision};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::definitions::{self, Called, Defines, View};
+use super::Commands;
+use super::caller::TenantApi;
+use super::definitions::{self, Called, Defines, PageOf, View};
 use super::id::Id;
 use super::json::{Json, JsonBody, of_members};
 use super::page::List;
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
-use super::{Api, Commands};
+use super::routing::{self, Call};
 
 impl Defines for Ploybook {
     const KIND: DefinitionKind = DefinitionKind::Ploybook;
 
     const SETTINGS: &[&str] = &["retry"];
 
-    fn check(&self, before: Option<&Self>, api: &Api) -> Result<(), Problem> {
+    fn check(&self, before: Option<&Self>, api: &TenantApi) -> Result<(), Problem> {
         self.check().map_err(Problem::invalid)?;
         // One that was defined while programs were allowed may be disabled, or described anew.
         let is_new = before.is_none_or(|before| before.run != self.run);
-        match (&self.run, api.parts.commands) {
+        match (&self.run, api.commands()) {
             (Means::Command { .. }, Commands::Refused) if is_new => Err(Problem::invalid(
                 "`run.command`: this server runs no programs: to let Ploybooks run any program as \
                  the server's user, start it with the setting `allow_commands = true`",
             )),
+            // A program reaches what the server reaches, and so every workspace.
+            (Means::Command { .. }, Commands::Allowed) if is_new && !api.is_root() => {
+                Err(Problem::Forbidden(
+                    "`run.command`: only the root token has Ploybooks run programs, which reach \
+                     beyond a workspace",
+                ))
+            }
             _ => Ok(()),
         }
     }
 }
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/ploybooks", get(list).post(create))
-        .route("/ploybooks/{name}", get(show).patch(patch).delete(delete))
+pub(super) fn calls() -> [Call; 5] {
+    [
+        routing::get("/ploybooks", list),
+        routing::post("/ploybooks", create),
+        routing::get("/ploybooks/{name}", show),
+        routing::patch("/ploybooks/{name}", patch),
+        routing::delete("/ploybooks/{name}", delete),
+    ]
 }
 
 /// What the body of `POST /ploybooks` has beside the Ploybook.
@@ -50,7 +60,7 @@ struct Named {
 }
 
 async fn create(
-    State(api): State<Api>,
+    api: TenantApi,
     _: NoParameters,
     JsonBody(mut form): JsonBody<Map<String, Value>>,
 ) -> Result<Response, Problem> {
@@ -64,8 +74,9 @@ async fn create(
     }
 }
 
-async fn list(State(api): State<Api>, parameters: Parameters) -> Result<Response, Problem> {
-    let List { data, next_cursor } = definitions::page::<Ploybook>(&api, parameters).await?;
+async fn list(api: TenantApi, parameters: Parameters) -> Result<Response, Problem> {
+    let List { data, next_cursor } =
+        definitions::page::<Ploybook>(&api, &PageOf::take(parameters)?).await?;
     let data = data.iter().map(|(name, revision, defined)| View {
         called: Called::Name(name),
         revision: *revision,
@@ -75,7 +86,7 @@ async fn list(State(api): State<Api>, parameters: Parameters) -> Result<Response
 }
 
 async fn show(
-    State(api): State<Api>,
+    api: TenantApi,
     Id(name): Id<PloybookName>,
     _: NoParameters,
 ) -> Result<Response, Problem> {
@@ -85,7 +96,7 @@ async fn show(
 }
 
 async fn patch(
-    State(api): State<Api>,
+    api: TenantApi,
     Id(name): Id<PloybookName>,
     _: NoParameters,
     JsonBody(changes): JsonBody<Map<String, Value>>,
@@ -96,7 +107,7 @@ async fn patch(
 
 /// What is wired to it fails from now on, and says so.
 async fn delete(
-    State(api): State<Api>,
+    api: TenantApi,
     Id(name): Id<PloybookName>,
     _: NoParameters,
 ) -> Result<StatusCode, Problem> {

@@ -14,10 +14,14 @@ use crate::log::chain;
 /// An answer that is no success. `Display` is its `detail`: what is wrong and what to do.
 #[derive(Debug, Error)]
 pub(super) enum Problem {
-    #[error("{0}; send `Authorization: Bearer <token>` with the root token")]
+    #[error("{0}; send `Authorization: Bearer <token>` with a token of this server")]
     Unauthorized(&'static str),
+    #[error("{0}")]
+    Forbidden(&'static str),
     #[error("there is nothing at this address")]
     NotFound,
+    #[error("there is no workspace of the id that `Ploy-Workspace` gives")]
+    NoWorkspace,
     #[error("this address does not take that method; see Allow for those that it takes")]
     MethodNotAllowed,
     #[error("{0}")]
@@ -40,7 +44,8 @@ impl Problem {
     const fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::NotFound | Self::NoWorkspace => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::ValidationFailed(_) => (StatusCode::UNPROCESSABLE_ENTITY, "validation_failed"),
             Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),

@@ -1,32 +1,31 @@
 //! `/runs`: listed, shown, tried again, called off.
 
-use axum::Router;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use ploy_webhooks::store::{Altered, PageSize, RunQuery};
 use ploy_webhooks::{EventId, Run, RunId, RunState};
 
-use super::Api;
+use super::caller::TenantApi;
 use super::id::Id;
 use super::json::Json;
 use super::page::{List, take_cursor, take_limit, to_cursor};
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
+use super::routing::{self, Call};
 use super::run::RunView;
 
 /// A page that the store leaves empty is looked beyond so often.
 const EMPTY_PAGES_MAX: usize = 50;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/runs", get(list))
-        .route("/runs/{id}", get(show))
-        .route("/runs/{id}/retry", post(retry))
-        .route("/runs/{id}/cancel", post(cancel))
+pub(super) fn calls() -> [Call; 4] {
+    [
+        routing::get("/runs", list),
+        routing::get("/runs/{id}", show),
+        routing::post("/runs/{id}/retry", retry),
+        routing::post("/runs/{id}/cancel", cancel),
+    ]
 }
 
-async fn list(State(api): State<Api>, mut parameters: Parameters) -> Result<Response, Problem> {
+async fn list(api: TenantApi, mut parameters: Parameters) -> Result<Response, Problem> {
     let limit = take_limit(&mut parameters)?;
     let event = parameters.take("event", str::parse::<EventId>)?;
     let state = parameters.take("state", |text| {
@@ -74,7 +73,7 @@ impl Position {
 
 /// The runs of one event, the newest first; and where to go on, if there are more.
 async fn of_event(
-    api: &Api,
+    api: &TenantApi,
     event: &EventId,
     state: Option<RunState>,
     below: Option<RunId>,
@@ -93,7 +92,7 @@ async fn of_event(
 
 /// The runs of all events, likewise.
 async fn of_all(
-    api: &Api,
+    api: &TenantApi,
     state: Option<RunState>,
     below: Option<RunId>,
     limit: PageSize,
@@ -110,19 +109,11 @@ async fn of_all(
     Ok((page.items, page.next.and_then(|next| next.below)))
 }
 
-async fn show(
-    State(api): State<Api>,
-    Id(id): Id<RunId>,
-    _: NoParameters,
-) -> Result<Response, Problem> {
+async fn show(api: TenantApi, Id(id): Id<RunId>, _: NoParameters) -> Result<Response, Problem> {
     answer(&api, &id).await
 }
 
-async fn retry(
-    State(api): State<Api>,
-    Id(id): Id<RunId>,
-    _: NoParameters,
-) -> Result<Response, Problem> {
+async fn retry(api: TenantApi, Id(id): Id<RunId>, _: NoParameters) -> Result<Response, Problem> {
     match api.store().requeue(api.workspace(), &id).await? {
         Altered::Done => answer(&api, &id).await,
         Altered::Missing => Err(Problem::NotFound),
@@ -136,11 +127,7 @@ async fn retry(
     }
 }
 
-async fn cancel(
-    State(api): State<Api>,
-    Id(id): Id<RunId>,
-    _: NoParameters,
-) -> Result<Response, Problem> {
+async fn cancel(api: TenantApi, Id(id): Id<RunId>, _: NoParameters) -> Result<Response, Problem> {
     match api.store().cancel(api.workspace(), &id).await? {
         Altered::Done => answer(&api, &id).await,
         Altered::Missing => Err(Problem::NotFound),
@@ -151,7 +138,7 @@ async fn cancel(
     }
 }
 
-async fn answer(api: &Api, id: &RunId) -> Result<Response, Problem> {
+async fn answer(api: &TenantApi, id: &RunId) -> Result<Response, Problem> {
     let run = api.store().run(api.workspace(), id).await?.ok_or(Problem::NotFound)?;
     Ok(Json(RunView::of(&run)).into_response())
 }

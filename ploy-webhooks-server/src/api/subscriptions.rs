@@ -4,10 +4,7 @@
 
 use std::num::NonZeroU16;
 
-use axum::Router;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use http::StatusCode;
 use ploy_webhooks::store::DefinitionKind;
 use ploy_webhooks::{
@@ -15,20 +12,22 @@ use ploy_webhooks::{
 };
 use serde_json::{Map, Value};
 
-use super::Api;
-use super::definitions::{self, Called, Changed, Defines, View};
+use super::caller::TenantApi;
+use super::definitions::{self, Called, Changed, Defines, PageOf, View};
 use super::id::Id;
 use super::json::{Json, JsonBody};
 use super::page::List;
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
+use super::routing::{self, Call};
+use super::to_its_end::to_its_end;
 
 impl Defines for Subscription {
     const KIND: DefinitionKind = DefinitionKind::Subscription;
 
     const SETTINGS: &[&str] = &[];
 
-    fn check(&self, before: Option<&Self>, _: &Api) -> Result<(), Problem> {
+    fn check(&self, before: Option<&Self>, _: &TenantApi) -> Result<(), Problem> {
         self.check().map_err(Problem::invalid)?;
         let is_new = before.is_none_or(|before| before.condition != self.condition);
         let condition = self.condition.as_deref().filter(|_| is_new).map(Condition::compile);
@@ -39,14 +38,18 @@ impl Defines for Subscription {
     }
 }
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/subscriptions", get(list).post(create))
-        .route("/subscriptions/{id}", get(show).patch(patch).delete(delete))
+pub(super) fn calls() -> [Call; 5] {
+    [
+        routing::get("/subscriptions", list),
+        routing::post("/subscriptions", create),
+        routing::get("/subscriptions/{id}", show),
+        routing::patch("/subscriptions/{id}", patch),
+        routing::delete("/subscriptions/{id}", delete),
+    ]
 }
 
 async fn create(
-    State(api): State<Api>,
+    api: TenantApi,
     _: NoParameters,
     JsonBody(subscription): JsonBody<Subscription>,
 ) -> Result<Response, Problem> {
@@ -69,8 +72,9 @@ async fn create(
     .await
 }
 
-async fn list(State(api): State<Api>, parameters: Parameters) -> Result<Response, Problem> {
-    let List { data, next_cursor } = definitions::page::<Subscription>(&api, parameters).await?;
+async fn list(api: TenantApi, parameters: Parameters) -> Result<Response, Problem> {
+    let List { data, next_cursor } =
+        definitions::page::<Subscription>(&api, &PageOf::take(parameters)?).await?;
     let data = data.iter().map(|(id, revision, defined)| View {
         called: Called::Id(id),
         revision: *revision,
@@ -80,7 +84,7 @@ async fn list(State(api): State<Api>, parameters: Parameters) -> Result<Response
 }
 
 async fn show(
-    State(api): State<Api>,
+    api: TenantApi,
     Id(id): Id<SubscriptionId>,
     _: NoParameters,
 ) -> Result<Response, Problem> {
@@ -90,7 +94,7 @@ async fn show(
 }
 
 async fn patch(
-    State(api): State<Api>,
+    api: TenantApi,
     Id(id): Id<SubscriptionId>,
     _: NoParameters,
     JsonBody(changes): JsonBody<Map<String, Value>>,
@@ -108,7 +112,7 @@ async fn patch(
 }
 
 async fn delete(
-    State(api): State<Api>,
+    api: TenantApi,
     Id(id): Id<SubscriptionId>,
     _: NoParameters,
 ) -> Result<StatusCode, Problem> {
@@ -125,17 +129,6 @@ async fn delete(
     .await
 }
 
-/// Carries a change out to its end, also where nobody waits for the answer any more: one that
-/// broke off would hold for some endpoints, and not for others.
-async fn to_its_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T, Problem>> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::spawn(change).await.unwrap_or_else(|error| match error.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => Err(Problem::Unavailable(None)),
-    })
-}
-
 /// For which endpoints a change is made to hold.
 #[derive(Clone, Copy)]
 enum Meant {
@@ -146,7 +139,7 @@ enum Meant {
 }
 
 /// Has the change hold for every endpoint that was meant before or is meant now.
-async fn settle(api: &Api, meant_by: &[&Subscription], meant: Meant) -> Result<(), Problem> {
+async fn settle(api: &TenantApi, meant_by: &[&Subscription], meant: Meant) -> Result<(), Problem> {
     let means_all = matches!(meant, Meant::All)
         || meant_by.iter().any(|subscription| subscription.endpoints.is_empty());
     let mut endpoints: Vec<EndpointId> =

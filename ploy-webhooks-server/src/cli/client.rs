@@ -13,12 +13,13 @@ use crate::url::http_url;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A server, and the token for it.
+/// A server, the token for it, and the workspace that is chosen with it.
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
     authorization: HeaderValue,
+    workspace: Option<HeaderValue>,
 }
 
 /// One call of the API.
@@ -57,7 +58,10 @@ impl Client {
             return Err(Failure::Usage("set PLOY_TOKEN to a token of the server".to_owned()));
         }
         let (base, authorization) = (http_url(&server.url)?, bearer(&server.token)?);
-        Ok(Self { http: http(TIMEOUT)?, base, authorization })
+        let workspace = server.workspace().map(HeaderValue::from_str).transpose();
+        let workspace = workspace
+            .map_err(|_| Failure::Usage("`--workspace` is the id of a workspace".to_owned()))?;
+        Ok(Self { http: http(TIMEOUT)?, base, authorization, workspace })
     }
 
     /// The body of a successful answer; anything else is a failure in the server's words.
@@ -66,6 +70,9 @@ impl Client {
             .http
             .request(call.method, self.url(&call.path, &call.query)?)
             .header(AUTHORIZATION, self.authorization.clone());
+        if let Some(workspace) = &self.workspace {
+            request = request.header("ploy-workspace", workspace.clone());
+        }
         if let Some(body) = call.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }

@@ -11,7 +11,9 @@ mod replay;
 mod runs;
 mod send;
 mod subscriptions;
+mod tokens;
 mod trigger;
+mod workspaces;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -82,6 +84,20 @@ enum Command {
         #[command(subcommand)]
         command: subscriptions::SubscriptionsCommand,
     },
+    /// Make, bound and delete workspaces, with the root token.
+    Workspaces {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: workspaces::WorkspacesCommand,
+    },
+    /// Make and revoke tokens, with the root token.
+    Tokens {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: tokens::TokensCommand,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -109,9 +125,19 @@ struct ServerArgs {
         global = true
     )]
     token: String,
+    /// The workspace in which the root token acts. Any other token has one of its own.
+    #[arg(long, env = "PLOY_WORKSPACE", value_name = "ID", global = true)]
+    workspace: Option<String>,
     /// Print the answer of the API as it is, for programs.
     #[arg(long, global = true)]
     json: bool,
+}
+
+impl ServerArgs {
+    /// The workspace that is named, if one is: a variable may be set to nothing.
+    fn workspace(&self) -> Option<&str> {
+        self.workspace.as_deref().filter(|id| !id.is_empty())
+    }
 }
 
 /// Why a command ends without success.
@@ -198,6 +224,13 @@ fn execute(command: Command) -> Result<(), Failure> {
             }
             Command::Subscriptions { server, command } => {
                 subscriptions::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Workspaces { server, command } => {
+                workspaces::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Tokens { server, command } => {
+                let client = Client::of(&server)?;
+                tokens::run(&client, server.json, server.workspace(), command).await
             }
         }
     });

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use ploy_webhooks::store::{Created, StoreError};
+use ploy_webhooks::store::{Created, DefinitionKind, StoreError};
 use ploy_webhooks::{
     Clock, Endpoint, EndpointConfig, Secret, SecretDigest, Slug, SystemClock, WorkspaceId,
 };
@@ -67,8 +67,10 @@ impl FirstStart<'_> {
 
     async fn is_empty(&self) -> Result<bool, StoreError> {
         let one = NonZeroU16::MIN;
+        let kind = DefinitionKind::Workspace;
         let endpoints = self.store.endpoints(&WorkspaceId::DEFAULT, None, one);
-        Ok(endpoints.await?.is_empty())
+        let tenants = self.store.definitions(&WorkspaceId::ROOT, kind, None, one);
+        Ok(endpoints.await?.is_empty() && tenants.await?.is_empty())
     }
 
     async fn first_endpoint(&self) -> Result<Option<(Slug, Secret)>, StoreError> {

@@ -9,11 +9,13 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::routing::future::RouteFuture;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use ploy_webhooks::Ingest;
-use ploy_webhooks::ingest::{Outage, Refusal, ResponseBody, ResponseFuture, SourceAddress};
+use ploy_webhooks::ingest::{
+    Outage, Refusal, ResponseBody, ResponseFuture, SourceAddress, TrustedProxies,
+};
 use ploy_webhooks::store::StoreErrorKind;
 use tower::Service;
 use tracing::Level;
@@ -31,6 +33,7 @@ type Body = Either<ResponseBody, axum::body::Body>;
 pub(super) struct Front {
     ingest: Intake,
     router: Router,
+    proxies: Option<Arc<TrustedProxies>>,
 }
 
 /// The service of one connection.
@@ -41,8 +44,16 @@ pub(super) struct ConnectionService {
 }
 
 impl Front {
-    pub(super) const fn new(ingest: Intake, router: Router) -> Self {
-        Self { ingest, router }
+    pub(super) fn new(ingest: Intake, router: Router, proxies: Option<TrustedProxies>) -> Self {
+        Self { ingest, router, proxies: proxies.map(Arc::new) }
+    }
+
+    fn source(&self, peer: IpAddr, headers: &HeaderMap) -> Option<SourceAddress> {
+        let source = match &self.proxies {
+            Some(proxies) => proxies.source(peer, headers)?,
+            None => peer,
+        };
+        Some(SourceAddress(source))
     }
 
     pub(super) fn for_peer(&self, peer: IpAddr) -> ConnectionService {
@@ -58,7 +69,9 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     fn call(&self, mut request: Request<Incoming>) -> Answer {
         let line = tracing::enabled!(Level::DEBUG).then(|| Box::new(Line::of(&request)));
         let pending = if is_for_the_intake(request.uri().path()) {
-            request.extensions_mut().insert(SourceAddress(self.peer));
+            if let Some(source) = self.front.source(self.peer, request.headers()) {
+                request.extensions_mut().insert(source);
+            }
             Pending::Ingest(self.front.ingest.clone().call(request))
         } else {
             Pending::Router(Box::pin(self.front.router.clone().call(request)))
@@ -121,6 +134,9 @@ fn log_outage(response: &Response<ResponseBody>) {
         }
         Some(Refusal::Unavailable { outage: outage @ Outage::StoreTooSlow, .. }) => {
             tracing::warn!(error = %outage, "an event could not be stored");
+        }
+        Some(Refusal::Unavailable { outage: outage @ Outage::Secrets(_), .. }) => {
+            tracing::warn!(error = chain(outage), "a signature could not be verified");
         }
         Some(Refusal::Unavailable { outage, .. }) => {
             tracing::debug!(error = %outage, "an event was turned away");

@@ -1,8 +1,10 @@
 //! `serve`: everything that the server is, from the open store to the last flush.
 
+mod activity;
 mod connection;
 mod first_start;
 mod front;
+mod keys;
 mod listener;
 mod runs;
 mod signals;
@@ -14,8 +16,10 @@ use ploy_webhooks_postgres::{EndpointChange, EndpointChanges};
 use thiserror::Error;
 use tokio::net::TcpListener;
 
+use self::activity::Activity;
 use self::first_start::FirstStart;
 use self::front::{Front, Intake};
+pub(crate) use self::keys::KeysError;
 use self::listener::{ConnectionSettings, Listener};
 use self::runs::RunnerError;
 use self::signals::Signals;
@@ -36,6 +40,8 @@ pub(crate) enum ServeError {
     Signals(#[source] std::io::Error),
     #[error("cannot prepare the store")]
     Prepare(#[source] ploy_webhooks::store::StoreError),
+    #[error("the secrets of the store cannot be opened")]
+    Keys(#[from] KeysError),
     #[error("cannot carry runs out")]
     Runner(#[from] RunnerError),
     #[error("cannot print to standard output")]
@@ -49,7 +55,8 @@ pub(crate) async fn serve(
 ) -> Result<(), ServeError> {
     // All that can be wrong with the settings is found before the store is made.
     let (listen, url) = (config.listen()?, config.store()?);
-    let (bounds, public_url) = (config.bounds()?, config.public_url()?);
+    let (mut bounds, public_url) = (config.bounds()?, config.public_url()?);
+    let proxies = config.proxies()?;
     let dispatcher = config.dispatcher()?;
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let mut open = OpenStore::open(&url).await?;
@@ -58,6 +65,9 @@ pub(crate) async fn serve(
         let listening_on = format!("http://{}", reachable(address));
         let public_url = public_url.unwrap_or_else(|| listening_on.clone());
 
+        let master_key_file = config.master_key_file.as_deref();
+        let keyring = keys::keyring(&*open.store, &url, master_key_file).await?;
+        bounds.public_url = Some(format!("{public_url}/api/v1/webhook/"));
         let first_start =
             FirstStart { store: &open.store, public_url: &public_url, server_url: &listening_on };
         let root = first_start.prepare(chosen_root).await?;
@@ -67,6 +77,7 @@ pub(crate) async fn serve(
         let ingest = Ingest::builder(store.clone(), store.clone())
             .runner(runs::runner(store.clone(), config.commands())?)
             .definitions(store.clone())
+            .keyring(keyring.clone())
             .settings(bounds)
             .limiter(open.limiter.clone())
             .build()
@@ -76,10 +87,14 @@ pub(crate) async fn serve(
         if let Some(changes) = open.changes.take() {
             tokio::spawn(forget_changed(ingest.clone(), changes));
         }
-        let api = Api::with_commands(store, root, public_url, config.commands());
-        let front = Front::new(ingest, api::router(api));
+        let mut activity = Activity::new(ingest.clone(), store.clone());
+        let api = Api::with_commands(store, keyring, root, public_url, config.commands());
+        let front = Front::new(ingest, api::router(api), proxies);
         let listener = Listener::new(socket, front, ConnectionSettings::of(config));
-        let connections = listener.accept_until(signals.next()).await;
+        let connections = tokio::select! {
+            connections = listener.accept_until(signals.next()) => connections,
+            () = activity.hand_over_for_ever() => unreachable!("it hands over for ever"),
+        };
         tracing::info!(open = connections.count(), "stopping");
         let grace = config.shutdown_grace();
         let runs_end = async {
@@ -93,7 +108,9 @@ pub(crate) async fn serve(
             }
         };
         tokio::select! {
-            ((), ()) = async { tokio::join!(connections_end, runs_end) } => {}
+            ((), ()) = async { tokio::join!(connections_end, runs_end) } => {
+                activity.hand_over().await;
+            }
             () = signals.next() => tracing::warn!("stopping at once"),
         }
         Ok(())

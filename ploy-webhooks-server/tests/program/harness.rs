@@ -118,12 +118,21 @@ impl Server {
         path: &str,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
-        let mut request =
-            self.http.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(ROOT_TOKEN);
-        if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+        answer(self.request(method, path, body).bearer_auth(ROOT_TOKEN)).await
+    }
+
+    /// A request to the management API, yet without a token.
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}/api/v1{path}", self.url));
+        match body {
+            Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+            None => request,
         }
-        answer(request).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {

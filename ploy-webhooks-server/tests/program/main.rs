@@ -28,3 +28,5 @@ mod runs;
 mod stop;
 #[cfg(test)]
 mod subscriptions;
+#[cfg(test)]
+mod tenants;

@@ -42,9 +42,9 @@ pub async fn definitions_are_kept_whole<F: Fixture>(fixture: &F) {
             let defined = set(&*store, workspace, name, wrong, "never").await;
             assert_eq!(defined, Defined::Conflict(expected), "left: a change of {wrong:?}");
         }
-        for (workspace, kind) in
-            [(workspace, DefinitionKind::Subscription), (super::scene::workspace(), PLOYBOOK)]
-        {
+        let others = DefinitionKind::ALL.into_iter().filter(|kind| *kind != PLOYBOOK);
+        let elsewhere = [(WorkspaceId::ROOT, PLOYBOOK), (super::scene::workspace(), PLOYBOOK)];
+        for (workspace, kind) in others.map(|kind| (workspace, kind)).chain(elsewhere) {
             assert_eq!(get(&*store, workspace, kind, name).await, None, "shown elsewhere");
             assert!(!remove(&*store, workspace, kind, name).await, "deleted from elsewhere");
         }

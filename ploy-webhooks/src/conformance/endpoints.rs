@@ -12,10 +12,11 @@ use super::scene::{
     LONG, change, create, delete, endpoint, endpoint_of, list, look_up_id, look_up_slug,
     set_status, workspace,
 };
+use crate::auth::{Auth, KeyDigest};
 use crate::clock::{Clock, SystemClock};
 use crate::endpoint::{
-    AllowList, Auth, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger, KeyDigest,
-    Revision, Slug, Status,
+    AllowList, DedupBy, DedupRule, Endpoint, EndpointConfig, EndpointTrigger, Revision, Slug,
+    Status,
 };
 use crate::fields::{Absence, Field, FieldMap};
 use crate::id::EndpointId;
@@ -84,6 +85,7 @@ fn full_config() -> EndpointConfig {
             "2001:db8::/32".parse().expect("an address range"),
         ])),
         event_type: Some(ValueSource::Pointer(pointer("/type"))),
+        answer: serde_json::from_str(r#"{"status":200,"body":{"received": true}}"#).ok(),
         fields: Some(full_fields()),
     }
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use super::budget::Budget;
 use super::cache::EndpointCache;
-use super::service::{Ingest, Parts};
+use super::known::Secrets;
+use super::pipeline::Pipeline;
+use super::service::Ingest;
 use super::{Settings, SettingsError};
 use crate::clock::{Clock, SystemClock};
 use crate::limit::{LocalLimiter, RateLimiter};
+use crate::seal::Keyring;
 use crate::store::{DefinitionStore, EventStore, KeyStore};
 use crate::trigger::TriggerRunner;
 
@@ -19,6 +22,7 @@ pub struct Builder<E, K, T = ()> {
     keys: K,
     runner: T,
     definitions: Option<Arc<dyn DefinitionStore>>,
+    keyring: Option<Keyring>,
     limiter: Arc<dyn RateLimiter>,
     clock: Arc<dyn Clock>,
     settings: Settings,
@@ -31,6 +35,7 @@ impl<E: EventStore, K: KeyStore> Builder<E, K> {
             keys,
             runner: (),
             definitions: None,
+            keyring: None,
             limiter: Arc::new(LocalLimiter::new()),
             clock: Arc::new(SystemClock),
             settings: Settings::default(),
@@ -40,13 +45,20 @@ impl<E: EventStore, K: KeyStore> Builder<E, K> {
     /// What carries out the runs that events owe, once it is told to
     /// [`dispatch`](Ingest::dispatch). Default: nothing does.
     pub fn runner<T: TriggerRunner>(self, runner: T) -> Builder<E, K, T> {
-        let Self { events, keys, runner: (), definitions, limiter, clock, settings } = self;
-        Builder { events, keys, runner, definitions, limiter, clock, settings }
+        let Self { events, keys, runner: (), definitions, keyring, limiter, clock, settings } =
+            self;
+        Builder { events, keys, runner, definitions, keyring, limiter, clock, settings }
     }
 }
 
 impl<E: EventStore, K: KeyStore, T> Builder<E, K, T> {
-    /// Where subscriptions are. Default: there are none.
+    /// What opens the secrets of endpoints whose senders sign: the one that they were sealed by.
+    /// Default: none, and who signs is answered 503.
+    pub fn keyring(self, keyring: Keyring) -> Self {
+        Self { keyring: Some(keyring), ..self }
+    }
+
+    /// Where subscriptions and the bounds of workspaces are. Default: there are none.
     pub fn definitions(self, definitions: impl DefinitionStore) -> Self {
         Self { definitions: Some(Arc::new(definitions)), ..self }
     }
@@ -77,10 +89,12 @@ impl<E: EventStore, K: KeyStore, T> Builder<E, K, T> {
     }
 
     pub(super) fn assemble(self) -> Ingest<E, K, T> {
-        let Self { events, keys, runner, definitions, limiter, clock, settings } = self;
-        let endpoints = EndpointCache::new(keys, definitions, settings.cached_endpoints_max);
+        let Self { events, keys, runner, definitions, keyring, limiter, clock, settings } = self;
+        let secrets = Secrets { keyring, knows_its_url: settings.public_url.is_some() };
+        let cached_max = settings.cached_endpoints_max;
+        let endpoints = EndpointCache::new(keys, definitions, secrets, cached_max);
         let budget = Budget::new(settings.in_flight_bytes_max);
-        Ingest::of(Parts { events, endpoints, limiter, clock, budget, settings }, runner)
+        Ingest::of(Pipeline { events, endpoints, limiter, clock, budget, settings }, runner)
     }
 }
 

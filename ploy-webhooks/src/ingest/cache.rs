@@ -5,46 +5,38 @@
 //! on the word of the cache alone. Readers take no lock. Absence is not cached: an endpoint exists
 //! from the moment it is made.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use papaya::HashMap;
 
+use super::counts::AllCounts;
+use super::known::{Known, Secrets};
 use crate::endpoint::{Endpoint, Slug};
+use crate::limits::Rate;
 use crate::store::{DefinitionStore, KeyStore, StoreError};
 use crate::subscription::{self, Wiring};
+use crate::workspace::Workspace;
 
 #[derive(Debug)]
 pub(super) struct EndpointCache<K> {
     keys: K,
     /// Where subscriptions are, if there are any.
     definitions: Option<Arc<dyn DefinitionStore>>,
+    secrets: Secrets,
     endpoints_max: usize,
     endpoints: HashMap<Slug, Arc<Known>>,
-}
-
-/// An endpoint, and what its events run.
-#[derive(Debug)]
-pub(super) struct Known {
-    endpoint: Arc<Endpoint>,
-    pub(super) wiring: Wiring,
-}
-
-impl Deref for Known {
-    type Target = Endpoint;
-
-    fn deref(&self) -> &Endpoint {
-        &self.endpoint
-    }
+    pub(super) counts: AllCounts,
 }
 
 impl<K: KeyStore> EndpointCache<K> {
     pub(super) fn new(
         keys: K,
         definitions: Option<Arc<dyn DefinitionStore>>,
+        secrets: Secrets,
         endpoints_max: usize,
     ) -> Self {
-        Self { keys, definitions, endpoints_max, endpoints: HashMap::new() }
+        let (endpoints, counts) = (HashMap::new(), AllCounts::new(endpoints_max));
+        Self { keys, definitions, secrets, endpoints_max, endpoints, counts }
     }
 
     /// The endpoint as it was seen last, if it was.
@@ -70,7 +62,10 @@ impl<K: KeyStore> EndpointCache<K> {
         // Read after the endpoint: whoever changes a subscription changes the revisions of the
         // endpoints afterwards, so what is older than the endpoint is never taken for its wiring.
         let wiring = self.wiring(&endpoint).await?;
-        let known = Arc::new(Known { endpoint, wiring });
+        let workspace_rate = self.workspace_rate(&endpoint).await?;
+        let known = Known::new(endpoint, wiring, workspace_rate, &self.secrets);
+        self.counts.add(&known.counts);
+        let known = Arc::new(known);
         self.remember(slug, &known);
         Ok(Some(known))
     }
@@ -81,6 +76,14 @@ impl<K: KeyStore> EndpointCache<K> {
             None => Vec::new(),
         };
         Ok(Wiring::of(endpoint, subscriptions))
+    }
+
+    async fn workspace_rate(&self, endpoint: &Endpoint) -> Result<Option<Rate>, StoreError> {
+        let Some(definitions) = &self.definitions else {
+            return Ok(None);
+        };
+        let workspace = Workspace::look_up(definitions, &endpoint.workspace).await?;
+        Ok(workspace.and_then(|workspace| workspace.limits.rate))
     }
 
     pub(super) fn forget(&self, slug: &str) {

@@ -1,35 +1,37 @@
 //! What an accepted request becomes: the event, by what its repeats are known, what it owes.
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
-use super::cache::Known;
-use super::service::Sender;
+use super::known::Known;
+use super::pipeline::Sender;
 use crate::clock::Timestamp;
 use crate::endpoint::{DedupBy, DedupRule, Endpoint};
 use crate::event::{Dedup, DedupKey, EventType, Fence, KeptHeaders, NewEvent};
 use crate::id::EventId;
 use crate::pointer;
-use crate::value_source::ValueSource;
+use crate::verify::{Presented, Signed, Verifier};
 
 /// The endpoint wants a deduplication key, and the request has none. The payload is handed back.
 #[derive(Debug)]
 pub(super) struct KeyMissing(pub(super) Bytes);
 
-/// The event that a checked request is, by the endpoint state it was checked against.
+/// The event that a checked request is, by the endpoint state it was checked against. `signed`
+/// names what was signed, where that is taken once.
 pub(super) fn event(
     endpoint: &Known,
     sender: &Sender<'_>,
-    kept_headers: &[http::HeaderName],
+    signed: Option<DedupKey>,
+    kept_headers: &[HeaderName],
     payload: Bytes,
     now: Timestamp,
 ) -> Result<NewEvent, KeyMissing> {
-    let source = endpoint.config.event_type.as_ref();
-    let event_type = source.and_then(|source| event_type(source, sender.headers, &payload));
-    let rule = endpoint.config.dedup.as_ref();
-    let dedup = rule.and_then(|rule| dedup(rule, endpoint, sender.headers, &payload));
-    if dedup.is_none() && rule.is_some_and(|rule| rule.required) {
+    let source = endpoint.event_type();
+    let event_type = source.and_then(|source| source.read(sender.headers, text(&payload)));
+    let event_type = event_type.and_then(|text| EventType::try_from(text).ok());
+    let dedup = dedup(endpoint, sender.headers, signed, &payload);
+    if dedup.is_none() && endpoint.dedup.as_ref().is_some_and(|rule| rule.required) {
         return Err(KeyMissing(payload));
     }
     let owes = endpoint.wiring.owes(event_type.as_ref(), now);
@@ -37,7 +39,7 @@ pub(super) fn event(
         id: EventId::mint(now),
         workspace: endpoint.workspace,
         event_type,
-        headers: KeptHeaders::select(sender.headers, kept_headers),
+        headers: headers(endpoint, sender.headers, kept_headers),
         source: sender.source,
         fence: Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision }),
         dedup,
@@ -47,21 +49,50 @@ pub(super) fn event(
     })
 }
 
-fn event_type(from: &ValueSource, headers: &HeaderMap, payload: &[u8]) -> Option<EventType> {
-    let text = match from {
-        ValueSource::Header(name) => headers.get(name)?.to_str().ok()?.to_owned(),
-        ValueSource::Pointer(path) => pointer::string(path.follow(text(payload))?)?,
-    };
-    EventType::try_from(text).ok()
+/// The headers that are kept: never the one that a signature is in.
+fn headers(endpoint: &Known, sent: &HeaderMap, kept: &[HeaderName]) -> KeptHeaders {
+    let signature = endpoint.scheme().map(|scheme| &scheme.header);
+    match signature.filter(|name| kept.contains(name)) {
+        None => KeptHeaders::select(sent, kept),
+        Some(signature) => {
+            let harmless: Vec<_> = kept.iter().filter(|name| *name != signature).cloned().collect();
+            KeptHeaders::select(sent, &harmless)
+        }
+    }
 }
 
+/// By what its repeats are known. What is taken once is known by what was signed, unless the rule
+/// goes by something that was signed too: a repeat of the one is then a repeat of the other.
 fn dedup(
+    endpoint: &Known,
+    headers: &HeaderMap,
+    signed: Option<DedupKey>,
+    payload: &[u8],
+) -> Option<Dedup> {
+    let once = signed.zip(endpoint.once());
+    let rule = endpoint.dedup.as_ref();
+    let rule = rule.filter(|rule| once.is_none() || is_signed(&rule.by, endpoint));
+    let by_rule = rule.and_then(|rule| {
+        let window = once.map_or(rule.window, |(_, window)| rule.window.max(window));
+        key(rule, endpoint, headers, payload).map(|key| Dedup { key, window })
+    });
+    by_rule.or_else(|| once.map(|(key, window)| Dedup { key, window }))
+}
+
+fn is_signed(by: &DedupBy, endpoint: &Known) -> bool {
+    match by {
+        DedupBy::Header(name) => endpoint.scheme().is_some_and(|scheme| scheme.signs_header(name)),
+        DedupBy::Pointers(_) | DedupBy::Body | DedupBy::Nothing => true,
+    }
+}
+
+fn key(
     rule: &DedupRule,
     endpoint: &Endpoint,
     headers: &HeaderMap,
     payload: &[u8],
-) -> Option<Dedup> {
-    let key = match &rule.by {
+) -> Option<DedupKey> {
+    match &rule.by {
         // An empty value tells no delivery from another.
         DedupBy::Header(name) => headers
             .get(name)
@@ -73,11 +104,27 @@ fn dedup(
             values.map(|values| hash(values.iter().map(String::as_bytes), endpoint))
         }
         DedupBy::Body => Some(hash([payload], endpoint)),
-    };
-    key.map(|key| Dedup { key, window: rule.window })
+        DedupBy::Nothing => None,
+    }
 }
 
-fn text(payload: &[u8]) -> &str {
+/// The key of what was signed: the same however the signature is written and whichever secret it
+/// was made with, and no other key's.
+pub(super) fn signed_key(
+    endpoint: &Endpoint,
+    verifier: &Verifier,
+    presented: &Presented<'_>,
+    signed: &Signed<'_>,
+) -> DedupKey {
+    let mut hash = Sha256::new();
+    hash.update(endpoint.id.as_bytes());
+    hash.update(b"signed");
+    verifier.signed_content(presented, signed, |piece| hash.update(piece));
+    DedupKey::from_bytes(hash.finalize().into())
+}
+
+/// A payload that was found to be JSON.
+pub(super) fn text(payload: &[u8]) -> &str {
     std::str::from_utf8(payload).expect("the JSON check has found text")
 }
 

@@ -15,7 +15,8 @@
 //!
 //! With hyper, wrap it in `hyper_util::service::TowerToHyperService`. Whole programs for both are
 //! the examples `axum` and `hyper` of the repository. Where senders are to be told by their
-//! address, put a [`SourceAddress`] into the extensions of each request.
+//! address, put a [`SourceAddress`] into the extensions of each request; behind proxies,
+//! [`TrustedProxies`] tells it.
 //!
 //! Without HTTP, call [`Ingest::submit`]. To word answers of one's own, call [`Ingest::accept`],
 //! or look for the [`Refusal`] in the extensions of the answer.
@@ -29,15 +30,16 @@
 //! | 3 | the declared length is within the limit | 413 |
 //! | 4 | there is such an endpoint | 404 |
 //! | 5 | the address is on its list, if it has one | 403 |
-//! | 6 | the key is one of its keys | 401 |
+//! | 6 | the key is one of its keys, or the signature by one of its secrets | 401 |
 //! | 7 | it is active | 403 |
-//! | 8 | it is not sent to too often | 429 |
+//! | 8 | it is not sent to too often, nor its workspace | 429 |
 //! | 9 | the body is within the limit and arrives in time | 413, 408 |
 //! | 10 | the body is one JSON object | 400 |
-//! | 11 | the store takes the event | 503 |
+//! | 11 | the store takes the event, within the quota | 503, 429 |
 //!
 //! The first that fails is the answer. Nobody learns the state of an endpoint, spends its rate
-//! or makes the process hold a body before proving to be its sender.
+//! or makes the process hold a body before proving to be its sender; where a signature is over the
+//! body, that is read first, if what the headers say can be right, and 7 and 8 come after it.
 //!
 //! # What may be relied on
 //!
@@ -53,14 +55,20 @@ mod builder;
 mod cache;
 mod check;
 mod compose;
+mod counts;
+mod forwarded;
 mod in_time;
+mod known;
+mod pipeline;
+mod rates;
 mod refusal;
 mod response;
 mod service;
 mod settings;
 
 pub use builder::Builder;
+pub use forwarded::{ForwardedHeader, TrustedProxies};
 pub use refusal::{CredentialFault, Expected, MediaTypeFault, Outage, Refusal};
-pub use response::{Accepted, ResponseBody, ResponseFuture};
+pub use response::{Accepted, Received, ResponseBody, ResponseFuture};
 pub use service::{Delivery, Ingest, SourceAddress};
 pub use settings::{Settings, SettingsError};

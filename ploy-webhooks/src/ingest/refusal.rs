@@ -13,7 +13,9 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::response::ResponseBody;
+use crate::auth::SignatureAuthError;
 use crate::store::{StoreError, StoreErrorKind};
+use crate::verify::SignatureFault;
 
 /// Why a request was refused. Nothing of it was stored, but for the one case that
 /// [`Outage::is_indeterminate`] tells.
@@ -47,6 +49,24 @@ pub enum Refusal {
     /// 401
     #[error("{0}; send `Authorization: Bearer <key>` with the key of this endpoint")]
     Unauthorized(CredentialFault),
+    /// 401
+    #[error("{fault}; sign what is sent as the endpoint's scheme says, in `{header}`")]
+    InvalidSignature {
+        /// What is wrong with it.
+        fault: SignatureFault,
+        /// The header that it is looked for in.
+        header: HeaderName,
+    },
+    /// 401
+    #[error(
+        "the timestamp of the signature is more than {} s from the present; set the clock, and \
+         sign anew whenever something is sent again",
+        tolerance.as_secs()
+    )]
+    StaleTimestamp {
+        /// How far it may be.
+        tolerance: Duration,
+    },
     /// 403
     #[error("the endpoint is paused; send again when it is resumed")]
     EndpointPaused,
@@ -184,6 +204,16 @@ pub enum Outage {
     /// The store did not answer in time.
     #[error("the store took too long")]
     StoreTooSlow,
+    /// The endpoint's senders sign, and nobody gave this process what opens their secrets.
+    #[error("signatures cannot be verified here")]
+    NoKeyring,
+    /// The endpoint's senders sign the URL, and nobody told this process which one they know.
+    #[error("signatures over a URL cannot be verified here")]
+    NoPublicUrl,
+    /// The endpoint's secrets cannot be used. The error is for the operator's log, not for the
+    /// sender.
+    #[error("signatures cannot be verified here")]
+    Secrets(#[source] SignatureAuthError),
     /// The endpoint changed again and again while the event was being stored.
     #[error("the endpoint is being changed")]
     EndpointChanging,
@@ -197,12 +227,33 @@ impl Outage {
         match self {
             Self::Store(error) => error.kind() == StoreErrorKind::Indeterminate,
             Self::StoreTooSlow => true,
-            Self::BodiesInFlight | Self::EndpointChanging => false,
+            Self::BodiesInFlight
+            | Self::EndpointChanging
+            | Self::NoKeyring
+            | Self::NoPublicUrl
+            | Self::Secrets(_) => false,
         }
     }
 }
 
 impl Refusal {
+    /// The codes of what is counted for an endpoint: what its senders do wrong, not what fails
+    /// here.
+    pub(super) const COUNTED: [&str; 12] = [
+        "address_not_allowed",
+        "deduplication_key_missing",
+        "endpoint_paused",
+        "invalid_json",
+        "invalid_signature",
+        "not_an_object",
+        "payload_too_large",
+        "quota_exceeded",
+        "rate_limited",
+        "request_timeout",
+        "stale_timestamp",
+        "unauthorized",
+    ];
+
     /// The status of the answer.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
@@ -211,7 +262,9 @@ impl Refusal {
             | Self::InvalidJson { .. }
             | Self::NotAnObject { .. }
             | Self::DedupKeyMissing => StatusCode::BAD_REQUEST,
-            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(_) | Self::InvalidSignature { .. } | Self::StaleTimestamp { .. } => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::AddressNotAllowed | Self::EndpointPaused => StatusCode::FORBIDDEN,
             Self::EndpointNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -235,6 +288,8 @@ impl Refusal {
             Self::EndpointNotFound => "endpoint_not_found",
             Self::AddressNotAllowed => "address_not_allowed",
             Self::Unauthorized(_) => "unauthorized",
+            Self::InvalidSignature { .. } => "invalid_signature",
+            Self::StaleTimestamp { .. } => "stale_timestamp",
             Self::EndpointPaused => "endpoint_paused",
             Self::RateLimited { .. } => "rate_limited",
             Self::QuotaExceeded { .. } => "quota_exceeded",
@@ -252,6 +307,9 @@ impl Refusal {
             Self::MethodNotAllowed => (ALLOW, HeaderValue::from_static("POST")),
             Self::UnsupportedEncoding => (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
             Self::Unauthorized(fault) => (WWW_AUTHENTICATE, challenge(*fault)),
+            Self::InvalidSignature { .. } | Self::StaleTimestamp { .. } => {
+                (WWW_AUTHENTICATE, HeaderValue::from_static(r#"Signature realm="webhook""#))
+            }
             Self::RateLimited { retry_after }
             | Self::QuotaExceeded { resets_in: Some(retry_after) }
             | Self::Unavailable { retry_after, .. } => (RETRY_AFTER, whole_seconds(*retry_after)),

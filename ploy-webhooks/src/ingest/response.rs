@@ -10,7 +10,10 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
+use super::pipeline::Taken;
+use crate::answer::{SuccessAnswer, SuccessStatus};
 use crate::id::EventId;
+use crate::verify::HandshakeReply;
 
 /// An event that is stored: what the sender is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +25,47 @@ pub struct Accepted {
     pub duplicate: bool,
 }
 
+/// What came of a request that was not refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+#[expect(clippy::exhaustive_enums, reason = "callers act on each of these")]
+pub enum Received {
+    /// It was an event, and is stored.
+    Event(Accepted),
+    /// The sender, which has proved itself, asks something before it sends: it is to be told
+    /// this. Nothing is stored.
+    Handshake(HandshakeReply),
+}
+
+impl Received {
+    /// The event, if it was one.
+    #[must_use]
+    pub const fn event(&self) -> Option<Accepted> {
+        match self {
+            Self::Event(accepted) => Some(*accepted),
+            Self::Handshake(_) => None,
+        }
+    }
+}
+
 impl Accepted {
-    pub(super) fn into_response(self) -> Response<ResponseBody> {
+    /// The answer: 202 with the event's id, or what the endpoint says in its place.
+    fn into_response(self, answer: Option<&SuccessAnswer>) -> Response<ResponseBody> {
+        let status = answer.map_or(SuccessStatus::Accepted, |answer| answer.status);
+        let body = match answer.and_then(|answer| answer.body.as_ref()) {
+            Some(body) => Bytes::copy_from_slice(body.as_str().as_bytes()),
+            None => self.body(),
+        };
+        respond(
+            match status {
+                SuccessStatus::Ok => StatusCode::OK,
+                SuccessStatus::Accepted => StatusCode::ACCEPTED,
+            },
+            body,
+        )
+    }
+
+    fn body(self) -> Bytes {
         let end: &[u8] = match self.duplicate {
             true => br#"","status":"accepted","duplicate":true}"#,
             false => br#"","status":"accepted"}"#,
@@ -33,13 +75,34 @@ impl Accepted {
         body.extend_from_slice(br#"{"id":""#);
         self.id.write_to(&mut body);
         body.extend_from_slice(end);
+        Bytes::from(body)
+    }
+}
 
-        let mut response = Response::new(ResponseBody::from(Bytes::from(body)));
-        *response.status_mut() = StatusCode::ACCEPTED;
-        let mut headers = HeaderMap::with_capacity(2);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        *response.headers_mut() = headers;
+fn respond(status: StatusCode, body: Bytes) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::from(body));
+    *response.status_mut() = status;
+    let mut headers = HeaderMap::with_capacity(2);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *response.headers_mut() = headers;
+    response
+}
+
+impl Taken {
+    /// The answer by the contract.
+    pub(super) fn into_response(self, version: http::Version) -> Response<ResponseBody> {
+        let Self { outcome, trail } = self;
+        let mut response = match outcome {
+            Ok(Received::Event(accepted)) => {
+                let endpoint = trail.endpoint.as_ref();
+                let answer = endpoint.and_then(|endpoint| endpoint.config.answer.as_ref());
+                accepted.into_response(answer)
+            }
+            Ok(Received::Handshake(reply)) => respond(reply.status, reply.body),
+            Err(refusal) => refusal.into_response(version),
+        };
+        trail.rates.write_to(response.headers_mut());
         response
     }
 }

@@ -27,6 +27,9 @@ pub struct Settings {
     /// After how long a sender that was answered 503 may try again. In whole seconds, at least 1.
     /// Default: 1 s.
     pub retry_after: Duration,
+    /// The URL that senders know this intake by, up to the slug, with the `/` before it: what
+    /// schemes sign that sign a URL. Default: not known, and who signs one is answered 503.
+    pub public_url: Option<String>,
     /// The headers that are kept with an event. None that carries a secret may be among them.
     /// Default: `user-agent`, `x-request-id`, `traceparent`, `idempotency-key`, `webhook-id`.
     pub kept_headers: Vec<HeaderName>,
@@ -41,6 +44,7 @@ impl Default for Settings {
             append_timeout: Duration::from_secs(10),
             cached_endpoints_max: 10_000,
             retry_after: Duration::from_secs(1),
+            public_url: None,
             kept_headers: vec![
                 http::header::USER_AGENT,
                 HeaderName::from_static("x-request-id"),

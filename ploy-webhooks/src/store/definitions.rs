@@ -82,11 +82,18 @@ pub enum DefinitionKind {
     Ploybook,
     /// Which events run what.
     Subscription,
+    /// A tenant: kept under [`WorkspaceId::ROOT`], by its id.
+    Workspace,
+    /// What opens the management API: kept under [`WorkspaceId::ROOT`], by its id.
+    Token,
+    /// What secrets at rest are sealed with: kept under [`WorkspaceId::ROOT`], wrapped.
+    Keyring,
 }
 
 impl DefinitionKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Ploybook, Self::Subscription];
+    pub const ALL: [Self; 5] =
+        [Self::Ploybook, Self::Subscription, Self::Workspace, Self::Token, Self::Keyring];
 
     /// Its name, for a store to keep.
     #[must_use]
@@ -94,6 +101,9 @@ impl DefinitionKind {
         match self {
             Self::Ploybook => "ploybook",
             Self::Subscription => "subscription",
+            Self::Workspace => "workspace",
+            Self::Token => "token",
+            Self::Keyring => "keyring",
         }
     }
 }

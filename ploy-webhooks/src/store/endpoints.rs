@@ -6,8 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{KeyStore, StoreError};
+use crate::auth::Auth;
 use crate::clock::Timestamp;
-use crate::endpoint::{Auth, Endpoint, EndpointConfig, Revision};
+use crate::endpoint::{Endpoint, EndpointConfig, Revision};
 use crate::id::{EndpointId, WorkspaceId};
 use crate::secret::SecretDigest;
 

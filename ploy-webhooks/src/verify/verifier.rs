@@ -119,6 +119,12 @@ impl Verifier {
         &self.scheme
     }
 
+    /// How far a time that is signed may be from the present.
+    #[must_use]
+    pub const fn tolerance(&self) -> Duration {
+        self.tolerance
+    }
+
     fn description(&self) -> &SignatureScheme {
         self.scheme.description()
     }

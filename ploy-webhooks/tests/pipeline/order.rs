@@ -20,7 +20,11 @@ async fn the_first_fault_wins() {
     let intake = Intake::open(EndpointConfig {
         status: Status::Paused,
         allow: Some(AllowList::new(vec!["203.0.113.0/24".parse().expect("a range")])),
-        limits: Limits { rate: Some(Rate { per_second: one, burst: None }), body_bytes: Some(10) },
+        limits: Limits {
+            rate: Some(Rate { per_second: one, burst: None }),
+            quota: None,
+            body_bytes: Some(10),
+        },
         dedup: Some(rule),
         ..EndpointConfig::default()
     })

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use ploy_webhooks::{
-    AllowList, DedupRule, EndpointConfig, EndpointTrigger, ValueSource, FieldMap, Limits, Rate,
-    Status,
+    AllowList, DedupRule, EndpointConfig, EndpointTrigger, FieldMap, Limits, Quota, Rate, Secret,
+    Status, SuccessAnswer, ValueSource,
 };
 use serde::Deserialize;
 
+use super::auth::{AuthForm, Rotated};
 use crate::api::json::{nullable, present};
 use crate::api::problem::Problem;
 
@@ -23,7 +24,7 @@ pub(super) struct NewEndpoint {
     #[serde(default)]
     trigger: Option<EndpointTrigger>,
     #[serde(default, deserialize_with = "present")]
-    auth: Option<Scheme>,
+    auth: Option<AuthForm>,
     #[serde(default, deserialize_with = "present")]
     limits: Option<Limits>,
     #[serde(default)]
@@ -34,6 +35,8 @@ pub(super) struct NewEndpoint {
     event_type: Option<ValueSource>,
     #[serde(default)]
     fields: Option<FieldMap>,
+    #[serde(default)]
+    answer: Option<SuccessAnswer>,
 }
 
 /// The body of `PATCH /endpoints/{id}`: what is absent stays, what is `null` is cleared.
@@ -47,7 +50,7 @@ pub(super) struct Changes {
     #[serde(default, deserialize_with = "nullable")]
     trigger: Option<Option<EndpointTrigger>>,
     #[serde(default, deserialize_with = "present")]
-    auth: Option<Scheme>,
+    auth: Option<AuthForm>,
     #[serde(default, deserialize_with = "present")]
     limits: Option<LimitChanges>,
     #[serde(default, deserialize_with = "nullable")]
@@ -58,6 +61,8 @@ pub(super) struct Changes {
     event_type: Option<Option<ValueSource>>,
     #[serde(default, deserialize_with = "nullable")]
     fields: Option<Option<FieldMap>>,
+    #[serde(default, deserialize_with = "nullable")]
+    answer: Option<Option<SuccessAnswer>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,14 +71,9 @@ struct LimitChanges {
     #[serde(default, deserialize_with = "nullable")]
     rate: Option<Option<Rate>>,
     #[serde(default, deserialize_with = "nullable")]
+    quota: Option<Option<Quota>>,
+    #[serde(default, deserialize_with = "nullable")]
     body_bytes: Option<Option<u64>>,
-}
-
-/// How senders prove who they are. One way so far.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "scheme", rename_all = "kebab-case", deny_unknown_fields)]
-enum Scheme {
-    ApiKey {},
 }
 
 /// The body of `POST /endpoints/{id}/rotate`.
@@ -82,11 +82,25 @@ enum Scheme {
 pub(super) struct Rotation {
     #[serde(default)]
     overlap_seconds: u64,
+    /// For senders that choose their own.
+    #[serde(default)]
+    secret: Option<SecretText>,
+}
+
+/// A secret in a request: nothing of it is in an error or in `Debug`.
+#[derive(Debug, Deserialize)]
+#[serde(from = "String")]
+struct SecretText(Secret);
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self(Secret::from(text))
+    }
 }
 
 impl NewEndpoint {
-    pub(super) fn into_config(self) -> Result<EndpointConfig, Problem> {
-        let (Some(Scheme::ApiKey {}) | None) = self.auth;
+    /// The credentials that are asked for, and everything else.
+    pub(super) fn into_parts(self) -> Result<(Option<AuthForm>, EndpointConfig), Problem> {
         let config = EndpointConfig {
             description: self.description,
             status: Status::Active,
@@ -96,17 +110,22 @@ impl NewEndpoint {
             allow: self.allow,
             event_type: self.event_type,
             fields: self.fields,
+            answer: self.answer,
         };
         check(&config)?;
-        Ok(config)
+        Ok((self.auth, config))
     }
 }
 
 impl Changes {
     /// Refuses what no endpoint could have.
     pub(super) fn check(&self) -> Result<(), Problem> {
-        let (Some(Scheme::ApiKey {}) | None) = self.auth;
         check(&self.apply_to(&EndpointConfig::default()))
+    }
+
+    /// The credentials that are asked for, if any are.
+    pub(super) fn take_auth(&mut self) -> Option<AuthForm> {
+        self.auth.take()
     }
 
     pub(super) fn apply_to(&self, config: &EndpointConfig) -> EndpointConfig {
@@ -118,8 +137,10 @@ impl Changes {
         set(&mut config.allow, &self.allow);
         set(&mut config.event_type, &self.event_type);
         set(&mut config.fields, &self.fields);
+        set(&mut config.answer, &self.answer);
         if let Some(limits) = &self.limits {
             set(&mut config.limits.rate, &limits.rate);
+            set(&mut config.limits.quota, &limits.quota);
             set(&mut config.limits.body_bytes, &limits.body_bytes);
         }
         config
@@ -127,7 +148,12 @@ impl Changes {
 }
 
 impl Rotation {
-    pub(super) fn overlap(&self) -> Result<Duration, Problem> {
+    pub(super) fn into_rotated(self) -> Result<Rotated, Problem> {
+        let overlap = self.overlap()?;
+        Ok(Rotated::new(self.secret.map(|SecretText(secret)| secret), overlap))
+    }
+
+    fn overlap(&self) -> Result<Duration, Problem> {
         if self.overlap_seconds > OVERLAP_SECONDS_MAX {
             return Err(invalid("`overlap_seconds` is 0 to 2592000 (30 days)"));
         }

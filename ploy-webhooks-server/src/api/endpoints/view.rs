@@ -1,12 +1,21 @@
-//! An endpoint as callers see it: never a digest, a key only in the answer that mints it.
+//! An endpoint as callers see it: never a digest, a secret only in the answer that sets it.
+
+use std::collections::BTreeMap;
 
 use axum::response::{IntoResponse, Response};
-use ploy_webhooks::{Auth, Endpoint, EndpointConfig, EndpointId, Revision, Secret};
+use ploy_webhooks::store::{Activity, Observed, QuotaUse, Tally};
+use ploy_webhooks::verify::{Scheme, SignatureScheme};
+use ploy_webhooks::{
+    Auth, Clock, CredentialId, Endpoint, EndpointConfig, EndpointId, Quota, Revision, SystemClock,
+    Timestamp,
+};
 use serde::Serialize;
 
+use super::auth::Shown;
+use crate::api::caller::TenantApi;
+use crate::api::ingest_url;
 use crate::api::json::Json;
 use crate::api::time::Rfc3339;
-use crate::api::{Api, ingest_url};
 
 #[derive(Debug, Serialize)]
 pub(super) struct View<'a> {
@@ -15,39 +24,155 @@ pub(super) struct View<'a> {
     url: String,
     revision: Revision,
     created_at: Rfc3339,
-    auth: AuthView,
+    auth: AuthView<'a>,
+    credentials: Vec<CredentialView>,
     #[serde(flatten)]
     config: &'a EndpointConfig,
     #[serde(skip_serializing_if = "Option::is_none")]
+    activity: Option<ActivityView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     api_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signing_secret: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
-struct AuthView {
+struct AuthView<'a> {
     scheme: &'static str,
+    #[serde(flatten)]
+    signature: Option<SignatureView<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct SignatureView<'a> {
+    tolerance_seconds: u32,
+    once: bool,
+    /// Where it is the operator's own.
+    #[serde(flatten)]
+    description: Option<&'a SignatureScheme>,
+}
+
+/// A key or a secret, by its name.
+#[derive(Debug, Serialize)]
+struct CredentialView {
+    id: CredentialId,
+    expires_at: Option<Rfc3339>,
+    /// Said where the activity is: in the answer that shows one endpoint.
+    #[serde(flatten)]
+    used: Option<UseView>,
+}
+
+#[derive(Debug, Serialize)]
+struct UseView {
+    uses: u64,
+    last_used_at: Option<Rfc3339>,
+}
+
+/// What the endpoint was sent.
+#[derive(Debug, Serialize)]
+struct ActivityView {
+    quota: Option<QuotaView>,
+    /// By the code of the answer.
+    refused: BTreeMap<String, RefusedView>,
+}
+
+#[derive(Debug, Serialize)]
+struct QuotaView {
+    events: u64,
+    used: u64,
+    remaining: u64,
+    resets_at: Option<Rfc3339>,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusedView {
+    count: u64,
+    last_at: Rfc3339,
 }
 
 impl<'a> View<'a> {
-    pub(super) fn of(api: &Api, endpoint: &'a Endpoint) -> Self {
+    pub(super) fn of(api: &TenantApi, endpoint: &'a Endpoint) -> Self {
         Self {
             id: endpoint.id,
             slug: endpoint.slug.as_str(),
-            url: ingest_url(&api.parts.public_url, &endpoint.slug),
+            url: ingest_url(api.public_url(), &endpoint.slug),
             revision: endpoint.revision,
             created_at: Rfc3339(endpoint.created_at),
-            auth: AuthView {
-                scheme: match endpoint.auth {
-                    Auth::ApiKey { .. } => "api-key",
-                    _ => "unknown",
-                },
-            },
+            auth: AuthView::of(&endpoint.auth),
+            credentials: endpoint.auth.credentials().into_iter().map(CredentialView::of).collect(),
             config: &endpoint.config,
+            activity: None,
             api_key: None,
+            signing_secret: None,
         }
     }
 
-    pub(super) fn with_key(self, key: &'a Secret) -> Self {
-        Self { api_key: Some(key.expose()), ..self }
+    pub(super) fn with_secret(self, shown: &'a Shown) -> Self {
+        match shown {
+            Shown::ApiKey(key) => Self { api_key: Some(key.expose()), ..self },
+            Shown::SigningSecret(secret) => Self { signing_secret: Some(secret.expose()), ..self },
+        }
+    }
+
+    pub(super) fn with_activity(mut self, activity: Activity) -> Self {
+        let now = SystemClock.now();
+        let quota = self.config.limits.quota;
+        let mut refused = BTreeMap::new();
+        for Tally { what, count, last_at } in activity.observed {
+            match what {
+                Observed::Credential(id) => self.used(id, count, last_at),
+                what => {
+                    let last_at = Rfc3339(last_at);
+                    refused.insert(what.to_string(), RefusedView { count, last_at });
+                }
+            }
+        }
+        for credential in &mut self.credentials {
+            credential.used.get_or_insert(UseView { uses: 0, last_used_at: None });
+        }
+        let quota = quota.map(|quota| QuotaView::of(quota, activity.quota, now));
+        Self { activity: Some(ActivityView { quota, refused }), ..self }
+    }
+
+    fn used(&mut self, id: CredentialId, uses: u64, last_at: Timestamp) {
+        // One that is of no use any more is not shown.
+        if let Some(credential) = self.credentials.iter_mut().find(|shown| shown.id == id) {
+            credential.used = Some(UseView { uses, last_used_at: Some(Rfc3339(last_at)) });
+        }
+    }
+}
+
+impl<'a> AuthView<'a> {
+    fn of(auth: &'a Auth) -> Self {
+        let signature = match auth {
+            Auth::Signature(auth) => Some(SignatureView {
+                tolerance_seconds: auth.tolerance_seconds.get(),
+                once: auth.once,
+                description: match &auth.scheme {
+                    Scheme::Preset(_) => None,
+                    Scheme::Custom(description) => Some(&**description),
+                },
+            }),
+            _ => None,
+        };
+        Self { scheme: auth.scheme_name(), signature }
+    }
+}
+
+impl CredentialView {
+    fn of((id, expires_at): (CredentialId, Option<Timestamp>)) -> Self {
+        Self { id, expires_at: expires_at.map(Rfc3339), used: None }
+    }
+}
+
+impl QuotaView {
+    /// What was counted for another period says nothing of this one.
+    fn of(quota: Quota, counted: Option<QuotaUse>, now: Timestamp) -> Self {
+        let counted = counted.filter(|counted| counted.period_seconds == quota.period_seconds);
+        let used = counted.map_or(0, |counted| counted.used);
+        let events = quota.events.get();
+        let resets_at = quota.resets_in(now).map(|left| Rfc3339(now.after(left)));
+        Self { events, used, remaining: events.saturating_sub(used), resets_at }
     }
 }
 

@@ -3,10 +3,7 @@
 mod search;
 mod view;
 
-use axum::Router;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use ploy_webhooks::trigger::{self, Replayed};
 use ploy_webhooks::{Event, EventId};
@@ -14,23 +11,25 @@ use serde::Serialize;
 
 use self::search::take_query;
 use self::view::{EventView, SummaryView};
-use super::Api;
+use super::caller::TenantApi;
 use super::id::Id;
 use super::json::Json;
 use super::page::{List, to_cursor};
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
+use super::routing::{self, Call};
 use super::run::RunView;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/events", get(list))
-        .route("/events/{id}", get(show))
-        .route("/events/{id}/payload", get(payload))
-        .route("/events/{id}/replay", post(replay))
+pub(super) fn calls() -> [Call; 4] {
+    [
+        routing::get("/events", list),
+        routing::get("/events/{id}", show),
+        routing::get("/events/{id}/payload", payload),
+        routing::post("/events/{id}/replay", replay),
+    ]
 }
 
-async fn list(State(api): State<Api>, parameters: Parameters) -> Result<Response, Problem> {
+async fn list(api: TenantApi, parameters: Parameters) -> Result<Response, Problem> {
     let query = take_query(parameters, *api.workspace())?;
     let page = api.store().search(&query).await?;
     Ok(Json(List {
@@ -44,18 +43,14 @@ async fn list(State(api): State<Api>, parameters: Parameters) -> Result<Response
     .into_response())
 }
 
-async fn show(
-    State(api): State<Api>,
-    Id(id): Id<EventId>,
-    _: NoParameters,
-) -> Result<Response, Problem> {
+async fn show(api: TenantApi, Id(id): Id<EventId>, _: NoParameters) -> Result<Response, Problem> {
     let event = find(&api, &id).await?;
     let runs = api.store().runs(api.workspace(), &id).await?;
     Ok(Json(EventView::of(&event, &runs)).into_response())
 }
 
 async fn payload(
-    State(api): State<Api>,
+    api: TenantApi,
     Id(id): Id<EventId>,
     _: NoParameters,
 ) -> Result<Response, Problem> {
@@ -68,17 +63,13 @@ async fn payload(
     Ok((headers, event.payload).into_response())
 }
 
-async fn find(api: &Api, id: &EventId) -> Result<Event, Problem> {
+async fn find(api: &TenantApi, id: &EventId) -> Result<Event, Problem> {
     let found = api.store().event(api.workspace(), id).await?;
     found.ok_or(Problem::NotFound)
 }
 
 /// Runs what is wired to the event, as runs of their own.
-async fn replay(
-    State(api): State<Api>,
-    Id(id): Id<EventId>,
-    _: NoParameters,
-) -> Result<Response, Problem> {
+async fn replay(api: TenantApi, Id(id): Id<EventId>, _: NoParameters) -> Result<Response, Problem> {
     let workspace = api.workspace();
     let ids = match trigger::replay(api.store(), workspace, &id).await? {
         Replayed::Runs(ids) => ids,

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 
+use super::proof::Proof;
 use crate::cli::Failure;
-use crate::cli::client::{bearer, detail, http};
+use crate::cli::client::{detail, http};
 use crate::log::chain;
 use crate::url::http_url;
 
@@ -24,7 +25,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 pub(super) struct Sender {
     http: reqwest::Client,
     url: Url,
-    authorization: HeaderValue,
+    proof: Proof,
     retries: u32,
 }
 
@@ -36,16 +37,16 @@ struct Fault {
 }
 
 impl Sender {
-    pub(super) fn new(url: &str, key: &str, retries: u32) -> Result<Self, Failure> {
-        let (url, authorization) = (http_url(url)?, bearer(key)?);
-        Ok(Self { http: http(TIMEOUT)?, url, authorization, retries })
+    pub(super) fn new(url: &str, proof: Proof, retries: u32) -> Result<Self, Failure> {
+        Ok(Self { http: http(TIMEOUT)?, url: http_url(url)?, proof, retries })
     }
 
     /// Sends an event until it is accepted, refused for good, or out of retries; then says why.
     pub(super) async fn deliver(&self, event: Bytes) -> Result<(), String> {
+        let delivery = Proof::mint_delivery();
         let mut retries_done = 0;
         loop {
-            let fault = match self.attempt(event.clone()).await {
+            let fault = match self.attempt(&delivery, event.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(fault) => fault,
             };
@@ -57,11 +58,11 @@ impl Sender {
         }
     }
 
-    async fn attempt(&self, event: Bytes) -> Result<(), Fault> {
+    async fn attempt(&self, delivery: &str, event: Bytes) -> Result<(), Fault> {
         let request = self
             .http
             .post(self.url.clone())
-            .header(AUTHORIZATION, self.authorization.clone())
+            .headers(self.proof.headers(delivery, self.url.as_str(), &event))
             .header(CONTENT_TYPE, "application/json")
             .body(event);
         let response = request.send().await.map_err(|error| Fault {

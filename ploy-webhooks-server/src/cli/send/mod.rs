@@ -3,6 +3,7 @@
 mod delivery;
 mod lines;
 mod progress;
+mod proof;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use self::delivery::Sender;
 use self::lines::{Line, Lines};
 use self::progress::Progress;
+use self::proof::Proof;
 use super::Failure;
 use super::output::print;
 use super::pace::{Pace, Rate};
@@ -30,8 +32,14 @@ pub(super) struct SendArgs {
     #[arg(long)]
     url: String,
     /// The key of the endpoint. Better set in the environment, where others do not see it.
-    #[arg(long, env = "PLOY_KEY", hide_env_values = true)]
-    key: String,
+    #[arg(long, env = "PLOY_KEY", hide_env_values = true, required_unless_present = "scheme")]
+    key: Option<String>,
+    /// The secret to sign with. Better set in the environment too.
+    #[arg(long, env = "PLOY_SECRET", hide_env_values = true)]
+    secret: Option<String>,
+    /// The scheme to sign by: a preset such as `stripe`.
+    #[arg(long, value_name = "NAME", requires = "secret")]
+    scheme: Option<String>,
     /// At most so many events a second, as in 50 or 50/s.
     #[arg(long, value_name = "N/s")]
     rate: Option<Rate>,
@@ -62,7 +70,7 @@ struct Tally {
 }
 
 pub(super) async fn send(args: SendArgs) -> Result<(), Failure> {
-    let sender = Sender::new(&args.url, &args.key, args.retries)?;
+    let sender = Sender::new(&args.url, args.proof()?, args.retries)?;
     if args.file == Path::new("-") {
         return send_all(&args, sender, tokio::io::stdin(), Progress::new(None)).await;
     }
@@ -71,6 +79,17 @@ pub(super) async fn send(args: SendArgs) -> Result<(), Failure> {
     let file = tokio::fs::File::open(&args.file).await.map_err(cannot_read)?;
     let size = file.metadata().await.map_err(cannot_read)?.len();
     send_all(&args, sender, file, Progress::new(Some(size))).await
+}
+
+impl SendArgs {
+    /// A secret is asked for by name; a key may just be in the environment.
+    fn proof(&self) -> Result<Proof, Failure> {
+        match (&self.scheme, &self.secret, &self.key) {
+            (Some(scheme), Some(secret), _) => Proof::signature(scheme, secret.clone()),
+            (_, _, Some(key)) => Proof::key(key),
+            _ => Err(Failure::Usage("give --key, or --secret with --scheme".to_owned())),
+        }
+    }
 }
 
 async fn send_all(

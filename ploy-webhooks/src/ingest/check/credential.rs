@@ -7,26 +7,27 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::auth::KeyDigest;
 use crate::clock::Clock;
-use crate::endpoint::{Auth, Endpoint};
+use crate::id::CredentialId;
 use crate::ingest::Refusal;
 use crate::ingest::refusal::CredentialFault;
 use crate::secret::SecretDigest;
 
 pub(in crate::ingest) fn check(
-    endpoint: &Endpoint,
+    keys: &[KeyDigest],
     headers: &HeaderMap,
     clock: &dyn Clock,
-) -> Result<(), Refusal> {
+) -> Result<CredentialId, Refusal> {
     let key = bearer(headers).map_err(Refusal::Unauthorized)?;
     let presented = SecretDigest::of(key);
-    let Auth::ApiKey { keys } = &endpoint.auth;
     // Every key is compared, so that the time does not tell which one came close.
-    let opens = keys.iter().fold(Choice::from(0), |opens, key| {
+    let opens = keys.iter().fold(None, |opens, key| {
         let expired = key.expires_at.is_some_and(|expires_at| clock.now() >= expires_at);
-        opens | (key.digest.ct_eq(&presented) & Choice::from(u8::from(!expired)))
+        let is_it = key.digest.ct_eq(&presented) & Choice::from(u8::from(!expired));
+        if is_it.into() { Some(key.id()) } else { opens }
     });
-    if opens.into() { Ok(()) } else { Err(Refusal::Unauthorized(CredentialFault::Wrong)) }
+    opens.ok_or(Refusal::Unauthorized(CredentialFault::Wrong))
 }
 
 /// The key that the headers present.

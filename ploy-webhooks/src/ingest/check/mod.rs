@@ -11,4 +11,5 @@ pub(super) mod length;
 pub(super) mod media_type;
 pub(super) mod method;
 pub(super) mod rate;
+pub(super) mod signature;
 pub(super) mod status;

@@ -1,0 +1,120 @@
+//! Who calls, and what they may: the API as a handler has it, with the workspace of the caller.
+
+use axum::extract::FromRequestParts;
+use http::Method;
+use http::request::Parts;
+use ploy_webhooks::{Keyring, WorkspaceId};
+use serde::{Deserialize, Serialize};
+
+use super::problem::Problem;
+use super::{Api, Commands};
+use crate::store::Store;
+
+/// Who calls. Put into every request that is let through.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    pub(super) workspace: WorkspaceId,
+    pub(super) access: Access,
+}
+
+/// What a caller may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everything, and alone what concerns workspaces and tokens.
+    Root,
+    /// What the scope of a token allows, in the workspace of the token.
+    Token(Scope),
+}
+
+/// What a token opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Scope {
+    Read,
+    Write,
+}
+
+impl Caller {
+    /// Refuses the methods that the caller may not use.
+    pub(super) fn check(&self, method: &Method) -> Result<(), Problem> {
+        let only_reads = matches!(*method, Method::GET | Method::HEAD);
+        match self.access {
+            Access::Token(Scope::Read) if !only_reads => Err(Problem::Forbidden(
+                "the token has the scope `read`; use one with the scope `write`",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn of(parts: &Parts) -> Self {
+        *parts.extensions.get().expect("nobody gets past `auth::admit` unidentified")
+    }
+}
+
+/// The API within the workspace of the caller: what it finds and makes is of that one.
+#[derive(Clone, Debug)]
+pub(super) struct TenantApi {
+    api: Api,
+    caller: Caller,
+}
+
+impl TenantApi {
+    pub(super) fn store(&self) -> &dyn Store {
+        self.api.store()
+    }
+
+    /// The workspace of the caller.
+    pub(super) const fn workspace(&self) -> &WorkspaceId {
+        &self.caller.workspace
+    }
+
+    pub(super) fn public_url(&self) -> &str {
+        &self.api.parts.public_url
+    }
+
+    /// What seals the secrets of senders that sign.
+    pub(super) fn keyring(&self) -> &Keyring {
+        &self.api.parts.keyring
+    }
+
+    pub(super) fn commands(&self) -> Commands {
+        self.api.parts.commands
+    }
+
+    pub(super) fn is_root(&self) -> bool {
+        self.caller.access == Access::Root
+    }
+}
+
+impl FromRequestParts<Api> for TenantApi {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        Ok(Self { api: api.clone(), caller: Caller::of(parts) })
+    }
+}
+
+/// The API for what only the root token may.
+#[derive(Clone, Debug)]
+pub(super) struct RootApi {
+    /// Where workspaces and tokens are defined.
+    pub(super) definitions: TenantApi,
+    /// The workspace in which the caller acts.
+    pub(super) acts_in: WorkspaceId,
+}
+
+impl FromRequestParts<Api> for RootApi {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let caller = Caller::of(parts);
+        if caller.access != Access::Root {
+            return Err(Problem::Forbidden("only the root token manages workspaces and tokens"));
+        }
+        let definitions = Caller { workspace: WorkspaceId::ROOT, ..caller };
+        Ok(Self {
+            definitions: TenantApi { api: api.clone(), caller: definitions },
+            acts_in: caller.workspace,
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! What goes with a workspace that is deleted.
+
+use std::num::NonZeroU16;
+
+use ploy_webhooks::WorkspaceId;
+use ploy_webhooks::store::DefinitionKind;
+
+use super::definitions::{self, Defines};
+use super::problem::Problem;
+use super::token::Token;
+use crate::store::Store;
+
+const PAGE: NonZeroU16 = NonZeroU16::new(200).expect("it is not zero");
+
+/// Revokes the tokens of a workspace, and deletes all that is in it.
+pub(super) async fn empty(store: &dyn Store, workspace: &WorkspaceId) -> Result<(), Problem> {
+    revoke_tokens(store, workspace).await?;
+    loop {
+        let endpoints = store.endpoints(workspace, None, PAGE).await?;
+        if endpoints.is_empty() {
+            break;
+        }
+        for endpoint in &endpoints {
+            store.delete(workspace, &endpoint.id).await?;
+        }
+    }
+    for kind in DefinitionKind::ALL {
+        undefine_all(store, workspace, kind).await?;
+    }
+    Ok(())
+}
+
+/// Has no token open the workspace any more.
+pub(super) async fn revoke_tokens(
+    store: &dyn Store,
+    workspace: &WorkspaceId,
+) -> Result<(), Problem> {
+    const ROOT: &WorkspaceId = &WorkspaceId::ROOT;
+    let mut after: Option<String> = None;
+    loop {
+        let listed = store.definitions(ROOT, Token::KIND, after.as_deref(), PAGE).await?;
+        let Some(last) = listed.last() else {
+            return Ok(());
+        };
+        after = Some(last.name.clone());
+        for definition in &listed {
+            if definitions::read::<Token>(definition)?.workspace == *workspace {
+                store.undefine(ROOT, Token::KIND, &definition.name).await?;
+            }
+        }
+    }
+}
+
+async fn undefine_all(
+    store: &dyn Store,
+    workspace: &WorkspaceId,
+    kind: DefinitionKind,
+) -> Result<(), Problem> {
+    loop {
+        let listed = store.definitions(workspace, kind, None, PAGE).await?;
+        if listed.is_empty() {
+            return Ok(());
+        }
+        for definition in &listed {
+            store.undefine(workspace, kind, &definition.name).await?;
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The master key: from the environment, or from a file that the first start makes.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use ploy_webhooks::{Keyring, KeyringError, MasterKey, ParseMasterKeyError, Secret};
+use rustix::fs::{Mode, OFlags};
+use thiserror::Error;
+
+use crate::store::{Store, StoreUrl};
+
+/// Why the secrets of the store cannot be opened.
+#[derive(Debug, Error)]
+pub(crate) enum KeysError {
+    #[error("`{name}` is unusable")]
+    Environment { name: &'static str, source: ParseMasterKeyError },
+    #[error("the master key in `{}` is unusable", path.display())]
+    Unusable { path: PathBuf, source: ParseMasterKeyError },
+    #[error(
+        "the store has secrets, and their master key is missing: it was in `{}`; put the file back, \
+         or give the key in PLOY_MASTER_KEY",
+        .0.display()
+    )]
+    Missing(PathBuf),
+    #[error("cannot read or make the master key `{}`", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+}
+
+const CURRENT: &str = "PLOY_MASTER_KEY";
+const PREVIOUS: &str = "PLOY_MASTER_KEY_PREVIOUS";
+
+/// The keyring of the store, opened by the key that the operator has given, or made with it.
+pub(super) async fn keyring(
+    store: &dyn Store,
+    url: &StoreUrl,
+    configured: Option<&Path>,
+) -> Result<Keyring, KeysError> {
+    let previous: Vec<_> = from_environment(PREVIOUS)?.into_iter().collect();
+    let master = match (from_environment(CURRENT)?, configured, url) {
+        (Some(key), ..) => key,
+        // Nothing of it outlasts the process.
+        (None, None, StoreUrl::Memory { .. }) => MasterKey::mint(),
+        (None, Some(path), _) => from_file(store, path).await?,
+        (None, None, StoreUrl::Sqlite(database)) => {
+            from_file(store, &database.with_file_name("master.key")).await?
+        }
+        (None, None, _) => from_file(store, Path::new("ploy-data/master.key")).await?,
+    };
+    Ok(Keyring::of_store(store, &master, &previous).await?)
+}
+
+fn from_environment(name: &'static str) -> Result<Option<MasterKey>, KeysError> {
+    match std::env::var(name) {
+        Ok(text) => {
+            let key = text.parse().map_err(|source| KeysError::Environment { name, source })?;
+            Ok(Some(key))
+        }
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(KeysError::Environment { name, source: ParseMasterKeyError })
+        }
+    }
+}
+
+async fn from_file(store: &dyn Store, path: &Path) -> Result<MasterKey, KeysError> {
+    let failed = |source| KeysError::File { path: path.to_owned(), source };
+    if let Some(key) = read(path)? {
+        return Ok(key);
+    }
+    if Keyring::is_kept_in(store).await.map_err(KeyringError::Store)? {
+        return Err(KeysError::Missing(path.to_owned()));
+    }
+    let key = MasterKey::mint();
+    make(path, &key.expose()).map_err(failed)?;
+    tracing::info!(
+        path = %path.display(),
+        "made the master key of the store's secrets: keep a copy of it apart from the store"
+    );
+    // Of several processes that start at once, the first has made the file.
+    read(path)?.ok_or_else(|| KeysError::Missing(path.to_owned()))
+}
+
+fn read(path: &Path) -> Result<Option<MasterKey>, KeysError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(KeysError::File { path: path.to_owned(), source }),
+    };
+    warn_of_readers(path);
+    let key = text.parse();
+    key.map(Some).map_err(|source| KeysError::Unusable { path: path.to_owned(), source })
+}
+
+fn warn_of_readers(path: &Path) {
+    let others = Mode::RWXG | Mode::RWXO;
+    let mode = rustix::fs::stat(path).map(|stat| Mode::from_raw_mode(stat.st_mode));
+    if mode.is_ok_and(|mode| mode.intersects(others)) {
+        tracing::warn!(path = %path.display(), "others may read the master key: chmod 600");
+    }
+}
+
+/// Puts the file in its place whole or not at all, readable for nobody else from the begin.
+fn make(path: &Path, key: &Secret) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}", std::process::id()));
+    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW;
+    let mut file = File::from(rustix::fs::open(&draft, flags, Mode::RUSR | Mode::WUSR)?);
+    let put = (|| {
+        writeln!(file, "{}", key.expose())?;
+        file.sync_all()?;
+        std::fs::hard_link(&draft, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    std::fs::remove_file(&draft)?;
+    match put {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        put => put,
+    }
+}
