@@ -101,7 +101,7 @@ async fn a_repeat_of_one_that_is_fenced_is_stored() {
     let current = toggle(&store, &stale).await.expect("it is changed");
     // All but the first make one batch.
     let appends = (0..64).map(async |number: u64| {
-        let endpoint = if number % 2 == 0 { &stale } else { &current };
+        let endpoint = if number.is_multiple_of(2) { &stale } else { &current };
         append(&store, keyed(event(endpoint, "{}"), number / 16)).await.expect("it is answered")
     });
     let told = futures_util::future::join_all(appends).await;
