@@ -4,8 +4,6 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ploy_webhooks::store::StoreErrorKind;
-
 /// Where the store lives, and its bounds.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -31,8 +29,9 @@ pub struct SqliteSettings {
     pub search_index: SearchIndex,
     /// How many deduplication keys are gathered in memory before they are put in order behind the
     /// writes; as many more come in meanwhile, and up to eight times as many where that does not
-    /// keep up. Past it, events with keys are refused as [`Busy`](StoreErrorKind::Busy). A key
-    /// takes about 60 bytes. A start reads those that were not in order. Default: 114,688.
+    /// keep up. Past it, events with keys are refused as
+    /// [`Busy`](ploy_webhooks::store::StoreErrorKind::Busy). A key takes about 60 bytes. A start
+    /// reads those that were not in order. Default: 114,688.
     pub dedup_newest: NonZeroUsize,
     /// How many bytes of memory the filters take that tell new deduplication keys from those which
     /// are in order on the disk. A million keys want 2 MB, and once more as much while they are
