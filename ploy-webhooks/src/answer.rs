@@ -1,7 +1,11 @@
 //! What an endpoint answers to an event that it has taken, where its sender insists.
 
+use std::str::FromStr;
+
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use thiserror::Error;
 
 /// What an endpoint answers to an event that is stored, in place of 202 and the event's id.
 /// Repeats are answered the same; errors are what they are.
@@ -74,10 +78,24 @@ impl Serialize for AnswerBody {
 impl<'de> Deserialize<'de> for AnswerBody {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        if !raw.get().starts_with('{') || raw.get().len() > Self::BYTES_MAX {
-            return Err(serde::de::Error::custom("`body` is a JSON object of at most 4096 bytes"));
+        raw.get().parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A text that is no body of an answer.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("`body` is a JSON object of at most 4096 bytes")]
+pub struct ParseAnswerBodyError;
+
+impl FromStr for AnswerBody {
+    type Err = ParseAnswerBodyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
+        match is_json && text.starts_with('{') && text.len() <= Self::BYTES_MAX {
+            true => Ok(Self(text.into())),
+            false => Err(ParseAnswerBodyError),
         }
-        Ok(Self(raw.get().into()))
     }
 }
 

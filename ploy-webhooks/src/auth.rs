@@ -135,12 +135,26 @@ pub enum SignatureAuthError {
 }
 
 impl SigningSecret {
-    /// A secret of that endpoint, without an end.
-    #[must_use]
-    pub fn seal(keyring: &Keyring, endpoint: EndpointId, secret: &Secret, now: Timestamp) -> Self {
+    /// A secret of that endpoint, without an end, for senders that sign by that scheme.
+    ///
+    /// # Errors
+    ///
+    /// When the scheme cannot use it.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system gives no random bytes.
+    pub fn seal(
+        keyring: &Keyring,
+        endpoint: EndpointId,
+        scheme: &Scheme,
+        secret: &Secret,
+        now: Timestamp,
+    ) -> Result<Self, SecretError> {
         let id = CredentialId::mint(now);
+        Verifier::new(scheme.clone(), Duration::ZERO).with_secret(id, secret, None)?;
         let sealed = keyring.seal(secret, &place(endpoint, id));
-        Self { id, sealed, expires_at: None }
+        Ok(Self { id, sealed, expires_at: None })
     }
 
     fn open(&self, keyring: &Keyring, endpoint: EndpointId) -> Result<Secret, UnsealError> {
@@ -256,7 +270,7 @@ mod tests {
         let (here, there) = (EndpointId::mint(now), EndpointId::mint(now));
         let secret = Secret::from("hunter2".to_owned());
         let scheme = Scheme::Preset(Preset::named("clay").unwrap());
-        let sealed = SigningSecret::seal(&keyring, here, &secret, now);
+        let sealed = SigningSecret::seal(&keyring, here, &scheme, &secret, now).unwrap();
         let auth = SignatureAuth::new(scheme, sealed.clone());
         assert!(auth.verifier(here, &keyring).is_ok());
         assert!(auth.verifier(there, &keyring).is_err());

@@ -23,7 +23,7 @@ use crate::pointer::JsonPointer;
 use crate::seal::Keyring;
 use crate::secret::Secret;
 use crate::value_source::{ValueSource, harmless_header_name};
-use crate::verify::{Scheme, SecretError, Verifier};
+use crate::verify::{Scheme, SecretError};
 
 /// One ingest address: who may send to it, how much, and what comes of it.
 ///
@@ -94,8 +94,7 @@ impl Endpoint {
         secret: &Secret,
     ) -> Result<Self, SecretError> {
         let id = EndpointId::mint(now);
-        let sealed = SigningSecret::seal(keyring, id, secret, now);
-        Verifier::new(scheme.clone(), Duration::ZERO).with_secret(sealed.id, secret, None)?;
+        let sealed = SigningSecret::seal(keyring, id, &scheme, secret, now)?;
         let auth = Auth::Signature(SignatureAuth::new(scheme, sealed));
         Ok(Self::new(id, workspace, Slug::mint(), now, auth, config))
     }

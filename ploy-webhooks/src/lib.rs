@@ -71,7 +71,7 @@ mod subscription;
 mod value_source;
 mod workspace;
 
-pub use answer::{AnswerBody, SuccessAnswer, SuccessStatus};
+pub use answer::{AnswerBody, ParseAnswerBodyError, SuccessAnswer, SuccessStatus};
 pub use auth::{Auth, KeyDigest, SignatureAuth, SignatureAuthError, SigningSecret};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "conditions")]

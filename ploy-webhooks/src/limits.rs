@@ -22,7 +22,7 @@ pub struct Limits {
 }
 
 /// A rate: so many a second in the long run, so many at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     /// Events a second in the long run.

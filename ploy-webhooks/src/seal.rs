@@ -13,6 +13,7 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::endpoint::Revision;
 use crate::id::WorkspaceId;
@@ -23,7 +24,7 @@ use crate::store::{Defined, DefinitionKind, DefinitionStore, StoreError, StoreEr
 ///
 /// `Debug` prints nothing of it.
 #[derive(Clone)]
-pub struct MasterKey(XChaCha20Poly1305, [u8; 32]);
+pub struct MasterKey(XChaCha20Poly1305, Zeroizing<[u8; 32]>);
 
 /// A text that is no master key. It does not repeat the text.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -44,13 +45,13 @@ impl MasterKey {
     }
 
     fn of(bytes: [u8; 32]) -> Self {
-        Self(XChaCha20Poly1305::new(&Key::from(bytes)), bytes)
+        Self(XChaCha20Poly1305::new(&Key::from(bytes)), Zeroizing::new(bytes))
     }
 
     /// The key in text, for the operator to keep.
     #[must_use]
     pub fn expose(&self) -> Secret {
-        Secret::from(STANDARD.encode(self.1))
+        Secret::from(STANDARD.encode(self.1.as_slice()))
     }
 }
 
@@ -93,7 +94,7 @@ pub struct UnsealError;
 #[derive(Clone)]
 pub struct Keyring {
     cipher: XChaCha20Poly1305,
-    bytes: [u8; 32],
+    bytes: Zeroizing<[u8; 32]>,
 }
 
 impl fmt::Debug for Keyring {
@@ -135,7 +136,7 @@ impl Keyring {
     }
 
     fn of(bytes: [u8; 32]) -> Self {
-        Self { cipher: XChaCha20Poly1305::new(&Key::from(bytes)), bytes }
+        Self { cipher: XChaCha20Poly1305::new(&Key::from(bytes)), bytes: Zeroizing::new(bytes) }
     }
 
     /// The keyring of that store, made where it has none. Wrapped under one of the `previous`
@@ -190,7 +191,7 @@ impl Keyring {
         master: &MasterKey,
         expected: Option<Revision>,
     ) -> Result<bool, StoreError> {
-        let wrapped = encrypt(&master.0, &self.bytes, PLACE);
+        let wrapped = encrypt(&master.0, self.bytes.as_slice(), PLACE);
         let kind = DefinitionKind::Keyring;
         let kept = store.define(&WorkspaceId::ROOT, kind, NAME, expected, &wrapped).await?;
         Ok(matches!(kept, Defined::Defined(_)))

@@ -7,13 +7,28 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+use zeroize::Zeroize;
 
-/// A secret in clear: shown once to who asked for it, then forgotten.
+/// A secret in clear: shown once to who asked for it, then forgotten, and wiped from memory.
 ///
 /// `Debug` prints no part of it, and there is no `Display`: who means to show it calls
 /// [`expose`](Self::expose).
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret(Box<str>);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for Secret {}
 
 impl Secret {
     /// A new API key: `pwk_`, 32 random characters (190 bits), and 6 that are their checksum.

@@ -16,6 +16,10 @@ pub enum ValueSource {
 }
 
 impl ValueSource {
+    pub(crate) fn is_header(&self, name: &HeaderName) -> bool {
+        matches!(self, Self::Header(header) if header == name)
+    }
+
     /// The value; `None` where there is none, or it is no text. An empty header is none.
     pub(crate) fn read(&self, headers: &HeaderMap, payload: &str) -> Option<String> {
         match self {

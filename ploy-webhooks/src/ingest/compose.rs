@@ -1,5 +1,7 @@
 //! What an accepted request becomes: the event, by what its repeats are known, what it owes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
@@ -17,12 +19,22 @@ use crate::verify::{Presented, Signed, Verifier};
 #[derive(Debug)]
 pub(super) struct KeyMissing(pub(super) Bytes);
 
-/// The event that a checked request is, by the endpoint state it was checked against. `signed`
-/// names what was signed, where that is taken once.
+/// What was signed, for endpoints that take it once.
+#[derive(Debug)]
+pub(super) struct WhatIsSigned<'a> {
+    pub(super) verifier: &'a Verifier,
+    pub(super) presented: Presented<'a>,
+    pub(super) url: String,
+    /// For how long it is remembered.
+    pub(super) window: Duration,
+}
+
+/// The event that a checked request is, by the endpoint state it was checked against. `signed` is
+/// what was signed, where that is taken once.
 pub(super) fn event(
     endpoint: &Known,
     sender: &Sender<'_>,
-    signed: Option<DedupKey>,
+    signed: Option<WhatIsSigned<'_>>,
     kept_headers: &[HeaderName],
     payload: Bytes,
     now: Timestamp,
@@ -30,10 +42,14 @@ pub(super) fn event(
     let source = endpoint.event_type();
     let event_type = source.and_then(|source| source.read(sender.headers, text(&payload)));
     let event_type = event_type.and_then(|text| EventType::try_from(text).ok());
-    let dedup = dedup(endpoint, sender.headers, signed, &payload);
-    if dedup.is_none() && endpoint.dedup.as_ref().is_some_and(|rule| rule.required) {
+    let by_rule = endpoint.dedup.as_ref().and_then(|rule| {
+        let key = key(rule, endpoint, sender.headers, &payload)?;
+        Some((rule, key))
+    });
+    if by_rule.is_none() && endpoint.dedup.as_ref().is_some_and(|rule| rule.required) {
         return Err(KeyMissing(payload));
     }
+    let dedup = dedup(endpoint, by_rule, signed, &payload);
     let owes = endpoint.wiring.owes(event_type.as_ref(), now);
     Ok(NewEvent {
         id: EventId::mint(now),
@@ -65,18 +81,20 @@ fn headers(endpoint: &Known, sent: &HeaderMap, kept: &[HeaderName]) -> KeptHeade
 /// goes by something that was signed too: a repeat of the one is then a repeat of the other.
 fn dedup(
     endpoint: &Known,
-    headers: &HeaderMap,
-    signed: Option<DedupKey>,
+    by_rule: Option<(&DedupRule, DedupKey)>,
+    signed: Option<WhatIsSigned<'_>>,
     payload: &[u8],
 ) -> Option<Dedup> {
-    let once = signed.zip(endpoint.once());
-    let rule = endpoint.dedup.as_ref();
-    let rule = rule.filter(|rule| once.is_none() || is_signed(&rule.by, endpoint));
-    let by_rule = rule.and_then(|rule| {
-        let window = once.map_or(rule.window, |(_, window)| rule.window.max(window));
-        key(rule, endpoint, headers, payload).map(|key| Dedup { key, window })
-    });
-    by_rule.or_else(|| once.map(|(key, window)| Dedup { key, window }))
+    match (by_rule, signed) {
+        (Some((rule, key)), None) => Some(Dedup { key, window: rule.window }),
+        (Some((rule, key)), Some(signed)) if is_signed(&rule.by, endpoint) => {
+            Some(Dedup { key, window: rule.window.max(signed.window) })
+        }
+        (_, Some(signed)) => {
+            Some(Dedup { key: signed.key(endpoint, payload), window: signed.window })
+        }
+        (None, None) => None,
+    }
 }
 
 fn is_signed(by: &DedupBy, endpoint: &Known) -> bool {
@@ -108,19 +126,17 @@ fn key(
     }
 }
 
-/// The key of what was signed: the same however the signature is written and whichever secret it
-/// was made with, and no other key's.
-pub(super) fn signed_key(
-    endpoint: &Endpoint,
-    verifier: &Verifier,
-    presented: &Presented<'_>,
-    signed: &Signed<'_>,
-) -> DedupKey {
-    let mut hash = Sha256::new();
-    hash.update(endpoint.id.as_bytes());
-    hash.update(b"signed");
-    verifier.signed_content(presented, signed, |piece| hash.update(piece));
-    DedupKey::from_bytes(hash.finalize().into())
+impl WhatIsSigned<'_> {
+    /// Its key: the same however the signature is written and whichever secret it was made with,
+    /// and no other key.
+    fn key(&self, endpoint: &Endpoint, payload: &[u8]) -> DedupKey {
+        let mut hash = Sha256::new();
+        hash.update(endpoint.id.as_bytes());
+        hash.update(b"signed");
+        let signed = Signed { method: "POST", url: &self.url, body: payload };
+        self.verifier.signed_content(&self.presented, &signed, |piece| hash.update(piece));
+        DedupKey::from_bytes(hash.finalize().into())
+    }
 }
 
 /// A payload that was found to be JSON.

@@ -1,7 +1,9 @@
 //! What this process observes of senders: counted in place, handed over now and then.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::refusal::Refusal;
 use crate::clock::Timestamp;
@@ -36,22 +38,28 @@ impl Counts {
         }
     }
 
-    /// A sender has proved itself with that credential.
-    pub(super) fn used(&self, credential: CredentialId, now: Timestamp) {
-        if let Some((_, count)) = self.credentials.iter().find(|(id, _)| *id == credential) {
-            count.one_more(now);
+    /// Counts one request: by what its sender has proved itself, and why it was refused.
+    pub(super) fn count(
+        &self,
+        credential: Option<CredentialId>,
+        refusal: Option<&Refusal>,
+        now: impl FnOnce() -> Timestamp,
+    ) {
+        let used = credential.and_then(|credential| {
+            self.credentials.iter().find(|(id, _)| *id == credential).map(|(_, count)| count)
+        });
+        let refused = refusal.and_then(|refusal| {
+            let code = refusal.code();
+            Refusal::COUNTED.iter().position(|counted| *counted == code)
+        });
+        let refused = refused.map(|place| &self.refusals[place]);
+        if used.is_some() || refused.is_some() {
+            let now = now();
+            used.into_iter().chain(refused).for_each(|count| count.one_more(now));
         }
     }
 
-    /// A request was refused.
-    pub(super) fn refused(&self, refusal: &Refusal, now: impl FnOnce() -> Timestamp) {
-        let code = refusal.code();
-        if let Some(place) = Refusal::COUNTED.iter().position(|counted| *counted == code) {
-            self.refusals[place].one_more(now());
-        }
-    }
-
-    fn take(&self, into: &mut Vec<Observation>) {
+    fn take(&self, into: &mut Sums) {
         let credentials =
             self.credentials.iter().map(|(id, count)| (Observed::Credential(*id), count));
         let refusals = Refusal::COUNTED.iter().zip(&self.refusals);
@@ -61,7 +69,30 @@ impl Counts {
             if taken > 0 {
                 let last_at = Timestamp::from_millis(count.last_at.load(Ordering::Relaxed));
                 let Self { workspace, endpoint, .. } = *self;
-                into.push(Observation { workspace, endpoint, what, count: taken, last_at });
+                into.add(Observation { workspace, endpoint, what, count: taken, last_at });
+            }
+        }
+    }
+}
+
+/// Observations, added up. Past the bound those of further names are let go of.
+#[derive(Debug, Default)]
+struct Sums(HashMap<(EndpointId, Observed), Observation>);
+
+impl Sums {
+    const NAMES_MAX: usize = 1 << 16;
+
+    fn add(&mut self, observation: Observation) {
+        let name = (observation.endpoint, observation.what.clone());
+        if self.0.len() >= Self::NAMES_MAX && !self.0.contains_key(&name) {
+            return;
+        }
+        match self.0.entry(name) {
+            Entry::Vacant(entry) => drop(entry.insert(observation)),
+            Entry::Occupied(mut entry) => {
+                let sum = entry.get_mut();
+                sum.count += observation.count;
+                sum.last_at = sum.last_at.max(observation.last_at);
             }
         }
     }
@@ -69,8 +100,10 @@ impl Counts {
 
 impl Count {
     fn one_more(&self, now: Timestamp) {
-        // Time first: whoever takes the count finds a time.
-        self.last_at.fetch_max(now.as_millis(), Ordering::Relaxed);
+        // Time first: whoever takes the count finds a time. Most requests find theirs written.
+        if self.last_at.load(Ordering::Relaxed) < now.as_millis() {
+            self.last_at.fetch_max(now.as_millis(), Ordering::Relaxed);
+        }
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -79,40 +112,54 @@ impl Count {
 #[derive(Debug)]
 pub(super) struct AllCounts {
     counts_max: usize,
-    counts: Mutex<Vec<Arc<Counts>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    counts: Vec<Arc<Counts>>,
+    /// Of those that no request counts on any more.
+    done: Sums,
 }
 
 impl AllCounts {
     /// Where so many endpoints are cached at most.
     pub(super) fn new(cached_max: usize) -> Self {
         let counts_max = cached_max.saturating_mul(2).max(1_024);
-        Self { counts_max, counts: Mutex::default() }
+        Self { counts_max, state: Mutex::default() }
     }
 
-    /// Takes a new endpoint's, which nobody else counts on yet. Where nobody ever asks for what
-    /// was counted, those that no request counts on any more are let go of.
+    /// Takes a new endpoint's, which nobody else counts on yet.
     pub(super) fn add(&self, added: &Arc<Counts>) {
-        let mut counts = self.lock();
-        if counts.len() >= self.counts_max {
-            counts.retain(is_in_use);
+        let mut state = self.lock();
+        if state.counts.len() >= self.counts_max {
+            let State { counts, done } = &mut *state;
+            counts.retain(|counts| {
+                let stays = is_in_use(counts);
+                if !stays {
+                    counts.take(done);
+                }
+                stays
+            });
         }
-        counts.push(added.clone());
+        state.counts.push(added.clone());
     }
 
-    /// What was counted since it was taken last.
+    /// What was counted since it was taken last, each name of each endpoint once.
     pub(super) fn take(&self) -> Vec<Observation> {
-        let mut taken = Vec::new();
-        self.lock().retain(|counts| {
+        let mut state = self.lock();
+        let mut taken = std::mem::take(&mut state.done);
+        state.counts.retain(|counts| {
             // Asked before the counts are taken: a request that counts holds on to them.
             let stays = is_in_use(counts);
             counts.take(&mut taken);
             stays
         });
-        taken
+        taken.0.into_values().collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Counts>>> {
-        self.counts.lock().expect("no holder of the lock panics")
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of the lock panics")
     }
 }
 

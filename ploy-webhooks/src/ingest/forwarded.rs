@@ -57,10 +57,12 @@ impl TrustedProxies {
         let mut nearest = peer.to_canonical();
         let values = headers.get_all(self.header.name());
         for value in values.iter().rev() {
-            let mut elements = Elements(value.as_bytes());
-            while let Some(element) = elements.next_back() {
+            if !self.trusts(nearest) {
+                break;
+            }
+            for element in self.header.elements(value.as_bytes())?.into_iter().rev() {
                 if !self.trusts(nearest) {
-                    return Some(nearest);
+                    break;
                 }
                 nearest = self.header.address(element)?.to_canonical();
             }
@@ -81,18 +83,52 @@ impl ForwardedHeader {
         }
     }
 
+    /// The elements of a value of the header; `None` where it is not of its form.
+    fn elements(self, value: &[u8]) -> Option<Vec<&str>> {
+        let value = std::str::from_utf8(value).ok()?;
+        let elements = match self {
+            Self::XForwardedFor => value.split(',').collect(),
+            Self::Forwarded => split_unquoted(value, ',')?,
+        };
+        // Empty elements are no elements (RFC 9110 §5.6.1).
+        Some(elements.into_iter().filter(|element| !element.trim().is_empty()).collect())
+    }
+
     /// The address that an element of the header is of.
-    fn address(self, element: &[u8]) -> Option<IpAddr> {
-        let element = std::str::from_utf8(element).ok()?.trim_ascii();
+    fn address(self, element: &str) -> Option<IpAddr> {
         match self {
-            Self::XForwardedFor => address(element),
+            Self::XForwardedFor => address(element.trim()),
             Self::Forwarded => {
-                let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
-                let (_, node) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
-                address(node.trim().trim_matches('"'))
+                let mut pairs = split_unquoted(element, ';')?.into_iter();
+                let node = pairs.find_map(|pair| {
+                    let (name, node) = pair.split_once('=')?;
+                    name.trim().eq_ignore_ascii_case("for").then(|| node.trim())
+                })?;
+                let quoted = node.strip_prefix('"').and_then(|node| node.strip_suffix('"'));
+                address(quoted.unwrap_or(node))
             }
         }
     }
+}
+
+/// The parts between separators that stand in no quoted string (RFC 9110 §5.6.4): what a sender has
+/// a proxy quote, its `Host` for one, is no part of its own. `None` where a string does not end.
+fn split_unquoted(text: &str, separator: char) -> Option<Vec<&str>> {
+    let (mut parts, mut begin, mut is_quoted, mut is_escaped) = (Vec::new(), 0, false, false);
+    for (place, char) in text.char_indices() {
+        match char {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            _ if char == separator && !is_quoted => {
+                parts.push(&text[begin..place]);
+                begin = place + separator.len_utf8();
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[begin..]);
+    (!is_quoted).then_some(parts)
 }
 
 /// An address, with a port or without.
@@ -100,28 +136,6 @@ fn address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
     bare.parse().ok().or_else(with_port)
-}
-
-/// The elements of a list with commas between them (RFC 9110 §5.6.1), from its end. No address
-/// has a comma in it; one in a quoted string makes elements that are none.
-struct Elements<'a>(&'a [u8]);
-
-impl<'a> Elements<'a> {
-    fn next_back(&mut self) -> Option<&'a [u8]> {
-        while !self.0.is_empty() {
-            let begin = self.0.iter().rposition(|&byte| byte == b',');
-            let (rest, element) = match begin {
-                Some(comma) => (&self.0[..comma], &self.0[comma + 1..]),
-                None => (&[][..], self.0),
-            };
-            self.0 = rest;
-            // Empty elements are no elements.
-            if !element.trim_ascii().is_empty() {
-                return Some(element);
-            }
-        }
-        None
-    }
 }
 
 #[cfg(test)]
@@ -161,6 +175,27 @@ mod tests {
             (Forwarded, "10.0.0.1", &["By=x; For=\"[2001:db8::1]:80\""], some("2001:db8::1")),
             (Forwarded, "10.0.0.1", &["for=192.0.2.1, for=10.1.1.1"], some("192.0.2.1")),
             (Forwarded, "10.0.0.1", &["for=_hidden"], None),
+            // What a sender names itself, quoted by the proxy, is no word of the proxy.
+            (
+                Forwarded,
+                "10.0.0.1",
+                &["for=192.0.2.66;host=\"x,for=203.0.113.9\""],
+                some("192.0.2.66"),
+            ),
+            (
+                Forwarded,
+                "10.0.0.1",
+                &["host=\"x;for=203.0.113.9\";for=192.0.2.66"],
+                some("192.0.2.66"),
+            ),
+            (
+                Forwarded,
+                "10.0.0.1",
+                &["host=\"\\\",for=1.1.1.1\";for=192.0.2.66"],
+                some("192.0.2.66"),
+            ),
+            (Forwarded, "10.0.0.1", &["for=\"x, for=192.0.2.66"], None),
+            (Forwarded, "10.0.0.1", &["for=\"192.0.2.66"], None),
             (Forwarded, "10.0.0.1", &["proto=https"], None),
             (Forwarded, "2001:db8:1::1", &["for=\"[2001:db8:1::2]\""], some("2001:db8:1::2")),
         ] {

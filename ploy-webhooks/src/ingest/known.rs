@@ -58,13 +58,15 @@ impl Known {
     }
 
     /// For how long what was signed is remembered, where it is taken once: for as long as the
-    /// time in it may be presented, which may lie ahead too.
+    /// time in it may be presented, which may lie ahead too, and a little longer, for it is stored
+    /// after it was looked at. Where there is no time in it, for a day.
     pub(super) fn once(&self) -> Option<Duration> {
+        const MARGIN: Duration = Duration::from_secs(60);
         match &self.endpoint.auth {
-            Auth::Signature(auth) if auth.once => {
-                let has_time = auth.scheme.description().timestamp.is_some();
-                Some(auth.tolerance() * if has_time { 2 } else { 1 })
-            }
+            Auth::Signature(auth) if auth.once => Some(match auth.scheme.description().timestamp {
+                Some(_) => auth.tolerance() * 2 + MARGIN,
+                None => DedupRule::WINDOW_DEFAULT,
+            }),
             _ => None,
         }
     }
@@ -73,7 +75,13 @@ impl Known {
     /// its signature knows it.
     pub(super) fn event_type(&self) -> Option<&ValueSource> {
         let by_scheme = || self.scheme().and_then(|scheme| scheme.event_type.as_ref());
-        self.config.event_type.as_ref().or_else(by_scheme)
+        let by_operator = self.config.event_type.as_ref();
+        by_operator.filter(|source| !self.is_signature(source)).or_else(by_scheme)
+    }
+
+    /// Whether it would read what proves the sender.
+    fn is_signature(&self, source: &ValueSource) -> bool {
+        self.scheme().is_some_and(|scheme| source.is_header(&scheme.header))
     }
 
     pub(super) fn scheme(&self) -> Option<&SignatureScheme> {

@@ -9,7 +9,7 @@ use http_body::Body;
 use super::budget::{Budget, Reservation};
 use super::cache::EndpointCache;
 use super::check::{self, body};
-use super::compose;
+use super::compose::{self, WhatIsSigned};
 use super::in_time::in_time;
 use super::known::{Known, Proof};
 use super::rates::Rates;
@@ -19,12 +19,11 @@ use super::service::SourceAddress;
 use super::{Refusal, Settings};
 use crate::clock::Clock;
 use crate::endpoint::Endpoint;
-use crate::event::DedupKey;
 use crate::id::CredentialId;
 use crate::limit::{LimitKey, RateLimiter};
 use crate::limits::Rate;
 use crate::store::{Appended, EventStore, KeyStore, StoreError};
-use crate::verify::{HandshakeReply, Proven, Signed};
+use crate::verify::{HandshakeReply, Presented, Proven, Signed};
 
 /// What the clones of an intake share.
 pub(super) struct Pipeline<E, K> {
@@ -57,27 +56,41 @@ pub(super) struct Taken {
 pub(super) struct Trail {
     /// The endpoint that it was for, as it was seen last.
     pub(super) endpoint: Option<Arc<Known>>,
+    /// By what the sender has proved itself to it, if it has.
+    credential: Option<CredentialId>,
     pub(super) rates: Rates,
 }
 
 /// An endpoint, and the sender that has proved itself to it.
-struct Admitted {
+struct Admitted<'a> {
     endpoint: Arc<Known>,
-    sender: Standing,
+    sender: Standing<'a>,
 }
 
 /// How far a sender has proved itself.
 #[derive(Clone, Copy)]
-enum Standing {
+enum Standing<'a> {
     /// By a key.
     Keyed(CredentialId),
     /// Not yet: its signature is over a body that was not read.
     Claims,
-    /// By a signature; with a name of what was signed, where that is taken once.
-    Signed(Proven, Option<DedupKey>),
+    /// By a signature.
+    Signed(Proven, Presented<'a>),
 }
 
-impl Admitted {
+impl Trail {
+    fn saw(&mut self, endpoint: &Arc<Known>, sender: Option<Standing<'_>>) {
+        self.endpoint = Some(endpoint.clone());
+        self.credential = sender.and_then(Standing::credential);
+    }
+}
+
+impl Admitted<'_> {
+    /// Whether the endpoint is in that state.
+    fn is_as(&self, seen: &Endpoint) -> bool {
+        (self.endpoint.id, self.endpoint.revision) == (seen.id, seen.revision)
+    }
+
     /// What the sender is told, where it does not send an event yet but asks something first.
     fn handshake(&self, payload: &[u8]) -> Option<HandshakeReply> {
         match (&self.endpoint.proof, self.sender) {
@@ -89,14 +102,7 @@ impl Admitted {
     }
 }
 
-impl Standing {
-    const fn signed_key(self) -> Option<DedupKey> {
-        match self {
-            Self::Signed(_, key) => key,
-            Self::Keyed(_) | Self::Claims => None,
-        }
-    }
-
+impl Standing<'_> {
     const fn credential(self) -> Option<CredentialId> {
         match self {
             Self::Keyed(credential) => Some(credential),
@@ -123,8 +129,13 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
     pub(super) async fn take(&self, sender: Sender<'_>, body: impl Body) -> Taken {
         let mut trail = Trail::default();
         let outcome = self.pass(sender, body, &mut trail).await;
-        if let (Err(refusal), Some(endpoint)) = (&outcome, &trail.endpoint) {
-            endpoint.counts.refused(refusal, || self.clock.now());
+        if let Some(endpoint) = &trail.endpoint {
+            // What is stored says by itself when that was.
+            let now = || match &outcome {
+                Ok(Received::Event(Accepted { id, duplicate: false })) => id.timestamp(),
+                _ => self.clock.now(),
+            };
+            endpoint.counts.count(trail.credential, outcome.as_ref().err(), now);
         }
         Taken { outcome, trail }
     }
@@ -166,51 +177,76 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
 
     /// The endpoint, if it takes events of this sender. Nobody is refused on the word of the
     /// cache: it may be older than the key that the sender was just given.
-    async fn admit(
+    async fn admit<'a>(
         &self,
-        sender: Sender<'_>,
+        sender: Sender<'a>,
         payload: Option<&Bytes>,
         trail: &mut Trail,
-    ) -> Result<Admitted, Refusal> {
-        if let Some(endpoint) = self.endpoints.seen(sender.slug)
-            && let Ok(standing) = self.check_sender(&endpoint, sender, payload)
-        {
-            trail.endpoint = Some(endpoint.clone());
-            return Ok(Admitted { endpoint, sender: standing });
+    ) -> Result<Admitted<'a>, Refusal> {
+        let Some(endpoint) = self.endpoints.seen(sender.slug) else {
+            return self.admit_afresh(sender, payload, trail).await;
+        };
+        match self.check_sender(&endpoint, sender, payload) {
+            Ok(standing) => {
+                trail.saw(&endpoint, Some(standing));
+                Ok(Admitted { endpoint, sender: standing })
+            }
+            Err(refusal) => {
+                let now = self.look_up(sender, trail).await?;
+                // Nobody has a signature verified twice for nothing.
+                if Arc::ptr_eq(&now, &endpoint) {
+                    return Err(refusal);
+                }
+                self.admit_to(now, sender, payload, trail)
+            }
         }
-        self.admit_afresh(sender, payload, trail).await
     }
 
-    async fn admit_afresh(
+    async fn admit_afresh<'a>(
         &self,
-        sender: Sender<'_>,
+        sender: Sender<'a>,
         payload: Option<&Bytes>,
         trail: &mut Trail,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Admitted<'a>, Refusal> {
+        let endpoint = self.look_up(sender, trail).await?;
+        self.admit_to(endpoint, sender, payload, trail)
+    }
+
+    fn admit_to<'a>(
+        &self,
+        endpoint: Arc<Known>,
+        sender: Sender<'a>,
+        payload: Option<&Bytes>,
+        trail: &mut Trail,
+    ) -> Result<Admitted<'a>, Refusal> {
+        let sender = self.check_sender(&endpoint, sender, payload)?;
+        trail.saw(&endpoint, Some(sender));
+        Ok(Admitted { endpoint, sender })
+    }
+
+    /// The endpoint as it is now.
+    async fn look_up(&self, sender: Sender<'_>, trail: &mut Trail) -> Result<Arc<Known>, Refusal> {
         let look_up = in_time(self.settings.append_timeout, self.endpoints.fresh(sender.slug));
         let endpoint = match look_up.await {
             Some(found) => found.map_err(|error| self.store_failed(error))?,
             None => return Err(self.unavailable(Outage::StoreTooSlow)),
         };
-        trail.endpoint = endpoint.clone();
         let endpoint = endpoint.ok_or(Refusal::EndpointNotFound)?;
-        let sender = self.check_sender(&endpoint, sender, payload)?;
-        Ok(Admitted { endpoint, sender })
+        trail.saw(&endpoint, None);
+        Ok(endpoint)
     }
 
     /// The endpoint as it is now, if that is not how it was seen: asked before a sender is
     /// refused by what may be old. A store that cannot tell changes nothing.
-    async fn changed(
+    async fn changed<'a>(
         &self,
         seen: &Endpoint,
-        sender: Sender<'_>,
+        sender: Sender<'a>,
         payload: Option<&Bytes>,
         trail: &mut Trail,
-    ) -> Result<Option<Admitted>, Refusal> {
+    ) -> Result<Option<Admitted<'a>>, Refusal> {
         match self.admit_afresh(sender, payload, trail).await {
-            Ok(now) if (now.endpoint.id, now.endpoint.revision) == (seen.id, seen.revision) => {
-                Ok(None)
-            }
+            Ok(now) if now.is_as(seen) => Ok(None),
             Ok(now) => Ok(Some(now)),
             Err(Refusal::Unavailable { .. }) => Ok(None),
             Err(refusal) => Err(refusal),
@@ -219,12 +255,12 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
 
     /// Who signs is checked twice: what its headers say before the body is read, so that nobody
     /// makes the process hold one for nothing, and the signature when it is there.
-    fn check_sender(
+    fn check_sender<'a>(
         &self,
         endpoint: &Known,
-        sender: Sender<'_>,
+        sender: Sender<'a>,
         payload: Option<&Bytes>,
-    ) -> Result<Standing, Refusal> {
+    ) -> Result<Standing<'a>, Refusal> {
         check::address::check(endpoint, sender.source)?;
         let standing = match &endpoint.proof {
             Proof::Key => {
@@ -241,10 +277,7 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
                 let url = self.url_of(endpoint, sender);
                 let signed = Signed { method: "POST", url: &url, body: payload };
                 let proven = check::signature::verify(verifier, &presented, &signed, now)?;
-                let once = endpoint.once();
-                let once =
-                    once.map(|_| compose::signed_key(endpoint, verifier, &presented, &signed));
-                Standing::Signed(proven, once)
+                Standing::Signed(proven, presented)
             }
         };
         check::status::check(endpoint)?;
@@ -260,6 +293,22 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
                 format!("{base}{}{query}", sender.slug)
             }
             _ => String::new(),
+        }
+    }
+
+    /// What was signed, where that is taken once.
+    fn signed<'a>(
+        &self,
+        admitted: &'a Admitted<'_>,
+        sender: Sender<'_>,
+    ) -> Option<WhatIsSigned<'a>> {
+        match (&admitted.endpoint.proof, admitted.sender) {
+            (Proof::Signature(verifier), Standing::Signed(_, presented)) => {
+                let window = admitted.endpoint.once()?;
+                let url = self.url_of(&admitted.endpoint, sender);
+                Some(WhatIsSigned { verifier, presented, url, window })
+            }
+            _ => None,
         }
     }
 
@@ -321,25 +370,28 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
 
     /// Appends the event under the state that it was checked against. Where that has changed
     /// meanwhile, the sender is checked against the new one, a few times at most.
-    async fn append(
+    async fn append<'a>(
         &self,
-        mut admitted: Admitted,
-        sender: Sender<'_>,
+        mut admitted: Admitted<'a>,
+        sender: Sender<'a>,
         mut payload: Bytes,
         trail: &mut Trail,
     ) -> Result<Received, Refusal> {
         const ROUNDS: usize = 3;
-        if let Some(credential) = admitted.sender.credential() {
-            admitted.endpoint.counts.used(credential, self.clock.now());
-        }
         for _ in 0..ROUNDS {
             let now = self.clock.now();
             let endpoint = &admitted.endpoint;
             if let Some(reply) = admitted.handshake(&payload) {
-                return Ok(Received::Handshake(reply));
+                // There is no append by which a state that is old would be found out.
+                let now = self.admit_afresh(sender, Some(&payload), trail).await?;
+                if now.is_as(endpoint) {
+                    return Ok(Received::Handshake(reply));
+                }
+                admitted = now;
+                continue;
             }
             let kept_headers = &self.settings.kept_headers;
-            let signed = admitted.sender.signed_key();
+            let signed = self.signed(&admitted, sender);
             let event = match compose::event(endpoint, &sender, signed, kept_headers, payload, now)
             {
                 Ok(event) => event,

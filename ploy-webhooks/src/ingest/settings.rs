@@ -68,6 +68,11 @@ pub enum SettingsError {
         "`body_bytes_max` is above three quarters of `in_flight_bytes_max`: such a body would never be read"
     )]
     BodyAboveBudget,
+    /// What senders sign could never be what is signed here.
+    #[error(
+        "`public_url` is an absolute URL up to the slug, the last `/` included, without a query"
+    )]
+    PublicUrl,
     /// A header that carries a secret would be kept.
     #[error("`kept_headers` names `{0}`, which carries a secret")]
     SecretHeader(HeaderName),
@@ -91,9 +96,19 @@ impl Settings {
         if self.body_bytes_max > self.in_flight_bytes_max / 4 * 3 {
             return Err(SettingsError::BodyAboveBudget);
         }
+        if self.public_url.as_ref().is_some_and(|url| !ends_before_a_slug(url)) {
+            return Err(SettingsError::PublicUrl);
+        }
         match self.kept_headers.iter().find(|name| holds_a_secret(name)) {
             Some(name) => Err(SettingsError::SecretHeader(name.clone())),
             None => Ok(()),
         }
     }
+}
+
+fn ends_before_a_slug(url: &str) -> bool {
+    let after_scheme = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    after_scheme.is_some_and(|rest| {
+        rest.ends_with('/') && rest.len() > 1 && !rest.contains(['?', '#', ' '])
+    })
 }

@@ -19,15 +19,13 @@ use crate::store::StoreError;
 /// forgotten, and begin anew with their full bursts.
 #[derive(Debug, Default)]
 pub struct LocalLimiter {
-    limiters: HashMap<LimitKey, Arc<Limited>>,
+    // A rate that is being changed is known to some requests and not yet to others: each goes by
+    // its own, and none undoes what the other has counted.
+    limiters: HashMap<(LimitKey, Rate), Arc<Limiter>>,
     clock: DefaultClock,
 }
 
-#[derive(Debug)]
-struct Limited {
-    rate: Rate,
-    limiter: Governor<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
-}
+type Limiter = Governor<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
 impl LocalLimiter {
     /// How many endpoints and workspaces are held at once.
@@ -39,42 +37,25 @@ impl LocalLimiter {
         Self::default()
     }
 
-    fn limited(&self, of: LimitKey, rate: Rate) -> Arc<Limited> {
+    fn limiter(&self, of: LimitKey, rate: Rate) -> Arc<Limiter> {
         let limiters = self.limiters.pin();
-        match limiters.get(&of) {
-            Some(limited) if limited.rate == rate => limited.clone(),
-            _ => {
-                if limiters.len() >= Self::KEYS_MAX {
-                    limiters.clear();
-                }
-                let limited = Arc::new(Limited::new(rate));
-                // A racing request may have been first: both count by what it put there.
-                limiters
-                    .update_or_insert(
-                        of,
-                        |standing| {
-                            if standing.rate == rate { standing.clone() } else { limited.clone() }
-                        },
-                        limited.clone(),
-                    )
-                    .clone()
-            }
+        if let Some(limiter) = limiters.get(&(of, rate)) {
+            return limiter.clone();
         }
-    }
-}
-
-impl Limited {
-    fn new(rate: Rate) -> Self {
+        if limiters.len() >= Self::KEYS_MAX {
+            limiters.clear();
+        }
         let quota = Quota::per_second(rate.per_second).allow_burst(rate.at_once());
-        Self { rate, limiter: Governor::direct(quota).with_middleware() }
+        let limiter = Arc::new(Governor::direct(quota).with_middleware());
+        // A racing request may have been first: both count by what it put there.
+        limiters.get_or_insert((of, rate), limiter).clone()
     }
 }
 
 #[async_trait]
 impl RateLimiter for LocalLimiter {
     async fn check(&self, of: LimitKey, rate: Rate) -> Result<Admission, StoreError> {
-        let limited = self.limited(of, rate);
-        Ok(match limited.limiter.check() {
+        Ok(match self.limiter(of, rate).check() {
             Ok(state) => Admission::Admitted { remaining: state.remaining_burst_capacity() },
             Err(until) => {
                 Admission::Exceeded { retry_after: until.wait_time_from(self.clock.now()) }

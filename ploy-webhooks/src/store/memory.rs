@@ -108,12 +108,13 @@ impl KeyStore for MemoryStore {
 impl EventStore for MemoryStore {
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
         let owes_runs = !event.owes.is_empty();
-        // An event that needs no clock does not pay for one.
+        let mut state = self.state();
+        // An event that needs no clock does not pay for one. Read by who has the lock: so time goes
+        // forward from event to event.
         let now = match event.dedup.is_some() || event.quota.is_some() || owes_runs {
             true => self.clock.now(),
             false => event.id.timestamp(),
         };
-        let mut state = self.state();
         if state.is_fenced_off(&event) {
             return Ok(Appended::Fenced(Box::new(event)));
         }

@@ -1,6 +1,8 @@
 //! What some senders ask before they send, and what they are told. Asked and answered only after
 //! the signature was found right; no event comes of it.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -20,18 +22,26 @@ pub enum Handshake {
     /// Discord's `PING`: of interactions (`"type": 1` without an event) or of webhook events
     /// (`"type": 0`).
     Discord,
-    /// A confirmation token at the top of the payload, `confirmation_token`: it comes back.
+    /// A confirmation token at the top of a payload that has no `id`, as events have:
+    /// `confirmation_token` comes back.
     ConfirmationToken,
 }
 
-/// What a sender is told that has asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a sender is told that has asked. `Debug` shows no body: it may be what proves to the sender
+/// that its secret is known.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HandshakeReply {
     /// The status of the answer.
     pub status: StatusCode,
     /// Its body, in JSON; may be empty.
     pub body: Bytes,
+}
+
+impl fmt::Debug for HandshakeReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandshakeReply").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl HandshakeReply {
@@ -60,6 +70,9 @@ impl Handshake {
             Self::Discord => discord(payload),
             Self::ConfirmationToken => {
                 let token = text_at(payload, "/confirmation_token")?;
+                if at(payload, "/id").is_some() {
+                    return None;
+                }
                 Some(HandshakeReply::json(&json!({ "confirmation_token": token })))
             }
         }

@@ -11,9 +11,10 @@ use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::content::{Parts, SignedContent};
-use super::scheme::{Digest, Encoding, Method, SecretEncoding, SignatureScheme};
+use super::scheme::{Digest, Encoding, Method, SchemeError, SecretEncoding, SignatureScheme};
 use crate::secret::{Secret, SecretDigest};
 
 /// Base64 as senders write it: by RFC 4648 §4, with its padding or without.
@@ -21,6 +22,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// So many signatures a header may have.
+pub(super) const SIGNATURES_MAX: usize = 16;
 
 /// A secret that a scheme cannot use. It repeats nothing of it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -47,6 +51,9 @@ pub enum SecretError {
     /// It is no public key.
     #[error("the secret is not an Ed25519 public key (RFC 8032) of 32 bytes")]
     NotAPublicKey,
+    /// The description of the scheme contradicts itself.
+    #[error(transparent)]
+    Scheme(#[from] SchemeError),
     /// Whoever has a public key can tell who signed, not sign.
     #[error("nothing is signed with a public key")]
     SignsNothing,
@@ -84,6 +91,7 @@ impl fmt::Debug for Key {
 
 impl Key {
     pub(super) fn new(scheme: &SignatureScheme, secret: &Secret) -> Result<Self, SecretError> {
+        scheme.check()?;
         let text = secret.expose();
         if text.len() > 1024 {
             return Err(SecretError::TooLong);
@@ -175,16 +183,15 @@ impl Kind {
     }
 }
 
-fn bytes_of(text: &str, method: &Method) -> Result<Vec<u8>, SecretError> {
+fn bytes_of(text: &str, method: &Method) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let prefix = method.secret.prefix.as_str();
     let written = text.strip_prefix(prefix).unwrap_or(text);
-    match method.secret.encoding {
-        SecretEncoding::Raw => Ok(written.as_bytes().to_vec()),
-        SecretEncoding::Hex => hex::decode(written).map_err(|_| SecretError::NotHex),
-        SecretEncoding::Base64 => {
-            BASE64.decode(written).map_err(|_| SecretError::NotBase64 { prefix: prefix.to_owned() })
-        }
-    }
+    let not_base64 = |_| SecretError::NotBase64 { prefix: prefix.to_owned() };
+    Ok(Zeroizing::new(match method.secret.encoding {
+        SecretEncoding::Raw => written.as_bytes().to_vec(),
+        SecretEncoding::Hex => hex::decode(written).map_err(|_| SecretError::NotHex)?,
+        SecretEncoding::Base64 => BASE64.decode(written).map_err(not_base64)?,
+    }))
 }
 
 /// What the signatures of a request are compared with.
@@ -195,6 +202,15 @@ pub(super) enum Expected<'key> {
 }
 
 impl Expected<'_> {
+    /// So many signatures of one header are tried. One that needs the whole message hashed for
+    /// itself is not: nobody makes the process do that for nothing.
+    pub(super) const fn tries_max(&self) -> usize {
+        match self {
+            Self::Signed { .. } => 4,
+            Self::Mac { .. } | Self::Token(_) => SIGNATURES_MAX,
+        }
+    }
+
     fn mac(mut keyed: impl Mac, content: &SignedContent, parts: &Parts<'_>) -> Self {
         content.feed(parts, |piece| keyed.update(piece));
         let tag = keyed.finalize().into_bytes();

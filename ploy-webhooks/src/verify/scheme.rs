@@ -262,6 +262,9 @@ pub enum SchemeError {
     /// A public key is bytes.
     #[error("the secret of `ed25519` is a public key: its `encoding` is `hex` or `base64`")]
     PublicKey,
+    /// What is kept of an event would be what proves its sender.
+    #[error("`delivery` and `event_type` name another header than the signature's")]
+    SignatureHeader,
     /// Two ways that one secret would fit both.
     #[error("`alternative` has a secret with a prefix of its own, by which it is told")]
     Alternative,
@@ -280,7 +283,17 @@ impl SignatureScheme {
         self.id.as_ref() == Some(name)
     }
 
-    fn check(&self) -> Result<(), SchemeError> {
+    /// Whether the description describes something that can be verified.
+    ///
+    /// # Errors
+    ///
+    /// The first contradiction.
+    pub fn check(&self) -> Result<(), SchemeError> {
+        let sources = [&self.delivery, &self.event_type];
+        let is_signature = |source: &&ValueSource| source.is_header(&self.header);
+        if sources.into_iter().flatten().any(|source| is_signature(&source)) {
+            return Err(SchemeError::SignatureHeader);
+        }
         if !self.signs() {
             let signs_nothing =
                 self.timestamp.is_none() && self.id.is_none() && self.alternative.is_none();

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::content::Parts;
 use super::handshake::HandshakeReply;
-use super::key::{Key, SecretError};
+use super::key::{Key, SIGNATURES_MAX, SecretError};
 use super::layout::Found;
 use super::scheme::{Scheme, SignatureScheme, TimestampSource};
 use crate::clock::Timestamp;
@@ -88,9 +88,6 @@ pub enum SignatureFault {
     #[error("the timestamp of the signature is too far from the present")]
     Stale,
 }
-
-/// So many signatures of one header are tried.
-const SIGNATURES_MAX: usize = 16;
 
 impl Verifier {
     /// One for signatures by this scheme whose time is no further from the present than
@@ -234,9 +231,12 @@ impl Verifier {
             }
             let method = credential.key.method(scheme);
             let expected = credential.key.expected(&scheme.signed, &parts);
-            let mut is_right = false;
+            let (mut is_right, mut tries_left) = (false, expected.tries_max());
             method.layout.read(presented.signature, |found| {
-                if let Found::Signature(written) = found {
+                if let Found::Signature(written) = found
+                    && tries_left > 0
+                {
+                    tries_left -= 1;
                     is_right |= expected.is(written, method.encoding);
                 }
             });
