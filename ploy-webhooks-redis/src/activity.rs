@@ -4,14 +4,14 @@
 //! what was observed is a hash beside it. Both go with the endpoint.
 
 use std::collections::BTreeMap;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 
 use async_trait::async_trait;
 use ploy_webhooks::store::{
     Activity, ActivityStore, OBSERVED_MAX, Observation, Observed, QuotaUse, StoreError,
     StoreErrorKind, Tally,
 };
-use ploy_webhooks::{EndpointId, Lane, Quota, Timestamp, WorkspaceId};
+use ploy_webhooks::{EndpointId, Lane, QuotaCount, Timestamp, WorkspaceId};
 use redis::Value;
 
 use crate::RedisStore;
@@ -155,12 +155,8 @@ fn parse_quota(kept: &str, now: Timestamp) -> Option<QuotaUse> {
     let period_millis: u64 = period_millis.parse().ok()?;
     let period_seconds = NonZeroU32::new((period_millis / 1_000).try_into().ok()?);
     let (number, used): (u64, u64) = (number.parse().ok()?, used.parse().ok()?);
-    let quota = Quota { events: NonZeroU64::MIN, period_seconds };
-    Some(QuotaUse {
-        period_seconds,
-        used: if quota.period_at(now) == number { used } else { 0 },
-        resets_in: quota.resets_in(now),
-    })
+    let count = QuotaCount { period_seconds, period: number, events: used };
+    Some(QuotaUse::of(count, now))
 }
 
 /// How often, and when last.

@@ -2,24 +2,15 @@
 //! with the events, once a batch for each endpoint.
 
 use std::collections::{HashMap, HashSet};
-use std::num::{NonZeroU32, NonZeroU64};
 
 use ploy_webhooks::store::QuotaUse;
-use ploy_webhooks::{Quota, Timestamp};
+use ploy_webhooks::{Quota, QuotaCount, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-
-/// What is used of the quota that was named last.
-#[derive(Clone, Copy, Debug)]
-struct Used {
-    period_seconds: Option<NonZeroU32>,
-    period: u64,
-    events: u64,
-}
 
 /// What is used of all quotas, by the numbers of the endpoints.
 #[derive(Debug)]
 pub(crate) struct Quotas {
-    used: HashMap<i64, Used>,
+    used: HashMap<i64, QuotaCount>,
     /// Those that the batch has changed.
     changed: HashSet<i64>,
 }
@@ -31,21 +22,21 @@ impl Quotas {
             "-- quotas()
              SELECT endpoint, period_seconds, period, used FROM quotas",
         )?;
-        let used = select.query_map([], |row| Ok((row.get(0)?, Used::read(row)?)))?;
+        let used = select.query_map([], |row| Ok((row.get(0)?, read(row)?)))?;
         Ok(Self { used: used.collect::<rusqlite::Result<_>>()?, changed: HashSet::new() })
     }
 
     /// Whether the endpoint has stored as many events as the quota allows.
     pub(crate) fn is_used_up(&self, endpoint: i64, quota: Quota, now: Timestamp) -> bool {
-        self.used_of(endpoint, quota, now) >= quota.events.get()
+        let count = self.used.get(&endpoint);
+        count.is_some_and(|count| count.used(quota, now) >= quota.events.get())
     }
 
     /// Counts an event within the batch. Where the batch comes to nothing, all is to be loaded
     /// again.
     pub(crate) fn count(&mut self, endpoint: i64, quota: Quota, now: Timestamp) {
-        let events = self.used_of(endpoint, quota, now) + 1;
-        let (period_seconds, period) = (quota.period_seconds, quota.period_at(now));
-        self.used.insert(endpoint, Used { period_seconds, period, events });
+        let before = self.used.get(&endpoint).copied();
+        self.used.insert(endpoint, QuotaCount::one_more(before, quota, now));
         self.changed.insert(endpoint);
     }
 
@@ -60,7 +51,7 @@ impl Quotas {
              VALUES (?1, ?2, ?3, ?4)",
         )?;
         for endpoint in self.changed.drain() {
-            let Used { period_seconds, period, events } = self.used[&endpoint];
+            let QuotaCount { period_seconds, period, events } = self.used[&endpoint];
             replace.execute(params![endpoint, period_seconds, period, events])?;
         }
         Ok(())
@@ -70,24 +61,11 @@ impl Quotas {
     pub(crate) fn forget(&mut self, endpoint: i64) {
         self.used.remove(&endpoint);
     }
-
-    fn used_of(&self, endpoint: i64, quota: Quota, now: Timestamp) -> u64 {
-        self.used.get(&endpoint).map_or(0, |used| used.of(quota, now))
-    }
 }
 
-impl Used {
-    /// From `period_seconds`, `period` and `used`, beginning at the second column.
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { period_seconds: row.get(1)?, period: row.get(2)?, events: row.get(3)? })
-    }
-
-    /// In the period that is now; nothing, where the quota has another period.
-    fn of(&self, quota: Quota, now: Timestamp) -> u64 {
-        let is_the_same =
-            self.period_seconds == quota.period_seconds && self.period == quota.period_at(now);
-        if is_the_same { self.events } else { 0 }
-    }
+/// From `period_seconds`, `period` and `used`, beginning at the second column.
+fn read(row: &Row<'_>) -> rusqlite::Result<QuotaCount> {
+    Ok(QuotaCount { period_seconds: row.get(1)?, period: row.get(2)?, events: row.get(3)? })
 }
 
 /// What is used of the endpoint's quota; `None` where it has stored nothing under one.
@@ -100,14 +78,6 @@ pub(crate) fn quota_use(
         "-- activity()
          SELECT endpoint, period_seconds, period, used FROM quotas WHERE endpoint = ?1",
     )?;
-    let used = select.query_row(params![endpoint], Used::read).optional()?;
-    Ok(used.map(|used| {
-        // How many events it allows is no matter here.
-        let quota = Quota { events: NonZeroU64::MIN, period_seconds: used.period_seconds };
-        QuotaUse {
-            period_seconds: used.period_seconds,
-            used: used.of(quota, now),
-            resets_in: quota.resets_in(now),
-        }
-    }))
+    let count = select.query_row(params![endpoint], read).optional()?;
+    Ok(count.map(|count| QuotaUse::of(count, now)))
 }

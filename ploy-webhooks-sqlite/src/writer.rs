@@ -359,8 +359,9 @@ impl Writing<'_> {
             }
             if self.keys.is_full() {
                 return Ok(Verdict::Refused(StoreError::new(
-                    StoreErrorKind::Busy,
-                    "too many deduplication keys wait to be put in order",
+                    StoreErrorKind::Unavailable,
+                    "too many deduplication keys wait to be put in order: is the disk full, or too \
+                     slow, or the file damaged?",
                 )));
             }
         }

@@ -91,7 +91,7 @@ pub use id::{
     CredentialId, EndpointId, EventId, ParseIdError, RunId, SubscriptionId, TokenId, WorkspaceId,
 };
 pub use ingest::Ingest;
-pub use limits::{Limits, Quota, Rate};
+pub use limits::{Limits, Quota, QuotaCount, Rate};
 pub use ploybook::{
     Means, ParsePloybookNameError, Ploybook, PloybookError, PloybookName, RetryPolicy,
 };

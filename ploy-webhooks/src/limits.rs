@@ -70,9 +70,66 @@ impl Quota {
     }
 }
 
+/// What is used of a quota: for stores that count by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a store builds it from what it has kept")]
+pub struct QuotaCount {
+    /// The period of the quota that it was counted under.
+    pub period_seconds: Option<NonZeroU32>,
+    /// The number of the period that it was counted in.
+    pub period: u64,
+    /// How many events were stored in it.
+    pub events: u64,
+}
+
+impl QuotaCount {
+    /// How many events were stored in the period that is now; none, where the quota has another
+    /// period. A clock that is set back a little gives no period twice.
+    #[must_use]
+    pub fn used(&self, quota: Quota, now: Timestamp) -> u64 {
+        let period = quota.period_at(now);
+        let is_now = self.period == period || self.period == period + 1;
+        let is_the_same = self.period_seconds == quota.period_seconds && is_now;
+        if is_the_same { self.events } else { 0 }
+    }
+
+    /// The count after one more event, beside what was counted before.
+    #[must_use]
+    pub fn one_more(before: Option<Self>, quota: Quota, now: Timestamp) -> Self {
+        let mut count =
+            Self { period_seconds: quota.period_seconds, period: quota.period_at(now), events: 1 };
+        if let Some(before) = before.filter(|before| before.used(quota, now) > 0) {
+            count.period = before.period;
+            count.events += before.events;
+        }
+        count
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_gives_no_period_twice() {
+        let quota = Quota { events: NonZeroU64::MIN, period_seconds: NonZeroU32::new(60) };
+        let at = |seconds: u64| Timestamp::from_millis(seconds * 1_000);
+        let first = QuotaCount::one_more(None, quota, at(60));
+        assert_eq!(
+            (first.period, first.used(quota, at(119)), first.used(quota, at(120))),
+            (1, 1, 0)
+        );
+        let back = QuotaCount::one_more(Some(first), quota, at(59));
+        assert_eq!((back.period, back.events, back.used(quota, at(60))), (1, 2, 2));
+        let life = Quota { period_seconds: None, ..quota };
+        assert_eq!(back.used(life, at(60)), 0, "of another period");
+        let far = QuotaCount { period: 9, ..back };
+        assert_eq!(
+            far.used(quota, at(60)),
+            0,
+            "a clock that was far ahead does not block for long"
+        );
+    }
 
     #[test]
     fn periods_follow_each_other() {

@@ -6,13 +6,14 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use ploy_webhooks::{Clock, Secret, SecretDigest, SystemClock, Workspace, WorkspaceId};
 
 use super::Api;
 use super::caller::{Access, Caller};
 use super::problem::Problem;
 use super::removal;
+use super::to_its_end::to_its_end;
 use super::token::Token;
 
 /// In which workspace the root token acts.
@@ -27,11 +28,17 @@ pub(super) async fn admit(
     let caller = identify(&api, request.headers()).await?;
     caller.check(request.method())?;
     request.extensions_mut().insert(caller);
-    let answer = next.run(request).await;
-    if answer.status() == StatusCode::CREATED {
-        refuse_what_outlives(&api, &caller.workspace).await?;
+    if caller.workspace == WorkspaceId::DEFAULT || *request.method() != Method::POST {
+        return Ok(next.run(request).await);
     }
-    Ok(answer)
+    to_its_end(async move {
+        let answer = next.run(request).await;
+        if answer.status() == StatusCode::CREATED {
+            refuse_what_outlives(&api, &caller.workspace).await?;
+        }
+        Ok(answer)
+    })
+    .await
 }
 
 async fn identify(api: &Api, headers: &HeaderMap) -> Result<Caller, Problem> {
@@ -77,9 +84,6 @@ async fn existing(api: &Api, text: &[u8]) -> Result<WorkspaceId, Problem> {
 /// Takes back what was made in a workspace that was deleted meanwhile: nobody could reach it any
 /// more.
 async fn refuse_what_outlives(api: &Api, workspace: &WorkspaceId) -> Result<(), Problem> {
-    if *workspace == WorkspaceId::DEFAULT {
-        return Ok(());
-    }
     match Workspace::look_up(api.store(), workspace).await {
         Ok(None) => {
             removal::empty(api.store(), workspace).await?;

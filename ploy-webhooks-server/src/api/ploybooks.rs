@@ -31,21 +31,39 @@ impl Defines for Ploybook {
                 "`run.command`: this server runs no programs: to let Ploybooks run any program as \
                  the server's user, start it with the setting `allow_commands = true`",
             )),
-            // A program reaches what the server reaches, and so every workspace.
-            (Means::Command { .. }, Commands::Allowed) if is_new && !api.is_root() => {
-                Err(Problem::Forbidden(
-                    "`run.command`: only the root token has Ploybooks run programs, which reach \
-                     beyond a workspace",
-                ))
-            }
-            // Variables are the server's, and what they hold may be another tenant's.
-            (Means::Http { secret_env: Some(_), .. }, _) if is_new && !api.is_root() => {
-                Err(Problem::Forbidden(
-                    "`run.http.secret_env`: only the root token names variables of the server",
-                ))
-            }
-            _ => Ok(()),
+            _ if api.is_root() => Ok(()),
+            _ => check_for_tenant(self, before),
         }
+    }
+}
+
+/// Refuses what reaches beyond a workspace. One that does may be disabled and described anew by who
+/// has it in its workspace, and nothing else.
+fn check_for_tenant(ploybook: &Ploybook, before: Option<&Ploybook>) -> Result<(), Problem> {
+    let is_the_same = before.is_some_and(|before| {
+        let mut before = before.clone();
+        before.description.clone_from(&ploybook.description);
+        before.enabled = ploybook.enabled;
+        before == *ploybook
+    });
+    match [Some(ploybook), before].into_iter().flatten().find_map(reach) {
+        Some(why) if !is_the_same => Err(Problem::Forbidden(why)),
+        _ => Ok(()),
+    }
+}
+
+/// Why a Ploybook is for the root token alone, if it is.
+const fn reach(ploybook: &Ploybook) -> Option<&'static str> {
+    match &ploybook.run {
+        Means::Command { .. } => Some(
+            "`run.command`: only the root token has Ploybooks run programs, which reach beyond a \
+             workspace",
+        ),
+        // What a variable of the server holds may be another tenant's.
+        Means::Http { secret_env: Some(_), .. } => {
+            Some("`run.http.secret_env`: only the root token names variables of the server")
+        }
+        _ => None,
     }
 }
 

@@ -44,7 +44,14 @@ pub(super) async fn revoke_tokens(
         };
         after = Some(last.name.clone());
         for definition in &listed {
-            if definitions::read::<Token>(definition)?.workspace == *workspace {
+            let Ok(token) = definitions::read::<Token>(definition) else {
+                tracing::warn!(
+                    token = definition.name,
+                    "a token cannot be read, and is left alone"
+                );
+                continue;
+            };
+            if token.workspace == *workspace {
                 store.undefine(ROOT, Token::KIND, &definition.name).await?;
             }
         }

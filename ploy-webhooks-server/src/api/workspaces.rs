@@ -168,6 +168,9 @@ async fn delete(
     to_its_end(async move {
         // First what opens it: a deletion that fails on the way leaves nobody in.
         removal::revoke_tokens(api.store(), &id).await?;
+        // Twice: what fails the first time can be asked for again, and what is made meanwhile goes
+        // the second time.
+        removal::empty(api.store(), &id).await?;
         let was_there =
             api.store().undefine(api.workspace(), Workspace::KIND, &id.to_string()).await?;
         removal::empty(api.store(), &id).await?;

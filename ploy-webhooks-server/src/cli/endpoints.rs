@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use ploy_webhooks::Secret;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -34,7 +35,7 @@ pub(super) enum EndpointsCommand {
         overlap_seconds: u64,
         /// The new secret, where the sender has chosen it. Better set in the environment.
         #[arg(long, env = "PLOY_NEW_SECRET", hide_env_values = true)]
-        secret: Option<String>,
+        secret: Option<Secret>,
     },
     /// Delete an endpoint with all its events.
     Delete { id: String },
@@ -72,7 +73,7 @@ pub(super) struct CreateArgs {
     /// The secret that senders sign with; minted if left out, where the scheme lets us. Better set
     /// in the environment, where others do not see it.
     #[arg(long, env = "PLOY_SECRET", hide_env_values = true)]
-    secret: Option<String>,
+    secret: Option<Secret>,
     /// The description of the scheme `custom`.
     #[arg(long, value_name = "FILE.json", required_if_eq("scheme", "custom"))]
     scheme_file: Option<PathBuf>,
@@ -167,7 +168,7 @@ impl EndpointsCommand {
             Self::Rotate { id, overlap_seconds, secret } => {
                 let mut rotation = json!({"overlap_seconds": overlap_seconds});
                 if let Some(secret) = secret {
-                    rotation["secret"] = secret.as_str().into();
+                    rotation["secret"] = secret.expose().into();
                 }
                 Call::new(Method::POST, ["endpoints", id, "rotate"]).body(rotation)
             }
@@ -212,7 +213,7 @@ impl CreateArgs {
         };
         auth.insert("scheme".to_owned(), scheme.into());
         if let Some(secret) = &self.secret {
-            auth.insert("secret".to_owned(), secret.as_str().into());
+            auth.insert("secret".to_owned(), secret.expose().into());
         }
         if self.once {
             auth.insert("once".to_owned(), true.into());

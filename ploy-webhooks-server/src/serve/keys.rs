@@ -39,17 +39,44 @@ pub(super) async fn keyring(
     configured: Option<&Path>,
 ) -> Result<Keyring, KeysError> {
     let previous: Vec<_> = from_environment(PREVIOUS)?.into_iter().collect();
-    let master = match (from_environment(CURRENT)?, configured, url) {
-        (Some(key), ..) => key,
+    let path = match (from_environment(CURRENT)?, configured, url) {
+        (Some(key), ..) => return Ok(Keyring::of_store(store, &key, &previous).await?),
         // Nothing of it outlasts the process.
-        (None, None, StoreUrl::Memory { .. }) => MasterKey::mint(),
-        (None, Some(path), _) => from_file(store, path).await?,
-        (None, None, StoreUrl::Sqlite(database)) => {
-            from_file(store, &database.with_file_name("master.key")).await?
-        }
-        (None, None, _) => from_file(store, Path::new("ploy-data/master.key")).await?,
+        (None, None, StoreUrl::Memory { .. }) => return Ok(Keyring::mint()),
+        (None, Some(path), _) => path.to_owned(),
+        (None, None, StoreUrl::Sqlite(database)) => database.with_file_name("master.key"),
+        (None, None, _) => PathBuf::from("ploy-data/master.key"),
     };
-    Ok(Keyring::of_store(store, &master, &previous).await?)
+    if let Some(key) = read(&path)? {
+        return Ok(Keyring::of_store(store, &key, &previous).await?);
+    }
+    if Keyring::is_kept_in(store).await.map_err(KeyringError::Store)? {
+        return Err(KeysError::Missing(path));
+    }
+    first_keyring(store, &path).await
+}
+
+/// Makes the master key, and the keyring with it.
+async fn first_keyring(store: &dyn Store, path: &Path) -> Result<Keyring, KeysError> {
+    let minted = MasterKey::mint();
+    let failed = |source| KeysError::File { path: path.to_owned(), source };
+    make(path, &minted.expose()).map_err(failed)?;
+    // Of several processes that start at once in one folder, the first has made the file.
+    let key = read(path)?.ok_or_else(|| KeysError::Missing(path.to_owned()))?;
+    match Keyring::of_store(store, &key, &[]).await {
+        // Another node has made the keyring meanwhile, with a key of its own: this one is of no use.
+        Err(KeyringError::WrongKey) if key.expose() == minted.expose() => {
+            std::fs::remove_file(path).map_err(failed)?;
+            Err(KeysError::Missing(path.to_owned()))
+        }
+        keyring => {
+            tracing::info!(
+                path = %path.display(),
+                "made the master key of the store's secrets: keep a copy of it apart from the store"
+            );
+            Ok(keyring?)
+        }
+    }
 }
 
 fn from_environment(name: &'static str) -> Result<Option<MasterKey>, KeysError> {
@@ -63,24 +90,6 @@ fn from_environment(name: &'static str) -> Result<Option<MasterKey>, KeysError> 
             Err(KeysError::Environment { name, source: ParseMasterKeyError })
         }
     }
-}
-
-async fn from_file(store: &dyn Store, path: &Path) -> Result<MasterKey, KeysError> {
-    let failed = |source| KeysError::File { path: path.to_owned(), source };
-    if let Some(key) = read(path)? {
-        return Ok(key);
-    }
-    if Keyring::is_kept_in(store).await.map_err(KeyringError::Store)? {
-        return Err(KeysError::Missing(path.to_owned()));
-    }
-    let key = MasterKey::mint();
-    make(path, &key.expose()).map_err(failed)?;
-    tracing::info!(
-        path = %path.display(),
-        "made the master key of the store's secrets: keep a copy of it apart from the store"
-    );
-    // Of several processes that start at once, the first has made the file.
-    read(path)?.ok_or_else(|| KeysError::Missing(path.to_owned()))
 }
 
 fn read(path: &Path) -> Result<Option<MasterKey>, KeysError> {
@@ -108,8 +117,9 @@ fn make(path: &Path, key: &Secret) -> io::Result<()> {
     let folder = folder.unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}", std::process::id()));
-    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW;
+    // Processes in different containers may have one number.
+    draft.push(format!(".{:016x}", fastrand::u64(..)));
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW;
     let mut file = File::from(rustix::fs::open(&draft, flags, Mode::RUSR | Mode::WUSR)?);
     let put = (|| {
         writeln!(file, "{}", key.expose())?;

@@ -78,7 +78,7 @@ pub async fn observations_add_up<F: Fixture>(fixture: &F) {
     assert_eq!(activity(&*store, &elsewhere).await, None, "what another workspace is shown");
     assert_eq!(activity(&*store, &nowhere).await, None, "of an endpoint that is not there");
 
-    let names = || (0..100).map(|n| Observed::Refusal(format!("code_{n:03}").into()));
+    let names = || (0..OBSERVED_MAX + 36).map(|n| Observed::Refusal(format!("code_{n:04}").into()));
     observe(&*store, names().map(|what| seen(&endpoint, &what, 1, 1)).collect()).await;
     observe(&*store, vec![seen(&endpoint, &bad, 1, 40)]).await;
     let known = activity(&*store, &endpoint).await.expect("the endpoint is there");

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Debug};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use super::StoreError;
 use crate::clock::Timestamp;
 use crate::id::{CredentialId, EndpointId, WorkspaceId};
+use crate::limits::{Quota, QuotaCount};
 
 /// Where nodes hand over what they have observed of the senders of an endpoint.
 ///
@@ -20,7 +21,8 @@ use crate::id::{CredentialId, EndpointId, WorkspaceId};
 #[async_trait]
 pub trait ActivityStore: Debug + Send + Sync + 'static {
     /// Adds these up with what was observed before (`observations_add_up`). Those of endpoints
-    /// that are not there are dropped, and so are those of a 65th name.
+    /// that are not there are dropped, and so are those of one name more than
+    /// [`OBSERVED_MAX`].
     ///
     /// # Errors
     ///
@@ -43,8 +45,9 @@ pub trait ActivityStore: Debug + Send + Sync + 'static {
     ) -> Result<Option<Activity>, StoreError>;
 }
 
-/// How many names of what is observed a store keeps for an endpoint.
-pub const OBSERVED_MAX: usize = 64;
+/// How many names of what is observed a store keeps for an endpoint: that of each credential that it
+/// ever had is one.
+pub const OBSERVED_MAX: usize = 1_024;
 
 /// What a node has observed of one endpoint since it last said so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +117,20 @@ pub struct QuotaUse {
     pub used: u64,
     /// When the next period begins; `None` where there is none.
     pub resets_in: Option<Duration>,
+}
+
+impl QuotaUse {
+    /// What this count says now.
+    #[must_use]
+    pub fn of(count: QuotaCount, now: Timestamp) -> Self {
+        // How many events it allows is no matter here.
+        let quota = Quota { events: NonZeroU64::MIN, period_seconds: count.period_seconds };
+        Self {
+            period_seconds: count.period_seconds,
+            used: count.used(quota, now),
+            resets_in: quota.resets_in(now),
+        }
+    }
 }
 
 /// How often something was observed.

@@ -3,10 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use ploy_webhooks::verify::{Digest, Preset, Scheme, SignatureScheme, Verifier};
+use ploy_webhooks::verify::{Digest, Preset, Scheme, SignatureScheme};
 use ploy_webhooks::{
-    Auth, Clock, CredentialId, DedupBy, Endpoint, EndpointConfig, EndpointId, KeyDigest, Keyring,
-    Secret, SignatureAuth, SigningSecret, SystemClock, Timestamp,
+    Auth, Clock, DedupBy, Endpoint, EndpointConfig, EndpointId, KeyDigest, Keyring, Secret,
+    SignatureAuth, SigningSecret, SystemClock, Timestamp,
 };
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -96,12 +96,10 @@ fn no_more<E: Error>(members: &Map<String, Value>) -> Result<(), E> {
 impl SignatureForm {
     /// The secret that is to be used, minted where the scheme lets us.
     fn secret(&self) -> Result<Secret, Problem> {
-        let secret = match &self.secret {
-            Some(secret) => secret.clone(),
-            None => minted(&self.scheme)?,
-        };
-        usable(&self.scheme, &secret)?;
-        Ok(secret)
+        match &self.secret {
+            Some(secret) => Ok(secret.clone()),
+            None => minted(&self.scheme),
+        }
     }
 
     fn with(&self, mut auth: SignatureAuth) -> SignatureAuth {
@@ -125,11 +123,16 @@ fn minted(scheme: &Scheme) -> Result<Secret, Problem> {
     }
 }
 
-/// Refuses a secret that the scheme cannot use, before anything is kept.
-fn usable(scheme: &Scheme, secret: &Secret) -> Result<(), Problem> {
-    let id = CredentialId::from_bytes([0; 16]);
-    let verifier = Verifier::new(scheme.clone(), Duration::ZERO).with_secret(id, secret, None);
-    verifier.map(drop).map_err(|error| Problem::invalid(format!("`auth.secret`: {error}")))
+/// The secret as it is kept, if the scheme can use it.
+fn sealed(
+    keyring: &Keyring,
+    endpoint: EndpointId,
+    scheme: &Scheme,
+    secret: &Secret,
+    now: Timestamp,
+) -> Result<SigningSecret, Problem> {
+    SigningSecret::seal(keyring, endpoint, scheme, secret, now)
+        .map_err(|error| Problem::invalid(format!("`auth.secret`: {error}")))
 }
 
 /// Credentials that an endpoint is to have, decided on before it is looked at: what is minted is
@@ -177,7 +180,7 @@ impl NewAuth {
             Self::ApiKey(key) => Ok((Auth::api_key(key.digest()), Shown::ApiKey(key.clone()))),
             Self::Signature(form, secret) => {
                 let secret = secret.clone().map_or_else(|| minted(&form.scheme), Ok)?;
-                let sealed = SigningSecret::seal(keyring, endpoint, &secret, now);
+                let sealed = sealed(keyring, endpoint, &form.scheme, &secret, now)?;
                 let auth = SignatureAuth::new(form.scheme.clone(), sealed);
                 Ok((Auth::Signature(form.with(auth)), Shown::SigningSecret(secret)))
             }
@@ -243,8 +246,7 @@ impl Rotated {
                     Some(secret) => secret,
                     None => minted(&auth.scheme).map(|_| &self.signing_secret)?,
                 };
-                usable(&auth.scheme, secret)?;
-                let sealed = SigningSecret::seal(keyring, endpoint.id, secret, now);
+                let sealed = sealed(keyring, endpoint.id, &auth.scheme, secret, now)?;
                 let auth = auth.rotated(sealed, self.overlap, now);
                 Ok((Auth::Signature(auth), Shown::SigningSecret(secret.clone())))
             }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
+use ploy_webhooks::Secret;
 use tokio::io::{AsyncRead, BufReader};
 use tokio::task::JoinSet;
 
@@ -32,13 +33,13 @@ pub(super) struct SendArgs {
     #[arg(long)]
     url: String,
     /// The key of the endpoint. Better set in the environment, where others do not see it.
-    #[arg(long, env = "PLOY_KEY", hide_env_values = true, required_unless_present = "scheme")]
-    key: Option<String>,
+    #[arg(long, env = "PLOY_KEY", hide_env_values = true)]
+    key: Option<Secret>,
     /// The secret to sign with. Better set in the environment too.
     #[arg(long, env = "PLOY_SECRET", hide_env_values = true)]
-    secret: Option<String>,
+    secret: Option<Secret>,
     /// The scheme to sign by: a preset such as `stripe`.
-    #[arg(long, value_name = "NAME", requires = "secret")]
+    #[arg(long, value_name = "NAME")]
     scheme: Option<String>,
     /// At most so many events a second, as in 50 or 50/s.
     #[arg(long, value_name = "N/s")]
@@ -82,12 +83,15 @@ pub(super) async fn send(args: SendArgs) -> Result<(), Failure> {
 }
 
 impl SendArgs {
-    /// A secret is asked for by name; a key may just be in the environment.
     fn proof(&self) -> Result<Proof, Failure> {
+        let usage = |message: &str| Err(Failure::Usage(message.to_owned()));
         match (&self.scheme, &self.secret, &self.key) {
             (Some(scheme), Some(secret), _) => Proof::signature(scheme, secret.clone()),
-            (_, _, Some(key)) => Proof::key(key),
-            _ => Err(Failure::Usage("give --key, or --secret with --scheme".to_owned())),
+            (Some(_), None, _) => usage("--scheme needs --secret, or PLOY_SECRET"),
+            // Not the key in its place: it may be that of somebody else.
+            (None, Some(_), _) => usage("--secret, or PLOY_SECRET, needs --scheme"),
+            (None, None, Some(key)) => Proof::key(key.expose()),
+            (None, None, None) => usage("give --key, or --secret with --scheme"),
         }
     }
 }

@@ -18,13 +18,13 @@ impl Proof {
         Ok(Self::Key(bearer(key)?))
     }
 
-    pub(super) fn signature(name: &str, secret: String) -> Result<Self, Failure> {
+    pub(super) fn signature(name: &str, secret: Secret) -> Result<Self, Failure> {
         let Some(preset) = Preset::named(name) else {
             let known: Vec<_> = Preset::all().map(|preset| preset.name()).collect();
             let known = known.join(", ");
             return Err(Failure::Usage(format!("--scheme is one of {known}, not `{name}`")));
         };
-        let (scheme, secret) = (preset.description(), Secret::from(secret));
+        let scheme = preset.description();
         // What is wrong with the secret is said once, not for each event.
         let nothing = Signed { method: "POST", url: "", body: b"{}" };
         let signed = scheme.sign(&secret, "none", SystemClock.now(), &nothing);

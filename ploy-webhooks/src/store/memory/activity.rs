@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{MemoryStore, State};
 use crate::clock::Timestamp;
 use crate::id::{EndpointId, WorkspaceId};
-use crate::limits::Quota;
+use crate::limits::{Quota, QuotaCount};
 use crate::store::{
     Activity, ActivityStore, OBSERVED_MAX, Observation, QuotaUse, StoreError, Tally,
 };
@@ -15,8 +15,7 @@ use crate::store::{
 /// What the endpoints of a memory store were sent.
 #[derive(Debug, Default)]
 pub(super) struct Activities {
-    /// What is used: of the quota as it was named last, in that period.
-    quotas: HashMap<EndpointId, (Quota, u64, u64)>,
+    quotas: HashMap<EndpointId, QuotaCount>,
     /// By the text of what was observed.
     observed: HashMap<EndpointId, BTreeMap<String, Tally>>,
 }
@@ -24,21 +23,13 @@ pub(super) struct Activities {
 impl Activities {
     /// How many events the endpoint has stored in the period that is now.
     pub(super) fn used(&self, endpoint: EndpointId, quota: Quota, now: Timestamp) -> u64 {
-        match self.quotas.get(&endpoint) {
-            Some((named, period, used))
-                if named.period_seconds == quota.period_seconds
-                    && *period == quota.period_at(now) =>
-            {
-                *used
-            }
-            _ => 0,
-        }
+        self.quotas.get(&endpoint).map_or(0, |count| count.used(quota, now))
     }
 
     /// Counts one more.
     pub(super) fn count(&mut self, endpoint: EndpointId, quota: Quota, now: Timestamp) {
-        let used = self.used(endpoint, quota, now) + 1;
-        self.quotas.insert(endpoint, (quota, quota.period_at(now), used));
+        let before = self.quotas.get(&endpoint).copied();
+        self.quotas.insert(endpoint, QuotaCount::one_more(before, quota, now));
     }
 
     pub(super) fn forget(&mut self, endpoint: EndpointId) {
@@ -59,11 +50,7 @@ impl Activities {
     }
 
     fn of(&self, endpoint: EndpointId, now: Timestamp) -> Activity {
-        let quota = self.quotas.get(&endpoint).map(|(quota, ..)| QuotaUse {
-            period_seconds: quota.period_seconds,
-            used: self.used(endpoint, *quota, now),
-            resets_in: quota.resets_in(now),
-        });
+        let quota = self.quotas.get(&endpoint).map(|count| QuotaUse::of(*count, now));
         let observed = self.observed.get(&endpoint);
         let observed = observed.map(|tallies| tallies.values().cloned().collect());
         Activity { quota, observed: observed.unwrap_or_default() }
