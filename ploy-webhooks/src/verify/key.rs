@@ -47,6 +47,9 @@ pub enum SecretError {
     /// It is no public key.
     #[error("the secret is not an Ed25519 public key (RFC 8032) of 32 bytes")]
     NotAPublicKey,
+    /// No header has it as it is.
+    #[error("the secret is not visible ASCII, as what stands in a header as it is has to be")]
+    NotVisible,
     /// Whoever has a public key can tell who signed, not sign.
     #[error("nothing is signed with a public key")]
     SignsNothing,
@@ -170,9 +173,18 @@ impl Kind {
                 let key = key.filter(|key| !key.is_weak()).ok_or(SecretError::NotAPublicKey)?;
                 Self::Ed25519(Box::new(key))
             }
+            Digest::Token if !stands_in_a_header(secret.expose()) => {
+                return Err(SecretError::NotVisible);
+            }
             Digest::Token => Self::Token(secret.clone()),
         })
     }
+}
+
+/// Blanks at either end are no part of a value (RFC 9110 §5.5), and what is not ASCII is written
+/// by each sender as it likes.
+fn stands_in_a_header(token: &str) -> bool {
+    token.bytes().all(|byte| matches!(byte, b' '..=b'~')) && token.trim_ascii() == token
 }
 
 fn bytes_of(text: &str, method: &Method) -> Result<Vec<u8>, SecretError> {
