@@ -8,13 +8,12 @@ use ploy_webhooks::{Keyring, KeyringError, MasterKey, ParseMasterKeyError, Secre
 use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
+use crate::config::MasterKeys;
 use crate::store::{Store, StoreUrl};
 
 /// Why the secrets of the store cannot be opened.
 #[derive(Debug, Error)]
 pub(crate) enum KeysError {
-    #[error("`{name}` is unusable")]
-    Environment { name: &'static str, source: ParseMasterKeyError },
     #[error("the master key in `{}` is unusable", path.display())]
     Unusable { path: PathBuf, source: ParseMasterKeyError },
     #[error(
@@ -29,17 +28,15 @@ pub(crate) enum KeysError {
     Keyring(#[from] KeyringError),
 }
 
-const CURRENT: &str = "PLOY_MASTER_KEY";
-const PREVIOUS: &str = "PLOY_MASTER_KEY_PREVIOUS";
-
 /// The keyring of the store, opened by the key that the operator has given, or made with it.
 pub(super) async fn keyring(
     store: &dyn Store,
     url: &StoreUrl,
+    given: MasterKeys,
     configured: Option<&Path>,
 ) -> Result<Keyring, KeysError> {
-    let previous: Vec<_> = from_environment(PREVIOUS)?.into_iter().collect();
-    let master = match (from_environment(CURRENT)?, configured, url) {
+    let MasterKeys { current, previous } = given;
+    let master = match (current, configured, url) {
         (Some(key), ..) => key,
         // Nothing of it outlasts the process.
         (None, None, StoreUrl::Memory { .. }) => MasterKey::mint(),
@@ -49,20 +46,7 @@ pub(super) async fn keyring(
         }
         (None, None, _) => from_file(store, Path::new("ploy-data/master.key")).await?,
     };
-    Ok(Keyring::of_store(store, &master, &previous).await?)
-}
-
-fn from_environment(name: &'static str) -> Result<Option<MasterKey>, KeysError> {
-    match std::env::var(name) {
-        Ok(text) => {
-            let key = text.parse().map_err(|source| KeysError::Environment { name, source })?;
-            Ok(Some(key))
-        }
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            Err(KeysError::Environment { name, source: ParseMasterKeyError })
-        }
-    }
+    Ok(Keyring::of_store(store, &master, previous.as_slice()).await?)
 }
 
 async fn from_file(store: &dyn Store, path: &Path) -> Result<MasterKey, KeysError> {
@@ -71,7 +55,9 @@ async fn from_file(store: &dyn Store, path: &Path) -> Result<MasterKey, KeysErro
         return Ok(key);
     }
     if Keyring::is_kept_in(store).await.map_err(KeyringError::Store)? {
-        return Err(KeysError::Missing(path.to_owned()));
+        // Where several processes start at once, another may have made both meanwhile: the file
+        // first.
+        return read(path)?.ok_or_else(|| KeysError::Missing(path.to_owned()));
     }
     let key = MasterKey::mint();
     make(path, &key.expose()).map_err(failed)?;
@@ -108,8 +94,9 @@ fn make(path: &Path, key: &Secret) -> io::Result<()> {
     let folder = folder.unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}", std::process::id()));
-    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW;
+    // Not by the number of the process, which is 1 in every container.
+    draft.push(format!(".{:016x}", fastrand::u64(..)));
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW;
     let mut file = File::from(rustix::fs::open(&draft, flags, Mode::RUSR | Mode::WUSR)?);
     let put = (|| {
         writeln!(file, "{}", key.expose())?;
