@@ -32,6 +32,34 @@ ALTER TABLE dedup ADD PRIMARY KEY (key);
 CREATE INDEX dedup_by_expiry ON dedup USING brin (expires_at) WITH (pages_per_range = 32, autosummarize = on);
 ANALYZE dedup;
 
+-- Which events of a batch have a key that somebody else has, and who. What this transaction wrote it
+-- has taken itself; the id of an event alone does not tell, since one may be sent again.
+CREATE FUNCTION who_has_keys(
+    _now        timestamptz,
+    _numbers    bigint[],
+    _fences     smallint[],
+    _keyed      int[],
+    _keys       uuid[],
+    OUT repeats int[],
+    OUT firsts  uuid[]
+) LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+AS $$
+BEGIN
+    SELECT coalesce(array_agg(k.event), '{}'), coalesce(array_agg(standing.event), '{}')
+    INTO repeats, firsts
+    FROM unnest(_keyed, _keys) AS k (event, key)
+    CROSS JOIN LATERAL (
+        SELECT d.event FROM dedup d WHERE d.key = k.key AND d.expires_at > _now
+            AND d.endpoint = coalesce(_numbers[_fences[k.event]], 0)
+            AND d.xmin <> pg_current_xact_id()::xid
+        OFFSET 0
+    ) standing
+    WHERE _fences[k.event] IS NULL OR _numbers[_fences[k.event]] IS NOT NULL;
+END
+$$;
+
 -- Takes the keys of a batch, and says which of its events repeat one that is stored, and that one.
 --
 -- Where all were free, it is one statement, which as a rule it is. The keys ascend, so that two
@@ -47,15 +75,10 @@ CREATE FUNCTION take_keys(
     _spent      int[],      -- events that are stored in no case: they take none
     OUT repeats int[],
     OUT firsts  uuid[]
-) LANGUAGE plpgsql VOLATILE
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off
-SET enable_bitmapscan = off
-AS $$
+) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     _taken int;
 BEGIN
-    repeats := '{}';
-    firsts := '{}';
     INSERT INTO dedup AS standing (key, event, endpoint, expires_at)
     SELECT k.key, _ids[k.event], coalesce(_numbers[_fences[k.event]], 0),
         _now + k.window_ms * interval '1 millisecond'
@@ -67,19 +90,12 @@ BEGIN
         WHERE standing.expires_at <= _now OR standing.endpoint <> excluded.endpoint;
     GET DIAGNOSTICS _taken = ROW_COUNT;
     IF _taken = cardinality(_keyed) THEN
-        RETURN;
+        repeats := '{}';
+        firsts := '{}';
+    ELSE
+        -- A statement that comes after any wait for another batch.
+        SELECT w.repeats, w.firsts INTO repeats, firsts
+        FROM who_has_keys(_now, _numbers, _fences, _keyed, _keys) AS w;
     END IF;
-    -- Who did not take its key repeats who has it: now, after any wait for another batch. What this
-    -- transaction wrote it has taken; an id alone does not tell, since an event may be sent again.
-    SELECT coalesce(array_agg(k.event), '{}'), coalesce(array_agg(standing.event), '{}')
-    INTO repeats, firsts
-    FROM unnest(_keyed, _keys) AS k (event, key)
-    CROSS JOIN LATERAL (
-        SELECT d.event FROM dedup d WHERE d.key = k.key AND d.expires_at > _now
-            AND d.endpoint = coalesce(_numbers[_fences[k.event]], 0)
-            AND d.xmin <> pg_current_xact_id()::xid
-        OFFSET 0
-    ) standing
-    WHERE _fences[k.event] IS NULL OR _numbers[_fences[k.event]] IS NOT NULL;
 END
 $$;

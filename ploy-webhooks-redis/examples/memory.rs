@@ -1,4 +1,5 @@
-//! How much memory does an event take? Appends some to a throwaway Redis, and asks it.
+//! How much memory does an event take, and a deduplication key that outlives it? Appends some to a
+//! throwaway Redis, and asks it.
 //!
 //! `cargo run --release -p ploy-webhooks-redis --example memory`
 
@@ -18,6 +19,10 @@ use tokio::task::JoinSet;
 
 const EVENTS: u64 = 200_000;
 const CALLERS: u64 = 64;
+/// How many keys are asked about. They are counted in a sixteenth of them, with which the server's
+/// tables, which double, are as full.
+const KEYS: u64 = 10_000_000;
+const KEYS_COUNTED: u64 = KEYS / 16;
 
 /// What events have besides their payload.
 #[derive(Clone, Copy, Debug)]
@@ -46,24 +51,57 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (endpoint, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
         let _created = store.create(endpoint.clone()).await?;
         let before = used_memory(&redis)?;
-        let mut callers = JoinSet::new();
-        for _ in 0..CALLERS {
-            let (store, endpoint) = (store.clone(), endpoint.clone());
-            callers.spawn(async move {
-                for _ in 0..EVENTS / CALLERS {
-                    let appended = store.append(event(&endpoint, payload, with)).await;
-                    assert!(matches!(appended, Ok(Appended::Stored)), "{appended:?}");
-                }
-            });
-        }
-        callers.join_all().await;
+        append(&store, &endpoint, EVENTS, payload, with).await;
         if matches!(with, With::EndedRun) {
             carry_out(&store).await?;
         }
         let each = (used_memory(&redis)? - before) / EVENTS;
         println!("{payload:<8} {with:<8?} {each:<15} {}", each - payload as u64);
     }
+    keys_alone().await
+}
+
+/// What keys take when the events are gone that used them: their endpoint is deleted.
+async fn keys_alone() -> Result<(), Box<dyn Error>> {
+    let redis = Redis::start();
+    let store = Arc::new(RedisStore::open(RedisSettings::at(redis.url())).await?);
+    let before = used_memory(&redis)?;
+    let config = EndpointConfig::default();
+    let (endpoint, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
+    let _created = store.create(endpoint.clone()).await?;
+    append(&store, &endpoint, KEYS_COUNTED, 2, With::Key).await;
+    assert!(store.delete(&endpoint.workspace, &endpoint.id).await?);
+    while info(&redis, "lazyfree_pending_objects:")? > 0 {
+        tokio::task::yield_now().await;
+    }
+    let used = used_memory(&redis)? - before;
+    println!(
+        "\na key alone: {} bytes, {KEYS} of them: {} MB",
+        used / KEYS_COUNTED,
+        used * 16 / 1_000_000
+    );
     Ok(())
+}
+
+/// Stores so many events, which have that.
+async fn append(
+    store: &Arc<RedisStore>,
+    endpoint: &Endpoint,
+    events: u64,
+    payload: usize,
+    with: With,
+) {
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (store, endpoint) = (store.clone(), endpoint.clone());
+        callers.spawn(async move {
+            for _ in 0..events / CALLERS {
+                let appended = store.append(event(&endpoint, payload, with)).await;
+                assert!(matches!(appended, Ok(Appended::Stored)), "{appended:?}");
+            }
+        });
+    }
+    callers.join_all().await;
 }
 
 /// Has every run succeed.
@@ -98,7 +136,7 @@ fn event(endpoint: &Endpoint, payload: usize, with: With) -> NewEvent {
             let mut key = [0; 32];
             key[..16].copy_from_slice(id.as_bytes());
             let key = DedupKey::from_bytes(key);
-            event.dedup = Some(Dedup { key, window: Duration::from_secs(86_400) });
+            event.dedup = Some(Dedup { key, window: Duration::from_secs(30 * 86_400) });
         }
         With::Run | With::EndedRun => event.owes.push(NewRun {
             id: RunId::mint(SystemClock.now()),
@@ -110,8 +148,13 @@ fn event(endpoint: &Endpoint, payload: usize, with: With) -> NewEvent {
 }
 
 fn used_memory(redis: &Redis) -> Result<u64, Box<dyn Error>> {
+    info(redis, "used_memory:")
+}
+
+/// What the server says of its memory under that name.
+fn info(redis: &Redis, name: &str) -> Result<u64, Box<dyn Error>> {
     let mut connection = redis::Client::open(redis.url())?.get_connection()?;
     let info: String = redis::cmd("INFO").arg("memory").query(&mut connection)?;
-    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-    Ok(used.ok_or("INFO says nothing of used_memory")?.trim().parse()?)
+    let said = info.lines().find_map(|line| line.strip_prefix(name));
+    Ok(said.ok_or("INFO says nothing of it")?.trim().parse()?)
 }

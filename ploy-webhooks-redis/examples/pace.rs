@@ -1,10 +1,10 @@
-//! How much does a run slow down its event, and how fast are runs carried out? Asks a throwaway
-//! Redis that flushes every write, with 64 callers.
+//! How much does what an event has slow it down, and how fast are runs carried out? Asks a
+//! throwaway Redis that flushes every write, with 64 callers.
 //!
 //! `cargo run --release -p ploy-webhooks-redis --example pace`
 
 use std::error::Error;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use ploy_webhooks::store::{
     Appended, Claim, EndpointStore, EventStore, Lanes, RunQueue, StoreError, Tenure,
 };
 use ploy_webhooks::{
-    Clock, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun, Outcome, RunId, SystemClock,
-    Trigger, WorkspaceId,
+    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun, Outcome,
+    Quota, RunId, SystemClock, Trigger, WorkspaceId,
 };
 use ploy_webhooks_engines::Redis;
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
@@ -25,36 +25,51 @@ const EVENTS: u64 = 40_000;
 const RUNS: u64 = 10_000;
 const ROUNDS: usize = 9;
 
+/// What an event has besides its payload.
+#[derive(Clone, Copy, Debug)]
+enum With {
+    Nothing,
+    Run,
+    Quota,
+    /// A deduplication key with a window of a day.
+    Key,
+    /// One with a window that ends while others are stored, as on a server that has run for long.
+    KeyThatEnds,
+}
+
+impl With {
+    const ALL: [Self; 5] = [Self::Nothing, Self::Run, Self::Quota, Self::Key, Self::KeyThatEnds];
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let (mut bare, mut owing) = (Vec::new(), Vec::new());
-    // By turns: what else the machine does meets both.
+    let mut rounds = With::ALL.map(|_| Vec::new());
+    // By turns: what else the machine does meets all.
     for _ in 0..ROUNDS {
-        bare.push(ingest_rate(0).await?);
-        owing.push(ingest_rate(1).await?);
+        for (with, rounds) in With::ALL.into_iter().zip(&mut rounds) {
+            rounds.push(ingest_rate(with).await?);
+        }
     }
-    let (bare, owing) = (median(bare), median(owing));
-    for (what, (rate, micros)) in [("without a run", bare), ("with one", owing)] {
-        println!("events {what}: {rate:.0}/s, {micros:.1} us of the server each");
+    println!("an event has  events/s  us of the server each  x the time  x the server");
+    let medians = rounds.map(median);
+    let (bare, bare_micros) = medians[0];
+    for (with, (rate, micros)) in With::ALL.into_iter().zip(medians) {
+        let (time, server) = (bare / rate, micros / bare_micros);
+        println!("{with:<12?}  {rate:<8.0}  {micros:<21.1}  {time:<10.2}  {server:.2}");
     }
-    println!(
-        "with one takes {:.2} x the time, {:.2} x the server",
-        bare.0 / owing.0,
-        owing.1 / bare.1
-    );
     for lanes in [1, 100] {
         drain(lanes).await?;
     }
     Ok(())
 }
 
-/// Events a second, each with so many runs, and how long the server has worked on each, in
+/// Events a second, each with that, and how long the server has worked on each, in
 /// microseconds.
-async fn ingest_rate(runs: usize) -> Result<(f64, f64), Box<dyn Error>> {
+async fn ingest_rate(with: With) -> Result<(f64, f64), Box<dyn Error>> {
     let (redis, store, endpoints) = scene(1).await?;
-    ingest(&store, &endpoints, EVENTS / 10, runs).await;
+    ingest(&store, &endpoints, EVENTS / 10, with).await;
     let (begin, busy) = (Instant::now(), worked(&redis)?);
-    ingest(&store, &endpoints, EVENTS, runs).await;
+    ingest(&store, &endpoints, EVENTS, with).await;
     let (took, busy) = (begin.elapsed().as_secs_f64(), worked(&redis)? - busy);
     Ok((EVENTS as f64 / took, busy * 1e6 / EVENTS as f64))
 }
@@ -81,7 +96,7 @@ fn median(rounds: Vec<(f64, f64)>) -> (f64, f64) {
 /// Carries out what is queued in so many lanes: 64 are claimed, and ended by as many at once.
 async fn drain(lanes: usize) -> Result<(), Box<dyn Error>> {
     let (_redis, store, endpoints) = scene(lanes).await?;
-    ingest(&store, &endpoints, RUNS, 1).await;
+    ingest(&store, &endpoints, RUNS, With::Run).await;
     let worker = "pace".parse()?;
     let (max, lanes_with_room) = (NonZeroU16::new(64).ok_or("64")?, Lanes::new(NonZeroU16::MAX));
     let lease = Duration::from_secs(60);
@@ -132,14 +147,14 @@ async fn scene(
     Ok((redis, store, made))
 }
 
-async fn ingest(store: &Arc<RedisStore>, endpoints: &[Endpoint], events: u64, runs: usize) {
+async fn ingest(store: &Arc<RedisStore>, endpoints: &[Endpoint], events: u64, with: With) {
     let mut callers = JoinSet::new();
     for caller in 0..CALLERS {
         let (store, endpoints) = (store.clone(), endpoints.to_vec());
         callers.spawn(async move {
             for number in 0..events.div_ceil(CALLERS) {
                 let place = usize::try_from(caller + number).expect("it is small");
-                let event = event(&endpoints[place % endpoints.len()], runs);
+                let event = event(&endpoints[place % endpoints.len()], with);
                 let appended = store.append(event).await;
                 assert!(matches!(appended, Ok(Appended::Stored)), "{appended:?}");
             }
@@ -148,16 +163,31 @@ async fn ingest(store: &Arc<RedisStore>, endpoints: &[Endpoint], events: u64, ru
     callers.join_all().await;
 }
 
-fn event(endpoint: &Endpoint, runs: usize) -> NewEvent {
+fn event(endpoint: &Endpoint, with: With) -> NewEvent {
     let now = SystemClock.now();
-    let run = || NewRun {
-        id: RunId::mint(now),
-        trigger: Trigger::ploybook("enrich".parse().expect("it is a name")),
-        delay: Duration::ZERO,
-    };
-    NewEvent {
-        fence: Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision }),
-        owes: (0..runs).map(|_| run()).collect(),
-        ..NewEvent::published(EventId::mint(now), endpoint.workspace, vec![b'x'; PAYLOAD].into())
+    let id = EventId::mint(now);
+    let mut event = NewEvent::published(id, endpoint.workspace, vec![b'x'; PAYLOAD].into());
+    event.fence = Some(Fence { endpoint: endpoint.id, checked_at: endpoint.revision });
+    match with {
+        With::Nothing => {}
+        With::Run => event.owes.push(NewRun {
+            id: RunId::mint(now),
+            trigger: Trigger::ploybook("enrich".parse().expect("it is a name")),
+            delay: Duration::ZERO,
+        }),
+        With::Quota => {
+            event.quota =
+                Some(Quota { events: NonZeroU64::MAX, period_seconds: NonZeroU32::new(86_400) });
+        }
+        With::Key => event.dedup = Some(dedup(id, Duration::from_secs(86_400))),
+        With::KeyThatEnds => event.dedup = Some(dedup(id, Duration::from_millis(100))),
     }
+    event
+}
+
+/// A key that no other event has.
+fn dedup(id: EventId, window: Duration) -> Dedup {
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(id.as_bytes());
+    Dedup { key: DedupKey::from_bytes(key), window }
 }

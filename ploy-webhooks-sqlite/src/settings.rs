@@ -28,15 +28,15 @@ pub struct SqliteSettings {
     /// Whether search has an index. Default: [`SearchIndex::Kept`].
     pub search_index: SearchIndex,
     /// How many deduplication keys are gathered in memory before they are put in order behind the
-    /// writes. Twice as many are held meanwhile, and eight times as many where that does not keep
-    /// up; past it, events with keys are refused. A key takes about 60 bytes of memory, and the
-    /// next start reads those that are not in order. Default: 114,688.
+    /// writes; as many more come in meanwhile, and up to eight times as many where that does not
+    /// keep up. Past it, events with keys are refused as
+    /// [`Busy`](ploy_webhooks::store::StoreErrorKind::Busy). A key takes about 60 bytes. A start
+    /// reads those that were not in order. Default: 114,688.
     pub dedup_newest: NonZeroUsize,
-    /// How many bytes of memory the filters take by which new deduplication keys are told from
-    /// older ones. For a million keys 2 MB are enough, and 4 MB while these are put in order anew:
-    /// 40 MB for ten million. Where there is less, every thousandth new key is no longer the only
-    /// one that is looked for on the disk; nothing else changes. Default: 64 MiB, which is enough
-    /// for 16 million keys.
+    /// How many bytes of memory the filters take that tell new deduplication keys from those which
+    /// are in order on the disk. A million keys want 2 MB, and once more as much while they are
+    /// put in order anew: ten million 40 MB. With less, more of the new keys are looked for on the
+    /// disk, which takes longer; it is as exact. Default: 64 MiB, enough for 16 million keys.
     pub dedup_filter_bytes_max: u64,
 }
 

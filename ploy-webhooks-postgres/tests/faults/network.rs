@@ -48,6 +48,7 @@ async fn a_commit_whose_answer_is_lost_is_in_doubt_and_its_repeat_is_recognised(
                 of
             }
             Appended::Fenced(_) => panic!("an event without a fence is fenced"),
+            Appended::OverQuota { .. } => panic!("no event has a quota"),
         };
         let rows = rows(&mut database.sql().await).await;
         let of_payload: Vec<_> = rows.iter().filter(|row| row.1 == first.payload).collect();

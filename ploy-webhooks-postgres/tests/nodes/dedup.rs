@@ -1,13 +1,16 @@
 //! Deduplication keys that are raced for on several nodes.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::time::Duration;
 
-use ploy_webhooks::EventId;
 use ploy_webhooks::store::Appended;
+use ploy_webhooks::{Dedup, EventId, NewEvent, Quota};
 use tokio::task::JoinSet;
 
 use crate::scene::{
-    Database, append, event, everything, find, keyed, make_endpoint, published, rows, soon,
+    Database, LONG, append, event, everything, find, keyed, make_endpoint, published, rows, soon,
+    store_one, toggle,
 };
 
 const KEYS: u64 = 100;
@@ -51,6 +54,7 @@ async fn of_repeats_that_race_on_two_nodes_exactly_one_is_stored() {
                 }
                 Appended::Duplicate(first) => repeats.push((key, first)),
                 Appended::Fenced(_) => panic!("nobody changed the endpoint"),
+                Appended::OverQuota { .. } => panic!("no event has a quota"),
             }
         }
     }
@@ -85,4 +89,79 @@ async fn a_key_whose_window_is_over_is_raced_for_anew() {
     let stored = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Appended::Stored)));
     assert_eq!(stored.count(), 1, "{outcomes:?}");
     assert_eq!(rows(&mut sql).await.len(), 2);
+}
+
+/// Within a batch the first of a key is told by what it was checked against: one that is fenced
+/// takes no key from the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_of_one_that_is_fenced_is_stored() {
+    let database = Database::new().await;
+    let store = database.node().await;
+    let stale = make_endpoint(&store).await;
+    let current = toggle(&store, &stale).await.expect("it is changed");
+    // All but the first make one batch.
+    let appends = (0..64).map(async |number: u64| {
+        let endpoint = if number.is_multiple_of(2) { &stale } else { &current };
+        append(&store, keyed(event(endpoint, "{}"), number / 16)).await.expect("it is answered")
+    });
+    let told = futures_util::future::join_all(appends).await;
+    let stored = told.iter().filter(|told| matches!(told, Appended::Stored)).count();
+    let fenced = told.iter().filter(|told| matches!(told, Appended::Fenced(_))).count();
+    assert_eq!((stored, fenced), (4, 32), "left: how many are stored, and how many are fenced");
+}
+
+/// The windows of one key differ, and each ends by itself: the first counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_is_that_of_the_first() {
+    let database = Database::new().await;
+    let nodes = [database.node().await, database.node().await];
+    let with = |key, window| {
+        let event = keyed(published("{}"), key);
+        let dedup = event.dedup.map(|dedup| Dedup { window, ..dedup });
+        NewEvent { dedup, ..event }
+    };
+    let (short, long) = (Duration::from_millis(1), LONG);
+    for (number, first, second, stored) in [(1, short, long, 2), (2, long, short, 1)] {
+        for (node, window) in nodes.iter().zip([first, second]) {
+            let told = append(node, with(number, window)).await;
+            assert!(told.is_ok(), "{told:?}");
+            tokio::time::sleep(short * 2).await;
+        }
+        let told = append(&nodes[0], with(number, long)).await;
+        assert!(matches!(told, Ok(Appended::Duplicate(_))), "{told:?}");
+        let there = rows(&mut database.sql().await).await.len();
+        assert_eq!(there, if number == 1 { stored } else { stored + 2 });
+    }
+}
+
+/// Two nodes count one quota; what is past it leaves its key to who comes later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_with_keys_is_exact_on_two_nodes() {
+    const QUOTA: u64 = 30;
+    let database = Database::new().await;
+    let nodes = [database.node().await, database.node().await];
+    let endpoint = make_endpoint(&nodes[0]).await;
+    let under = |quota: u64, key| NewEvent {
+        quota: NonZeroU64::new(quota).map(|events| Quota { events, period_seconds: None }),
+        ..keyed(event(&endpoint, "{}"), key)
+    };
+    // Each key comes twice, once to each node.
+    let appends =
+        (0..200).map(|number| append(&nodes[number % 2], under(QUOTA, number as u64 / 2)));
+    let told = futures_util::future::join_all(appends).await;
+    let stored = told.iter().filter(|told| matches!(told, Ok(Appended::Stored))).count();
+    assert_eq!(stored as u64, QUOTA, "{told:?}");
+    assert_eq!(rows(&mut database.sql().await).await.len() as u64, QUOTA);
+    // Under one that is used up nothing is written, and a repeat is told so all the same.
+    let mut first = Vec::new();
+    for key in 0..100 {
+        match append(&nodes[0], under(QUOTA, key)).await.expect("it is answered") {
+            Appended::Duplicate(_) => first.push(key),
+            told => assert!(matches!(told, Appended::OverQuota { .. }), "{told:?}"),
+        }
+    }
+    assert_eq!(first.len() as u64, QUOTA, "left: how many keys are taken");
+    for key in (0..100).filter(|key| !first.contains(key)) {
+        store_one(&nodes[1], under(100, key)).await;
+    }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use ploy_webhooks::store::{EndpointStore, RunQueue, RunStore, Tenure};
+use ploy_webhooks::store::{Appended, EndpointStore, RunQueue, RunStore, Tenure};
 use ploy_webhooks::{Lane, NewEvent, Outcome, RunId, RunState};
 use sqlx::{Connection, PgConnection};
 
 use crate::scene::{
-    Database, LONG, WORKSPACE, claim, count, event, make_endpoint, open, published, run, soon,
-    store_one,
+    Database, LONG, WORKSPACE, append, claim, count, event, keyed, make_endpoint, open, published,
+    run, soon, store_one,
 };
 
 /// The tables as the first version made them, with an event of an endpoint and one of the app.
@@ -31,18 +31,21 @@ async fn earlier(database: &Database) -> (PgConnection, ploy_webhooks::Endpoint,
         let end = init[begin..].find(end).expect("it ends") + begin;
         init[begin..end].to_owned()
     };
-    let tables = part("CREATE TABLE runs (", "-- Deduplication keys");
-    let append = part("CREATE FUNCTION append_owing(", "-- When the next event of an endpoint");
+    let tables = part("CREATE TABLE runs (", "-- The index that skips");
+    let functions = init.find("CREATE FUNCTION append_owing(").expect("it is a part of it");
+    let functions = &init[functions..];
     run(
         &mut sql,
         &format!(
             "SET search_path = ploy;
-             DROP TABLE runs, open_runs, owed, attempts, definitions;
-             DROP SEQUENCE run_numbers;
+             DROP TABLE runs, open_runs, owed, attempts, definitions, dedup, rates, observed;
              DROP FUNCTION append_owing, refuse_known_runs, enter_runs, claim_runs,
-                 look_at_runs, next_due, settle_runs, alter_run, forget_runs, enqueue_runs;
+                 look_at_runs, next_due, settle_runs, alter_run, forget_runs, enqueue_runs,
+                 take_keys, who_has_keys, spent_quotas, count_quotas, observe, admit;
+             DROP SEQUENCE run_numbers;
+             DROP TABLE quotas;
              DELETE FROM migrations WHERE version > 1;
-             {tables} {append}"
+             {tables} {functions}"
         ),
     )
     .await;
@@ -116,6 +119,44 @@ async fn runs_of_the_first_version_are_carried_over() {
     }
     let run = store.run(&WORKSPACE, &id(2)).await.expect("a run is read").expect("it is there");
     assert_eq!((run.state, run.attempts.len()), (RunState::Succeeded, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_the_first_version_are_carried_over_while_they_live() {
+    let database = Database::new().await;
+    let (mut sql, endpoint, [taken, made]) = earlier(&database).await;
+    let workspace = WORKSPACE.as_bytes().iter().map(|byte| format!("{byte:02x}"));
+    let workspace = workspace.collect::<String>();
+    // The keys 1 and 2 as the scene makes them: of the endpoint, and of the app's own events.
+    run(
+        &mut sql,
+        &format!(
+            "INSERT INTO dedup (endpoint, key, event, expires_at)
+             SELECT coalesce(e.endpoint, 0),
+                 decode(rpad(lpad(to_hex(k.key), 16, '0'), 64, '0') || k.workspace, 'hex'),
+                 k.event::uuid, now() + k.left_over
+             FROM (VALUES (1, '{taken}', '', interval '1 day'),
+                     (3, '{taken}', '', interval '-1 second'),
+                     (2, '{made}', '{workspace}', interval '1 day'))
+                 AS k (key, event, workspace, left_over)
+             JOIN events e ON e.id = k.event::uuid"
+        ),
+    )
+    .await;
+    let store = open(database.settings()).await;
+    let event = |number| match number {
+        2 => keyed(published("{}"), 2),
+        number => keyed(event(&endpoint, "{}"), number),
+    };
+    for (number, first) in [(1, taken), (2, made)] {
+        let told = append(&store, event(number)).await;
+        let Ok(Appended::Duplicate(id)) = told else {
+            panic!("a repeat of key {number} from before is {told:?}");
+        };
+        let id = id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(id, first);
+    }
+    store_one(&store, event(3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

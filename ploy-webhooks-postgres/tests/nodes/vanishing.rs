@@ -103,6 +103,7 @@ async fn a_node_that_vanishes_amid_its_appends_leaves_the_store_usable() {
                 Appended::Stored => {}
                 Appended::Duplicate(first) => assert_eq!(first, event.id, "it is its own first"),
                 Appended::Fenced(_) => panic!("nobody changed the endpoint"),
+                Appended::OverQuota { .. } => panic!("no event has a quota"),
             }
             ids.push(event.id);
         }

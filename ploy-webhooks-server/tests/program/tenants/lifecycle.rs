@@ -374,6 +374,21 @@ async fn a_run_is_carried_out_by_the_ploybook_of_its_own_workspace() {
     assert_eq!(shown["workspace_id"], *ours.workspace);
 }
 
+/// What a variable of the server holds may be another tenant's secret.
+#[tokio::test]
+async fn only_the_root_token_names_variables_of_the_server() {
+    let server = Server::in_memory().await;
+    let tenant = Tenant::on(&server, "Acme").await;
+    let http = json!({"url": "https://engine.example/run", "secret_env": "ENGINE_SECRET"});
+    let form = json!({"name": "page", "run": {"http": http}});
+    let request = server.request(Method::POST, "/ploybooks", Some(form.clone()));
+    let said = refused(request.bearer_auth(&tenant.token), 403, "forbidden").await;
+    assert!(said.contains("`run.http.secret_env`"), "{said}");
+    let request = server.request(Method::POST, "/ploybooks", Some(form)).bearer_auth(ROOT_TOKEN);
+    let (status, shown) = answer(request.header("ploy-workspace", &tenant.workspace)).await;
+    assert_eq!(status.as_u16(), 201, "{shown}");
+}
+
 /// A program reaches all that the server reaches: it is beyond any workspace.
 #[tokio::test]
 async fn only_the_root_token_has_programs_run() {
