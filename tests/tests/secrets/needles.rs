@@ -1,6 +1,6 @@
 //! Secrets in every form that a slip would give them, and the search for all of them at once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -44,9 +44,12 @@ impl Needles {
         Self { by_begin }
     }
 
-    /// Where any of them is: described, each place once.
-    pub(crate) fn found_in(&self, haystacks: &[(String, Vec<u8>)]) -> Vec<String> {
-        let mut found = BTreeSet::new();
+    /// Where any of them is: the places, and what is there, each once.
+    pub(crate) fn found_in(
+        &self,
+        haystacks: &[(String, Vec<u8>)],
+    ) -> BTreeMap<String, BTreeSet<String>> {
+        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (place, bytes) in haystacks {
             let mut last = 0;
             for (at, begin) in bytes.windows(BEGIN).enumerate() {
@@ -61,11 +64,12 @@ impl Needles {
                     last = at + needle.bytes.len();
                     let around = &bytes[at.saturating_sub(120)..(last + 20).min(bytes.len())];
                     let around = String::from_utf8_lossy(around).into_owned();
-                    found.insert(format!("{} in {place}: …{around:?}…", needle.name));
+                    let what = format!("{}: …{around:?}…", needle.name);
+                    found.entry(place.clone()).or_default().insert(what);
                 }
             }
         }
-        found.into_iter().collect()
+        found
     }
 }
 
