@@ -14,7 +14,9 @@ use http::HeaderName;
 use ipnet::IpNet;
 use ploy_webhooks::ingest::{ForwardedHeader, Settings, SettingsError, TrustedProxies};
 use ploy_webhooks::trigger::DispatcherSettings;
-use ploy_webhooks::{ParseWorkerNameError, Secret, SecretDigest, WorkerName};
+use ploy_webhooks::{
+    MasterKey, ParseMasterKeyError, ParseWorkerNameError, Secret, SecretDigest, WorkerName,
+};
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
@@ -122,6 +124,8 @@ pub(crate) enum ConfigError {
     Worker(#[from] ParseWorkerNameError),
     #[error("PLOY_ROOT_TOKEN must be 32 or more visible ASCII characters")]
     RootToken,
+    #[error("`{name}` is unusable")]
+    MasterKey { name: &'static str, source: ParseMasterKeyError },
 }
 
 impl Default for Config {
@@ -290,6 +294,29 @@ pub(crate) fn root_token_from_env() -> Result<Option<SecretDigest>, ConfigError>
         return Err(ConfigError::RootToken);
     }
     Ok(Some(Secret::from(text).digest()))
+}
+
+/// The master keys that the operator gives in the environment.
+#[derive(Debug)]
+pub(crate) struct MasterKeys {
+    pub(crate) current: Option<MasterKey>,
+    /// The one that `current` replaces.
+    pub(crate) previous: Option<MasterKey>,
+}
+
+pub(crate) fn master_keys_from_env() -> Result<MasterKeys, ConfigError> {
+    Ok(MasterKeys {
+        current: master_key_from_env("PLOY_MASTER_KEY")?,
+        previous: master_key_from_env("PLOY_MASTER_KEY_PREVIOUS")?,
+    })
+}
+
+fn master_key_from_env(name: &'static str) -> Result<Option<MasterKey>, ConfigError> {
+    let Some(text) = std::env::var_os(name) else {
+        return Ok(None);
+    };
+    let key = text.to_str().ok_or(ParseMasterKeyError).and_then(str::parse);
+    key.map(Some).map_err(|source| ConfigError::MasterKey { name, source })
 }
 
 /// The file as a layer of its own, checked by itself so that an error names it.

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use crate::http::{Answer, Connection, Request};
 
 const ROOT_TOKEN: &str = "a-root-token-for-tests-of-32-or-more-characters";
+/// The base64 of 32 bytes.
+const MASTER_KEY: &str = "YS1tYXN0ZXIta2V5LWZvci10ZXN0cy1vZi0zMi1ieXQ=";
 
 /// Where the server keeps its events.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +79,8 @@ impl Server {
         // Nothing of this process's environment, where a developer may have a PLOY_… set. The
         // path remains, by which a script finds what it calls.
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        // On an engine it would be a file of the folder that the tests are run in.
+        command.env("PLOY_MASTER_KEY", MASTER_KEY);
         for (name, value) in variables {
             command.env(name, value);
         }

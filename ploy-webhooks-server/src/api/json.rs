@@ -120,8 +120,46 @@ pub(super) fn of_members<T: DeserializeOwned>(members: Map<String, Value>) -> Re
 
 /// Says which member is at fault, where it is not the whole.
 fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let why = without_the_text(&error.inner().to_string());
     Problem::ValidationFailed(match error.path().iter().next() {
-        Some(_) => format!("`{}`: {}", error.path(), error.inner()),
-        None => error.inner().to_string(),
+        Some(_) => format!("`{}`: {why}", error.path()),
+        None => why,
     })
+}
+
+/// What is wrong without the text that is wrong there: it may be a secret in another's place.
+fn without_the_text(why: &str) -> String {
+    for begin in ["invalid type: string ", "invalid value: string "] {
+        if let Some((before, quoted)) = why.split_once(&format!("{begin}\"")) {
+            let mut is_escaped = false;
+            let end = quoted.find(|char| {
+                let is_end = char == '"' && !is_escaped;
+                is_escaped = char == '\\' && !is_escaped;
+                is_end
+            });
+            let after = end.map_or("", |end| &quoted[end + 1..]);
+            return format!("{before}{}{after}", begin.trim_end());
+        }
+    }
+    why.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_in_the_place_of_another_value_is_not_repeated() {
+        let why = |text: &str| {
+            let body = serde_json::to_vec(text).unwrap();
+            parse::<u64>(&body).unwrap_err().to_string()
+        };
+        for text in
+            ["hunter2", "\"hunter2", "a\"hunter2", r#"a\"hunter2"#, r#"\\"hunter2\"#, "\n\"hunter2"]
+        {
+            let why = why(text);
+            assert!(why.starts_with("invalid type: string, expected u64"), "{why}");
+            assert!(!why.contains("hunter2"), "{why}");
+        }
+    }
 }

@@ -8,13 +8,12 @@ use ploy_webhooks::{Keyring, KeyringError, MasterKey, ParseMasterKeyError, Secre
 use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
+use crate::config::MasterKeys;
 use crate::store::{Store, StoreUrl};
 
 /// Why the secrets of the store cannot be opened.
 #[derive(Debug, Error)]
 pub(crate) enum KeysError {
-    #[error("`{name}` is unusable")]
-    Environment { name: &'static str, source: ParseMasterKeyError },
     #[error("the master key in `{}` is unusable", path.display())]
     Unusable { path: PathBuf, source: ParseMasterKeyError },
     #[error(
@@ -29,18 +28,18 @@ pub(crate) enum KeysError {
     Keyring(#[from] KeyringError),
 }
 
-const CURRENT: &str = "PLOY_MASTER_KEY";
-const PREVIOUS: &str = "PLOY_MASTER_KEY_PREVIOUS";
-
 /// The keyring of the store, opened by the key that the operator has given, or made with it.
 pub(super) async fn keyring(
     store: &dyn Store,
     url: &StoreUrl,
+    given: MasterKeys,
     configured: Option<&Path>,
 ) -> Result<Keyring, KeysError> {
-    let previous: Vec<_> = from_environment(PREVIOUS)?.into_iter().collect();
-    let path = match (from_environment(CURRENT)?, configured, url) {
-        (Some(key), ..) => return Ok(Keyring::of_store(store, &key, &previous).await?),
+    let MasterKeys { current, previous } = given;
+    let path = match (current, configured, url) {
+        (Some(key), ..) => {
+            return Ok(Keyring::of_store(store, &key, previous.as_slice()).await?);
+        }
         // Nothing of it outlasts the process.
         (None, None, StoreUrl::Memory { .. }) => return Ok(Keyring::mint()),
         (None, Some(path), _) => path.to_owned(),
@@ -48,10 +47,13 @@ pub(super) async fn keyring(
         (None, None, _) => PathBuf::from("ploy-data/master.key"),
     };
     if let Some(key) = read(&path)? {
-        return Ok(Keyring::of_store(store, &key, &previous).await?);
+        return Ok(Keyring::of_store(store, &key, previous.as_slice()).await?);
     }
     if Keyring::is_kept_in(store).await.map_err(KeyringError::Store)? {
-        return Err(KeysError::Missing(path));
+        // Where several processes start at once, another may have made both meanwhile: the file
+        // first.
+        let key = read(&path)?.ok_or(KeysError::Missing(path))?;
+        return Ok(Keyring::of_store(store, &key, previous.as_slice()).await?);
     }
     first_keyring(store, &path).await
 }
@@ -75,19 +77,6 @@ async fn first_keyring(store: &dyn Store, path: &Path) -> Result<Keyring, KeysEr
                 "made the master key of the store's secrets: keep a copy of it apart from the store"
             );
             Ok(keyring?)
-        }
-    }
-}
-
-fn from_environment(name: &'static str) -> Result<Option<MasterKey>, KeysError> {
-    match std::env::var(name) {
-        Ok(text) => {
-            let key = text.parse().map_err(|source| KeysError::Environment { name, source })?;
-            Ok(Some(key))
-        }
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            Err(KeysError::Environment { name, source: ParseMasterKeyError })
         }
     }
 }

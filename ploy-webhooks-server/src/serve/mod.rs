@@ -24,7 +24,7 @@ use self::listener::{ConnectionSettings, Listener};
 use self::runs::RunnerError;
 use self::signals::Signals;
 use crate::api::{self, Api};
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::store::{OpenError, OpenStore};
 
 /// Why the server did not start.
@@ -57,7 +57,7 @@ pub(crate) async fn serve(
     let (listen, url) = (config.listen()?, config.store()?);
     let (mut bounds, public_url) = (config.bounds()?, config.public_url()?);
     let proxies = config.proxies()?;
-    let dispatcher = config.dispatcher()?;
+    let (dispatcher, master_keys) = (config.dispatcher()?, config::master_keys_from_env()?);
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let mut open = OpenStore::open(&url).await?;
     let outcome = async {
@@ -66,7 +66,7 @@ pub(crate) async fn serve(
         let public_url = public_url.unwrap_or_else(|| listening_on.clone());
 
         let master_key_file = config.master_key_file.as_deref();
-        let keyring = keys::keyring(&*open.store, &url, master_key_file).await?;
+        let keyring = keys::keyring(&*open.store, &url, master_keys, master_key_file).await?;
         bounds.public_url = Some(format!("{public_url}/api/v1/webhook/"));
         let first_start =
             FirstStart { store: &open.store, public_url: &public_url, server_url: &listening_on };

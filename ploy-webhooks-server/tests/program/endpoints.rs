@@ -33,9 +33,15 @@ async fn an_endpoint_is_made_shown_and_deleted() {
     let path = format!("/endpoints/{}", made["id"].as_str().unwrap());
     let (status, shown) = server.get(&path).await;
     assert_eq!(status, 200);
-    let mut without_key = made.clone();
-    without_key.as_object_mut().unwrap().remove("api_key");
-    assert_eq!(shown, without_key);
+    // What was sent to it is shown where one endpoint is; its key is shown no more.
+    let mut expected = made.clone();
+    expected.as_object_mut().unwrap().remove("api_key");
+    expected["activity"] = json!({"quota": null, "refused": {}});
+    let credential = &mut expected["credentials"][0];
+    assert_eq!(credential["expires_at"], Value::Null);
+    credential["uses"] = 0.into();
+    credential["last_used_at"] = Value::Null;
+    assert_eq!(shown, expected);
 
     assert_eq!(
         server.call(Method::DELETE, &path, None).await,
@@ -162,7 +168,7 @@ async fn what_is_wrong_is_named() {
         (json!({"description": long}), "description"),
         (json!({"description": "a\u{7}"}), "description"),
         (json!({"description": "", "trigger": {"ploybook": ""}}), "ploybook"),
-        (json!({"description": "", "auth": {"scheme": "magic"}}), "magic"),
+        (json!({"description": "", "auth": {"scheme": "magic"}}), "scheme"),
         (json!({"description": "", "auth": {"scheme": "api-key", "secret": "x"}}), "secret"),
         (json!({"description": "", "allow": ["everybody"]}), "IP"),
         (json!({"description": "", "allow": ranges}), "allow"),

@@ -1,6 +1,8 @@
 //! The program from outside: started as a process, spoken to over its socket.
 
 #[cfg(test)]
+mod auth;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod commands;

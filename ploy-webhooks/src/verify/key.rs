@@ -54,6 +54,9 @@ pub enum SecretError {
     /// The description of the scheme contradicts itself.
     #[error(transparent)]
     Scheme(#[from] SchemeError),
+    /// No header has it as it is.
+    #[error("the secret is not visible ASCII, as what stands in a header as it is has to be")]
+    NotVisible,
     /// Whoever has a public key can tell who signed, not sign.
     #[error("nothing is signed with a public key")]
     SignsNothing,
@@ -178,9 +181,18 @@ impl Kind {
                 let key = key.filter(|key| !key.is_weak()).ok_or(SecretError::NotAPublicKey)?;
                 Self::Ed25519(Box::new(key))
             }
+            Digest::Token if !stands_in_a_header(secret.expose()) => {
+                return Err(SecretError::NotVisible);
+            }
             Digest::Token => Self::Token(secret.clone()),
         })
     }
+}
+
+/// Blanks at either end are no part of a value (RFC 9110 §5.5), and what is not ASCII is written
+/// by each sender as it likes.
+fn stands_in_a_header(token: &str) -> bool {
+    token.bytes().all(|byte| matches!(byte, b' '..=b'~')) && token.trim_ascii() == token
 }
 
 fn bytes_of(text: &str, method: &Method) -> Result<Zeroizing<Vec<u8>>, SecretError> {
