@@ -72,7 +72,7 @@ impl Known {
     /// Where the type of an event is read from: as the operator has it, or else as the scheme of
     /// its signature knows it.
     pub(super) fn event_type(&self) -> Option<&ValueSource> {
-        self.config.event_type.as_ref().or(self.scheme()?.event_type.as_ref())
+        self.config.event_type.as_ref().or_else(|| self.scheme()?.event_type.as_ref())
     }
 
     pub(super) fn scheme(&self) -> Option<&SignatureScheme> {
