@@ -321,12 +321,12 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
         trail: &mut Trail,
     ) -> Result<Received, Refusal> {
         const ROUNDS: usize = 3;
+        if let Some(credential) = admitted.sender.credential() {
+            admitted.endpoint.counts.used(credential, self.clock.now());
+        }
         for _ in 0..ROUNDS {
             let now = self.clock.now();
             let endpoint = &admitted.endpoint;
-            if let Some(credential) = admitted.sender.credential() {
-                endpoint.counts.used(credential, now);
-            }
             if let Some(reply) = admitted.handshake(&payload) {
                 return Ok(Received::Handshake(reply));
             }
