@@ -153,6 +153,8 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
         };
         if matches!(admitted.sender, Standing::Claims) {
             admitted = self.admit(sender, Some(&payload), trail).await?;
+            // The body was read by the bound of a state that may be old.
+            self.check_size(&payload, &admitted.endpoint)?;
             self.check_rates(&admitted.endpoint, trail).await?;
         }
         if let Err(refusal) = check::json::check(&payload) {
@@ -311,6 +313,12 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
         own.min(self.settings.body_bytes_max)
     }
 
+    fn check_size(&self, payload: &Bytes, endpoint: &Endpoint) -> Result<(), Refusal> {
+        let limit = self.body_bytes_max(endpoint);
+        let is_within = payload.len() as u64 <= limit;
+        is_within.then_some(()).ok_or(Refusal::PayloadTooLarge { limit })
+    }
+
     /// Appends the event under the state that it was checked against. Where that has changed
     /// meanwhile, the sender is checked against the new one, a few times at most.
     async fn append(
@@ -358,10 +366,7 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
                 None => return Err(self.unavailable(Outage::StoreTooSlow)),
             }
             admitted = self.admit_afresh(sender, Some(&payload), trail).await?;
-            let limit = self.body_bytes_max(&admitted.endpoint);
-            if payload.len() as u64 > limit {
-                return Err(Refusal::PayloadTooLarge { limit });
-            }
+            self.check_size(&payload, &admitted.endpoint)?;
         }
         Err(self.unavailable(Outage::EndpointChanging))
     }
