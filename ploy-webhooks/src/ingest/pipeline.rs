@@ -17,7 +17,7 @@ use super::refusal::Outage;
 use super::response::{Accepted, Received};
 use super::service::SourceAddress;
 use super::{Refusal, Settings};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::endpoint::Endpoint;
 use crate::event::DedupKey;
 use crate::id::CredentialId;
@@ -57,6 +57,8 @@ pub(super) struct Taken {
 pub(super) struct Trail {
     /// The endpoint that it was for, as it was seen last.
     pub(super) endpoint: Option<Arc<Known>>,
+    /// The credential that its sender has proved itself with, and when.
+    used: Option<(CredentialId, Timestamp)>,
     pub(super) rates: Rates,
 }
 
@@ -123,8 +125,13 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
     pub(super) async fn take(&self, sender: Sender<'_>, body: impl Body) -> Taken {
         let mut trail = Trail::default();
         let outcome = self.pass(sender, body, &mut trail).await;
-        if let (Err(refusal), Some(endpoint)) = (&outcome, &trail.endpoint) {
-            endpoint.counts.refused(refusal, || self.clock.now());
+        if let Some(endpoint) = &trail.endpoint {
+            if let Some((credential, now)) = trail.used {
+                endpoint.counts.used(credential, now);
+            }
+            if let Err(refusal) = &outcome {
+                endpoint.counts.refused(refusal, || self.clock.now());
+            }
         }
         Taken { outcome, trail }
     }
@@ -329,12 +336,10 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
         trail: &mut Trail,
     ) -> Result<Received, Refusal> {
         const ROUNDS: usize = 3;
-        if let Some(credential) = admitted.sender.credential() {
-            admitted.endpoint.counts.used(credential, self.clock.now());
-        }
         for _ in 0..ROUNDS {
             let now = self.clock.now();
             let endpoint = &admitted.endpoint;
+            trail.used = admitted.sender.credential().map(|credential| (credential, now));
             if let Some(reply) = admitted.handshake(&payload) {
                 return Ok(Received::Handshake(reply));
             }
@@ -365,6 +370,7 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
                 Some(Err(error)) => return Err(self.store_failed(error)),
                 None => return Err(self.unavailable(Outage::StoreTooSlow)),
             }
+            trail.used = None;
             admitted = self.admit_afresh(sender, Some(&payload), trail).await?;
             self.check_size(&payload, &admitted.endpoint)?;
         }
