@@ -84,6 +84,8 @@ impl Admitted {
     fn handshake(&self, payload: &[u8]) -> Option<HandshakeReply> {
         match (&self.endpoint.proof, self.sender) {
             (Proof::Signature(verifier), Standing::Signed(proven, _)) => {
+                // Most schemes have none, and need not know that the payload is text.
+                verifier.scheme().description().handshake?;
                 verifier.handshake(proven, compose::text(payload))
             }
             _ => None,
