@@ -66,21 +66,17 @@ impl Class {
         (Self::SignatureWrongEarly, Self::SignatureWrongLate),
     ];
 
-    fn sent(self, of_key: &Sent, of_signature: &Sent) -> Sent {
-        let (right, masks) = match self {
-            Self::UnknownSlug | Self::KeyRight => (of_key, [0, 0]),
-            Self::KeyWrongEarly | Self::KeyWrongEarlyAgain => (of_key, [0xff, 0]),
-            Self::KeyWrongLate => (of_key, [0, 0xff]),
-            Self::SignatureRight => (of_signature, [0, 0]),
-            Self::SignatureWrongEarly | Self::SignatureWrongEarlyAgain => (of_signature, [0xff, 0]),
-            Self::SignatureWrongLate => (of_signature, [0, 0xff]),
-        };
-        let mut slug = right.slug.clone();
-        if self == Self::UnknownSlug {
-            slug.replace_range(..1, if slug.starts_with('0') { "1" } else { "0" });
+    /// Which of the doors it is sent to, and which ends of its value are changed.
+    const fn masks(self) -> (usize, [u8; 2]) {
+        match self {
+            Self::KeyRight => (0, [0, 0]),
+            Self::KeyWrongEarly | Self::KeyWrongEarlyAgain => (0, [0xff, 0]),
+            Self::KeyWrongLate => (0, [0, 0xff]),
+            Self::SignatureRight => (1, [0, 0]),
+            Self::SignatureWrongEarly | Self::SignatureWrongEarlyAgain => (1, [0xff, 0]),
+            Self::SignatureWrongLate => (1, [0, 0xff]),
+            Self::UnknownSlug => (2, [0, 0]),
         }
-        let Sent { door, ends, .. } = *right;
-        Sent { door, slug, name: right.name.clone(), value: right.value.clone(), ends, masks }
     }
 
     const fn is_taken(self) -> bool {
@@ -100,20 +96,17 @@ pub struct Report {
     pub pairs: Vec<(Class, Class, Vec<Statistic>)>,
 }
 
-struct Doors {
-    doors: [Ingest<Void, Void>; 2],
-    sent: [Sent; Class::ALL.len()],
-}
+/// Where senders of keys, senders that sign, and senders that have lost their way are sent.
+struct Doors([Door; 3]);
 
-/// What a class sends.
-struct Sent {
-    door: usize,
+struct Door {
+    ingest: Ingest<Void, Void>,
     slug: String,
     name: HeaderName,
+    /// What is right.
     value: String,
-    /// An early and a late character of the secret part, and which of them are changed.
+    /// An early and a late character of its secret part.
     ends: [usize; 2],
-    masks: [u8; 2],
 }
 
 impl Doors {
@@ -133,42 +126,33 @@ impl Doors {
             auth.tolerance_seconds = NonZeroU32::MAX;
         }
 
-        let bearer = format!("Bearer {}", key.expose());
-        let of_key = Sent {
-            door: 0,
-            slug: keyed.slug.to_string(),
-            name: AUTHORIZATION,
-            ends: ["Bearer pwk_".len(), bearer.len() - 1],
-            value: bearer,
-            masks: [0, 0],
-        };
-        let signature = signature.to_str().expect("digits").to_owned();
-        let of_signature = Sent {
-            door: 1,
-            slug: signed.slug.to_string(),
-            name: header,
-            // The last but one is the first digit of the last byte.
-            ends: [0, signature.len() - 2],
-            value: signature,
-            masks: [0, 0],
-        };
-        let open = |endpoint| {
+        let open = |endpoint: Endpoint, name, value: String, ends| {
+            let slug = endpoint.slug.to_string();
             let store = Void::of(endpoint);
             let ingest = Ingest::builder(store.clone(), store).keyring(keyring.clone()).build();
-            ingest.expect("the default settings can be kept")
+            let ingest = ingest.expect("the default settings can be kept");
+            Door { ingest, slug, name, value, ends }
         };
-        let sent = Class::ALL.map(|class| class.sent(&of_key, &of_signature));
-        Self { doors: [open(keyed), open(signed)], sent }
+        let bearer = format!("Bearer {}", key.expose());
+        let ends = ["Bearer pwk_".len(), bearer.len() - 1];
+        let by_key = || open(keyed.clone(), AUTHORIZATION, bearer.clone(), ends);
+        let mut nowhere = by_key();
+        nowhere.slug.push('0');
+        let signature = signature.to_str().expect("digits").to_owned();
+        // The last but one is the first digit of the last byte.
+        let ends = [0, signature.len() - 2];
+        Self([by_key(), open(signed, header, signature, ends), nowhere])
     }
 
     /// The time of one request, in nanoseconds. Each is made anew and in the same way, so that
-    /// no class has a place in memory or a branch of its own.
+    /// none of those that are compared has a place in memory or a branch of its own.
     fn sample(&self, class: Class) -> u32 {
-        let sent = &self.sent[place(class)];
-        let value = changed(&sent.value, sent.ends, sent.masks);
+        let (door, masks) = class.masks();
+        let door = &self.0[door];
+        let value = changed(&door.value, door.ends, masks);
         let value = HeaderValue::from_bytes(&value).expect("it is visible ASCII");
-        let headers = HeaderMap::from_iter([(sent.name.clone(), value)]);
-        let (elapsed, taken) = timed(&self.doors[sent.door], &sent.slug, &headers);
+        let headers = HeaderMap::from_iter([(door.name.clone(), value)]);
+        let (elapsed, taken) = timed(&door.ingest, &door.slug, &headers);
         assert_eq!(taken.is_ok(), class.is_taken(), "{class:?}");
         elapsed
     }
