@@ -4,6 +4,7 @@
 //! - [`http`]: servers over loopback, each beside a bare handler in the same run. Made of
 //!   [`load`] (who sends), [`server`] (who is sent to), [`cpu`] (cores and what they cost) and
 //!   [`report`] (what came of it).
+//! - [`auth`]: what proving a sender costs, and whether its time tells anything.
 //! - [`pipeline`]: the intake in process, beside the parts that it cannot do without.
 //! - [`engines`]: stores on servers of databases, in process, each beside what is written by hand.
 //! - [`dedup`]: what deduplication costs beside many keys that are remembered.
@@ -11,6 +12,7 @@
 //! - [`search`]: looking for a rare text among many events, at rest and during ingest.
 //! - [`payload`]: the bodies that all of them send; [`folder`]: where their stores lie.
 
+pub mod auth;
 pub mod cpu;
 pub mod dedup;
 pub mod engines;

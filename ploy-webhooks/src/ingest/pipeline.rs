@@ -95,6 +95,8 @@ impl Admitted<'_> {
     fn handshake(&self, payload: &[u8]) -> Option<HandshakeReply> {
         match (&self.endpoint.proof, self.sender) {
             (Proof::Signature(verifier), Standing::Signed(proven, _)) => {
+                // Most schemes have none, and need not know that the payload is text.
+                verifier.scheme().description().handshake?;
                 verifier.handshake(proven, compose::text(payload))
             }
             _ => None,
@@ -417,6 +419,7 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
                 Some(Err(error)) => return Err(self.store_failed(error)),
                 None => return Err(self.unavailable(Outage::StoreTooSlow)),
             }
+            trail.used = None;
             admitted = self.admit_afresh(sender, Some(&payload), trail).await?;
             self.check_size(&payload, &admitted.endpoint)?;
         }
