@@ -419,7 +419,6 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
                 Some(Err(error)) => return Err(self.store_failed(error)),
                 None => return Err(self.unavailable(Outage::StoreTooSlow)),
             }
-            trail.used = None;
             admitted = self.admit_afresh(sender, Some(&payload), trail).await?;
             self.check_size(&payload, &admitted.endpoint)?;
         }

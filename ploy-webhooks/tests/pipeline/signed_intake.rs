@@ -211,7 +211,10 @@ impl SignedIntake {
 
     /// A secret sealed for the endpoint.
     pub(crate) async fn sealed(&self, secret: &Secret) -> SigningSecret {
-        SigningSecret::seal(&self.keyring, self.endpoint().await.id, secret, self.clock.now())
+        let (endpoint, scheme) = (self.endpoint().await.id, self.auth().await.scheme);
+        let sealed =
+            SigningSecret::seal(&self.keyring, endpoint, &scheme, secret, self.clock.now());
+        sealed.expect("the scheme can use the secret")
     }
 
     /// Sets what the endpoint knows of its senders.
