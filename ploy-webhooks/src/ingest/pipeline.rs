@@ -17,7 +17,7 @@ use super::refusal::Outage;
 use super::response::{Accepted, Received};
 use super::service::SourceAddress;
 use super::{Refusal, Settings};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::endpoint::Endpoint;
 use crate::id::CredentialId;
 use crate::limit::{LimitKey, RateLimiter};
@@ -58,6 +58,8 @@ pub(super) struct Trail {
     pub(super) endpoint: Option<Arc<Known>>,
     /// By what the sender has proved itself to it, if it has.
     credential: Option<CredentialId>,
+    /// When it got as far as the store, if it did.
+    appended_at: Option<Timestamp>,
     pub(super) rates: Rates,
 }
 
@@ -132,11 +134,7 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
         let mut trail = Trail::default();
         let outcome = self.pass(sender, body, &mut trail).await;
         if let Some(endpoint) = &trail.endpoint {
-            // What is stored says by itself when that was.
-            let now = || match &outcome {
-                Ok(Received::Event(Accepted { id, duplicate: false })) => id.timestamp(),
-                _ => self.clock.now(),
-            };
+            let now = || trail.appended_at.unwrap_or_else(|| self.clock.now());
             endpoint.counts.count(trail.credential, outcome.as_ref().err(), now);
         }
         Taken { outcome, trail }
@@ -382,6 +380,7 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
         const ROUNDS: usize = 3;
         for _ in 0..ROUNDS {
             let now = self.clock.now();
+            trail.appended_at = Some(now);
             let endpoint = &admitted.endpoint;
             if let Some(reply) = admitted.handshake(&payload) {
                 // There is no append by which a state that is old would be found out.

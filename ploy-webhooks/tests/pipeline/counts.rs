@@ -119,7 +119,8 @@ async fn refusals_are_counted_by_their_codes() {
 
     let expected = [
         ("address_not_allowed", 1),
-        (of_secret.as_str(), 1),
+        // Also where what it sends is refused then.
+        (of_secret.as_str(), 4),
         ("endpoint_paused", 1),
         ("invalid_json", 1),
         ("invalid_signature", 2),
