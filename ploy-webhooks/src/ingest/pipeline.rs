@@ -23,7 +23,7 @@ use crate::id::CredentialId;
 use crate::limit::{LimitKey, RateLimiter};
 use crate::limits::Rate;
 use crate::store::{Appended, EventStore, KeyStore, StoreError};
-use crate::verify::{HandshakeReply, Presented, Proven, Signed};
+use crate::verify::{HandshakeReply, Presented, Proven, Signed, Verifier};
 
 /// What the clones of an intake share.
 pub(super) struct Pipeline<E, K> {
@@ -74,8 +74,9 @@ struct Admitted<'a> {
 enum Standing<'a> {
     /// By a key.
     Keyed(CredentialId),
-    /// Not yet: its signature is over a body that was not read.
-    Claims,
+    /// Not yet: its signature is over a body that was not read. Its headers were right at that
+    /// time.
+    Claims(Presented<'a>, Timestamp),
     /// By a signature.
     Signed(Proven, Presented<'a>),
 }
@@ -111,7 +112,7 @@ impl Standing<'_> {
         match self {
             Self::Keyed(credential) => Some(credential),
             Self::Signed(proven, _) => Some(proven.credential),
-            Self::Claims => None,
+            Self::Claims(..) => None,
         }
     }
 }
@@ -146,8 +147,8 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
         body: impl Body,
         trail: &mut Trail,
     ) -> Result<Received, Refusal> {
-        let mut admitted = self.admit(sender, None, trail).await?;
-        if !matches!(admitted.sender, Standing::Claims) {
+        let mut admitted = self.admit(sender, trail).await?;
+        if !matches!(admitted.sender, Standing::Claims(..)) {
             self.check_rates(&admitted.endpoint, trail).await?;
         }
         let limit = self.body_bytes_max(&admitted.endpoint);
@@ -162,10 +163,9 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
                 return Err(refusal);
             }
         };
-        if matches!(admitted.sender, Standing::Claims) {
-            admitted = self.admit(sender, Some(&payload), trail).await?;
-            // The body was read by the bound of a state that may be old.
-            self.check_size(&payload, &admitted.endpoint)?;
+        if let Standing::Claims(presented, at) = admitted.sender {
+            admitted =
+                self.prove(admitted.endpoint, sender, (presented, at), &payload, trail).await?;
             self.check_rates(&admitted.endpoint, trail).await?;
         }
         if let Err(refusal) = check::json::check(&payload) {
@@ -180,13 +180,49 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
     async fn admit<'a>(
         &self,
         sender: Sender<'a>,
-        payload: Option<&Bytes>,
         trail: &mut Trail,
     ) -> Result<Admitted<'a>, Refusal> {
         let Some(endpoint) = self.endpoints.seen(sender.slug) else {
-            return self.admit_afresh(sender, payload, trail).await;
+            return self.admit_afresh(sender, None, trail).await;
         };
-        match self.check_sender(&endpoint, sender, payload) {
+        let checked = self.check_sender(&endpoint, sender, None);
+        self.admit_unless_changed(endpoint, checked, sender, None, trail).await
+    }
+
+    /// The endpoint, if what was signed is what came.
+    async fn prove<'a>(
+        &self,
+        endpoint: Arc<Known>,
+        sender: Sender<'a>,
+        (presented, at): (Presented<'a>, Timestamp),
+        payload: &Bytes,
+        trail: &mut Trail,
+    ) -> Result<Admitted<'a>, Refusal> {
+        let checked = match &endpoint.proof {
+            Proof::Signature(verifier) => {
+                self.check_signature(&endpoint, verifier, sender, (presented, at), payload)
+            }
+            Proof::Key | Proof::Impossible(_) => {
+                self.check_sender(&endpoint, sender, Some(payload))
+            }
+        };
+        let admitted =
+            self.admit_unless_changed(endpoint, checked, sender, Some(payload), trail).await?;
+        // The body may have been read by the bound of an older state.
+        self.check_size(payload, &admitted.endpoint)?;
+        Ok(admitted)
+    }
+
+    /// What was found, unless it was a refusal by a state that is no longer.
+    async fn admit_unless_changed<'a>(
+        &self,
+        endpoint: Arc<Known>,
+        checked: Result<Standing<'a>, Refusal>,
+        sender: Sender<'a>,
+        payload: Option<&Bytes>,
+        trail: &mut Trail,
+    ) -> Result<Admitted<'a>, Refusal> {
+        match checked {
             Ok(standing) => {
                 trail.saw(&endpoint, Some(standing));
                 Ok(Admitted { endpoint, sender: standing })
@@ -271,17 +307,32 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
             Proof::Signature(verifier) => {
                 let now = self.clock.now();
                 let presented = check::signature::present(verifier, sender.headers, now)?;
-                let Some(payload) = payload else {
-                    return Ok(Standing::Claims);
+                return match payload {
+                    None => Ok(Standing::Claims(presented, now)),
+                    Some(payload) => {
+                        let claims = (presented, now);
+                        self.check_signature(endpoint, verifier, sender, claims, payload)
+                    }
                 };
-                let url = self.url_of(endpoint, sender);
-                let signed = Signed { method: "POST", url: &url, body: payload };
-                let proven = check::signature::verify(verifier, &presented, &signed, now)?;
-                Standing::Signed(proven, presented)
             }
         };
         check::status::check(endpoint)?;
         Ok(standing)
+    }
+
+    fn check_signature<'a>(
+        &self,
+        endpoint: &Known,
+        verifier: &Verifier,
+        sender: Sender<'a>,
+        (presented, at): (Presented<'a>, Timestamp),
+        payload: &Bytes,
+    ) -> Result<Standing<'a>, Refusal> {
+        let url = self.url_of(endpoint, sender);
+        let signed = Signed { method: "POST", url: &url, body: payload };
+        let proven = check::signature::verify(verifier, &presented, &signed, at)?;
+        check::status::check(endpoint)?;
+        Ok(Standing::Signed(proven, presented))
     }
 
     /// The URL that the sender was told; empty where nothing signs it.
