@@ -26,13 +26,17 @@ const A_WHILE: Duration = Duration::from_secs(60);
 /// What shows a secret, in the one answer that does.
 const SHOWN_ONCE: [&str; 3] = ["api_key", "signing_secret", "token"];
 
+/// Secrets, each with its name.
+pub(crate) type Secrets = Vec<(String, String)>;
+/// What was answered, printed or kept, each with its place.
+pub(crate) type Heard = Vec<(String, Vec<u8>)>;
+
 pub(crate) struct Scene<'a> {
     store: &'a str,
     folder: &'a Path,
-    /// Each with its name.
-    secrets: Vec<(String, String)>,
-    /// What was answered and printed, without what is shown once.
-    heard: Vec<(String, Vec<u8>)>,
+    secrets: Secrets,
+    /// Without what is shown once.
+    heard: Heard,
     senders: Vec<Sender>,
     keys: Vec<(String, String)>,
 }
@@ -94,7 +98,7 @@ impl<'a> Scene<'a> {
     }
 
     /// The secrets, and all that was answered and printed.
-    pub(crate) fn end(self) -> (Vec<(String, String)>, Vec<(String, Vec<u8>)>) {
+    pub(crate) fn end(self) -> (Secrets, Heard) {
         (self.secrets, self.heard)
     }
 
