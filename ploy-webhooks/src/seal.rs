@@ -290,7 +290,10 @@ mod tests {
         };
         assert!(open(&first, &[]).await.unwrap());
         assert!(matches!(open(&wrong, &[]).await, Err(KeyringError::WrongKey)));
-        assert!(matches!(open(&wrong, &[second.clone()]).await, Err(KeyringError::WrongKey)));
+        assert!(matches!(
+            open(&wrong, std::slice::from_ref(&second)).await,
+            Err(KeyringError::WrongKey)
+        ));
 
         assert!(open(&second, &[wrong.clone(), first.clone()]).await.unwrap());
         assert!(open(&second, &[]).await.unwrap());
