@@ -21,13 +21,17 @@ impl ValueSource {
     }
 
     /// The value; `None` where there is none, or it is no text. An empty header is none.
-    pub(crate) fn read(&self, headers: &HeaderMap, payload: &str) -> Option<String> {
+    /// The payload was found to be JSON.
+    pub(crate) fn read(&self, headers: &HeaderMap, payload: &[u8]) -> Option<String> {
         match self {
             Self::Header(name) => {
                 let value = headers.get(name).filter(|value| !value.is_empty())?;
                 value.to_str().ok().map(str::to_owned)
             }
-            Self::Pointer(path) => pointer::string(path.follow(payload)?),
+            Self::Pointer(path) => {
+                let payload = std::str::from_utf8(payload).ok()?;
+                pointer::string(path.follow(payload)?)
+            }
         }
     }
 }

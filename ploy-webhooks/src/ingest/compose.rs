@@ -40,7 +40,7 @@ pub(super) fn event(
     now: Timestamp,
 ) -> Result<NewEvent, KeyMissing> {
     let source = endpoint.event_type();
-    let event_type = source.and_then(|source| source.read(sender.headers, text(&payload)));
+    let event_type = source.and_then(|source| source.read(sender.headers, &payload));
     let event_type = event_type.and_then(|text| EventType::try_from(text).ok());
     let by_rule = endpoint.dedup.as_ref().and_then(|rule| {
         let key = key(rule, endpoint, sender.headers, &payload)?;
