@@ -62,7 +62,7 @@ impl Filter {
     }
 
     fn place(&self, key: Uuid) -> usize {
-        let hash = u64::from(quarter(key, 1));
+        let hash = u64::from(quarter(key, 3));
         usize::try_from((hash * self.blocks.len() as u64) >> 32).expect("it is one of the blocks")
     }
 }
