@@ -125,6 +125,9 @@ CREATE FUNCTION append_owing(
     _keyed            int[],      -- as of take_keys
     _keys             uuid[],
     _windows_ms       bigint[],
+    _covered          uuid[],
+    _suspected        uuid[],
+    _suspects         int[],
     _followers        int[],      -- events with the key of another one of the batch: left out
     _quota_fences     smallint[], -- as of count_quotas
     _quota_events     bigint[],
@@ -139,15 +142,21 @@ CREATE FUNCTION append_owing(
     OUT repeats       int[],      -- which events repeat one that is stored,
     OUT firsts        uuid[],     -- and that one
     OUT over          int[],      -- which events are past their quota,
-    OUT resets_ms     bigint[]    -- and when that begins anew
+    OUT resets_ms     bigint[],   -- and when that begins anew
+    OUT newest        bigint,     -- as of take_keys
+    OUT bytes         bigint
 ) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     _now      timestamptz;
     _is_spent boolean[];
     _spent    int[] := '{}';
     _left_out int[];
+    _slot     smallint;
 BEGIN
     numbers := hold(_stripes, _endpoints, _workspaces, _revisions);
+    IF _keyed <> '{}' THEN
+        PERFORM hold_generations();
+    END IF;
     _now := clock_timestamp();
     IF _tail_from IS NOT NULL THEN
         UPDATE streams SET tail_from = _tail_from WHERE number = _stream;
@@ -165,8 +174,10 @@ BEGIN
         END IF;
     END IF;
     IF _keyed <> '{}' THEN
-        SELECT t.repeats, t.firsts INTO repeats, firsts
-        FROM take_keys(_now, numbers, _ids, _fences, _keyed, _keys, _windows_ms, _spent) AS t;
+        SELECT t.repeats, t.firsts, t.newest, t.bytes, t.slot
+        INTO repeats, firsts, newest, bytes, _slot
+        FROM take_keys(_now, numbers, _ids, _fences, _keyed, _keys, _windows_ms, _covered,
+            _suspected, _suspects, _spent) AS t;
     END IF;
     IF _quota_of IS NOT NULL THEN
         SELECT c.over, c.resets_ms INTO over, resets_ms
@@ -175,7 +186,7 @@ BEGIN
         IF _keyed <> '{}' AND over <> '{}' THEN
             -- What they took is free again. What had expired there is missed by nobody.
             DELETE FROM dedup d USING unnest(_keyed, _keys) AS k (event, key)
-            WHERE d.key = k.key AND k.event = ANY (over) AND k.event <> ALL (_spent);
+            WHERE d.slot = _slot AND d.key = k.key AND k.event = ANY (over) AND k.event <> ALL (_spent);
         END IF;
     END IF;
     _left_out := repeats || over || _followers;

@@ -12,6 +12,7 @@ use sqlx::{Postgres, Row};
 
 use crate::endpoints::stripe_of;
 use crate::error::write_error;
+use crate::generations::Generations;
 use crate::keys::Keys;
 use crate::queue::Waiting;
 use crate::quotas::Quotas;
@@ -20,9 +21,9 @@ use crate::wire::Uuid;
 const APPEND: &str = "SELECT append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 /// For batches of which some events have a deduplication key or a quota, or owe runs.
-const APPEND_OWING: &str = "SELECT numbers, repeats, firsts, over, resets_ms FROM \
+const APPEND_OWING: &str = "SELECT numbers, repeats, firsts, over, resets_ms, newest, bytes FROM \
     append_owing($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-    $19, $20, $21, $22, $23, $24, $25, $26)";
+    $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)";
 
 /// What becomes of one event of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,7 @@ type Checked = (EndpointId, WorkspaceId, Revision);
 /// Stores the events, in one transaction.
 pub(crate) async fn append(
     connection: &mut PgConnection,
+    generations: &Generations,
     stream: i32,
     tail_from: Option<EventId>,
     batch: &[Waiting],
@@ -58,11 +60,15 @@ pub(crate) async fn append(
         let row = append.fetch_one(connection).await.map_err(failed)?;
         return fences.verdicts(&row).map_err(failed);
     }
-    let (keys, quotas) = (Keys::of(batch), Quotas::of(batch, &fences.of_event));
+    let keys = Keys::of(batch, &generations.filters());
+    let quotas = Quotas::of(batch, &fences.of_event);
     let append = bind_events(sqlx::query(APPEND_OWING), stream, tail_from, batch, &fences);
     let append = bind_keys(append, &keys, quotas);
     let row = bind_owed(append, batch)?.fetch_one(connection).await.map_err(failed)?;
     let mut verdicts = fences.verdicts(&row).map_err(failed)?;
+    if let Some((newest, bytes)) = newest(&row).map_err(failed)? {
+        generations.told(newest, bytes);
+    }
     let left_out = repeats(&row).and_then(|repeats| Ok((repeats, over_quota(&row)?)));
     let (repeats, over) = left_out.map_err(failed)?;
     for (place, verdict) in repeats.chain(over) {
@@ -154,6 +160,9 @@ fn bind_keys<'q>(append: Append<'q>, keys: &Keys, quotas: Quotas) -> Append<'q> 
         .bind(keys.places())
         .bind(keys.keys())
         .bind(keys.windows_ms())
+        .bind(keys.covered().to_vec())
+        .bind(keys.suspected())
+        .bind(keys.suspects())
         .bind(keys.followers())
         .bind(quotas.fences())
         .bind(quotas.events())
@@ -222,6 +231,12 @@ fn over_quota(row: &PgRow) -> sqlx::Result<impl Iterator<Item = (usize, Verdict)
         resets_in: millis.map(|millis| Duration::from_millis(millis.unsigned_abs())),
     });
     Ok(places(row, 3)?.zip(verdicts))
+}
+
+/// The number of the newest generation of keys and its bytes, where the batch had any.
+fn newest(row: &PgRow) -> sqlx::Result<Option<(i64, i64)>> {
+    let (number, bytes): (Option<i64>, Option<i64>) = (row.try_get(5)?, row.try_get(6)?);
+    Ok(number.zip(bytes))
 }
 
 fn places(row: &PgRow, column: usize) -> sqlx::Result<impl Iterator<Item = usize> + use<>> {

@@ -15,6 +15,7 @@ use crate::block::{Span, endpoint_term};
 use crate::database::{self, locks};
 use crate::enter::enter_all;
 use crate::error::{store_error, timed_out};
+use crate::forget::forget_expired_keys;
 use crate::partitions::{self, ROWS_AT_ONCE};
 use crate::search::Unread;
 use crate::wire::Uuid;
@@ -83,24 +84,6 @@ async fn do_all(shared: &Shared) -> Result<(), StoreError> {
         None => Ok(()),
     };
     entered.and(made).and(forgotten).and(purged).and(dropped)
-}
-
-/// Those that are long expired: a batch that is under way may have looked at the clock before.
-async fn forget_expired_keys(connection: &mut PgConnection) -> Result<(), StoreError> {
-    const FORGET: &str = "DELETE FROM dedup WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM dedup WHERE expires_at <= now() - interval '1 minute'
-        LIMIT $1 FOR UPDATE SKIP LOCKED))";
-    let failed = |error| store_error("cannot forget expired deduplication keys", error);
-    loop {
-        let forgotten = sqlx::query(FORGET)
-            .bind(ROWS_AT_ONCE)
-            .execute(&mut *connection)
-            .await
-            .map_err(failed)?;
-        if forgotten.rows_affected() < ROWS_AT_ONCE.cast_unsigned() {
-            return Ok(());
-        }
-    }
 }
 
 /// Frees what is left of deleted endpoints. They are out of reach already: see

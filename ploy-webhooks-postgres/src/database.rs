@@ -22,7 +22,8 @@ pub(crate) mod locks {
     pub(crate) const STREAM: i32 = ENDPOINT + 1;
     /// What one node does for all, by what it is.
     pub(crate) const CHORE: i32 = ENDPOINT + 2;
-    // ENDPOINT + 3 is held by whoever enters runs: see the function `enter_runs`.
+    // ENDPOINT + 3 is held by whoever enters runs: see the function `enter_runs`. ENDPOINT + 4 by
+    // batches with keys and by whoever seals a generation: see `hold_generations`.
 }
 
 /// Postgres 14 and later: `ATTACH` of a partition beside a default one, and the planner's way

@@ -5,6 +5,7 @@ use ploy_webhooks::{Dedup, NewEvent};
 use sha2::{Digest, Sha256};
 
 use crate::batch::{Verdict, millis};
+use crate::generations::Filters;
 use crate::queue::Waiting;
 use crate::wire::Uuid;
 
@@ -31,10 +32,20 @@ pub(crate) struct Keys {
     /// circle.
     takings: Vec<Taking>,
     followers: Vec<Follower>,
+    /// The sealed generations that were looked into.
+    covered: Vec<Uuid>,
+    suspects: Vec<Suspect>,
+}
+
+/// A key that a sealed generation may have.
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    seal: Uuid,
+    place: usize,
 }
 
 impl Keys {
-    pub(crate) fn of(batch: &[Waiting]) -> Self {
+    pub(crate) fn of(batch: &[Waiting], filters: &Filters) -> Self {
         let keyed = batch.iter().enumerate().filter_map(|(place, waiting)| {
             let dedup = waiting.event.dedup?;
             let key = scoped(&waiting.event, dedup);
@@ -50,7 +61,13 @@ impl Keys {
             }
             is_repeat
         });
-        Self { takings, followers }
+        let suspects = filters.iter().flat_map(|sealed| {
+            let suspects = takings.iter().filter(|taking| sealed.filter.may_have(taking.key));
+            suspects.map(|taking| Suspect { seal: sealed.seal, place: taking.place })
+        });
+        let suspects = suspects.collect();
+        let covered = filters.iter().map(|sealed| sealed.seal).collect();
+        Self { takings, followers, covered, suspects }
     }
 
     /// The events that take a key, counted from 1 as Postgres counts.
@@ -64,6 +81,21 @@ impl Keys {
 
     pub(crate) fn windows_ms(&self) -> Vec<i64> {
         self.takings.iter().map(|taking| taking.window_ms).collect()
+    }
+
+    /// The sealed generations of which it is known what they have not: by their seals.
+    pub(crate) fn covered(&self) -> &[Uuid] {
+        &self.covered
+    }
+
+    /// Those of them that may have a key of the batch, once for each.
+    pub(crate) fn suspected(&self) -> Vec<Uuid> {
+        self.suspects.iter().map(|suspect| suspect.seal).collect()
+    }
+
+    /// The events that have these keys: counted as the others.
+    pub(crate) fn suspects(&self) -> Vec<i32> {
+        self.suspects.iter().map(|suspect| place_of(suspect.place)).collect()
     }
 
     /// The events that follow another one of the batch, which are not stored: likewise counted.

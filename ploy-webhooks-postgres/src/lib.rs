@@ -10,6 +10,9 @@ mod endpoints;
 mod enter;
 mod error;
 mod events;
+mod filter;
+mod forget;
+mod generations;
 mod index;
 mod keys;
 mod limiter;
@@ -106,6 +109,7 @@ impl PostgresStore {
             tails: Tails::default(),
             runs_due: Arc::default(),
             put_down: Arc::default(),
+            generations: Arc::default(),
             settings: Arc::new(settings),
         };
         let mut writers = Vec::new();
@@ -123,6 +127,7 @@ impl PostgresStore {
                 tokio::spawn(chores::run(shared.clone(), chores.clone())),
                 tokio::spawn(wake::listen(shared.clone(), changes)),
                 tokio::spawn(enter::run(shared.clone())),
+                tokio::spawn(generations::run(shared.clone())),
             ],
         };
         // A search takes no place from look-ups, changes and claims.

@@ -44,6 +44,13 @@ pub struct PostgresSettings {
     pub retention: Option<Duration>,
     /// Whether search has an index. Default: [`SearchIndex::Kept`].
     pub search_index: SearchIndex,
+    /// How many bytes of memory the filters take that spare look-ups of deduplication keys: three a
+    /// key that is remembered. Past it, keys are looked up in those tables that hold the oldest.
+    /// Default: 64 MiB.
+    pub key_filter_bytes_max: u64,
+    /// How large a table of deduplication keys grows before another one is begun. For tests.
+    #[doc(hidden)]
+    pub key_generation_bytes: u64,
 }
 
 /// What an answered append must survive.
@@ -123,6 +130,8 @@ impl PostgresSettings {
             partition_span: DAY,
             retention: None,
             search_index: SearchIndex::Kept,
+            key_filter_bytes_max: 64 << 20,
+            key_generation_bytes: 44 << 20,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::batch::{self, Verdict};
 use crate::database::Backend;
 use crate::enter::PutDown;
 use crate::error::{is_rolled_back, timed_out};
+use crate::generations::Generations;
 use crate::queue::{Queue, Waiting};
 use crate::settings::{PostgresSettings, SearchIndex};
 use crate::tail::{Stored, Tail, least};
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     /// Wakes who waits for runs.
     pub(crate) runs_due: Arc<Notify>,
     pub(crate) put_down: Arc<PutDown>,
+    pub(crate) generations: Arc<Generations>,
 }
 
 /// One writer.
@@ -66,6 +68,7 @@ struct Session {
     indexer: Option<JoinHandle<()>>,
     runs_due: Arc<Notify>,
     put_down: Arc<PutDown>,
+    generations: Arc<Generations>,
 }
 
 impl Writer {
@@ -220,6 +223,7 @@ impl Session {
             indexer,
             runs_due: shared.runs_due.clone(),
             put_down: shared.put_down.clone(),
+            generations: shared.generations.clone(),
         })
     }
 
@@ -234,7 +238,8 @@ impl Session {
         let least_id = batch.iter().map(|waiting| waiting.event.id).min();
         let from = least([self.tail.from(), least_id]);
         let news = from.filter(|_| from != self.told);
-        let written = batch::append(&mut self.connection, self.tail.stream, news, &batch);
+        let (connection, generations) = (&mut self.connection, &self.generations);
+        let written = batch::append(connection, generations, self.tail.stream, news, &batch);
         let what = "cannot tell whether events were stored";
         let verdicts = match timeout(limit, written).await {
             Ok(Ok(verdicts)) => verdicts,

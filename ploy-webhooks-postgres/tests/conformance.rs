@@ -39,3 +39,16 @@ impl Fixture for Database {
 }
 
 ploy_webhooks::conformance!(Database::new().await);
+
+/// Where each deduplication key fills a generation.
+mod generations {
+    use super::Database;
+
+    async fn tiny() -> Database {
+        let mut database = Database::new().await;
+        database.0.key_generation_bytes = 1;
+        database
+    }
+
+    ploy_webhooks::conformance!(tiny().await);
+}

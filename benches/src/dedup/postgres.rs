@@ -17,15 +17,23 @@ use crate::folder;
 const ROWS_AT_ONCE: u64 = 250_000;
 
 const REMEMBER: &str = "
-    INSERT INTO ploy.dedup (key, event, endpoint, expires_at)
-    SELECT gen_random_uuid(), gen_random_uuid(), n.number, now() + $2 * interval '1 second'
-    FROM ploy.endpoints n, generate_series(1, $1) WHERE n.id = $3";
+    INSERT INTO ploy.dedup (key, event, endpoint, expires_at, slot)
+    SELECT gen_random_uuid(), gen_random_uuid(), n.number, now() + $2 * interval '1 second', g.slot
+    FROM ploy.endpoints n, ploy.generations g, generate_series(1, $1)
+    WHERE n.id = $3 AND g.number IS NOT NULL AND g.seal IS NULL";
+
+/// The store does so itself, at about as many.
+const SEAL: &str = "
+    SET search_path = ploy;
+    SELECT seal_generation(max(number)) FROM generations;
+    RESET search_path";
 
 const DESCRIBE: &str = "
     SELECT concat('Postgres ', current_setting('server_version'), ', shared_buffers ',
         current_setting('shared_buffers'), ', max_wal_size ', current_setting('max_wal_size'),
-        '; keys in ', pg_size_pretty(pg_table_size('ploy.dedup')), ' with indexes of ',
-        pg_size_pretty(pg_indexes_size('ploy.dedup')))";
+        '; keys in ', count(number), ' generations of ', pg_size_pretty(sum(pg_table_size(place))),
+        ' with indexes of ', pg_size_pretty(sum(pg_indexes_size(place))))
+    FROM ploy.generations";
 
 /// The server, with Postgres's own settings.
 #[derive(Debug)]
@@ -68,6 +76,7 @@ impl Ground for PostgresGround {
     ) -> Result<(), DedupError> {
         let mut connection = PgConnection::connect(self.server.url()).await?;
         let mut left = keys.count;
+        let mut is_half_full = true;
         while left > 0 {
             let rows = left.min(ROWS_AT_ONCE);
             sqlx::query(REMEMBER)
@@ -77,6 +86,11 @@ impl Ground for PostgresGround {
                 .execute(&mut connection)
                 .await?;
             left -= rows;
+            // The newest is half full in the end, as it is in the mean.
+            if is_half_full && left > 0 {
+                connection.execute(SEAL).await?;
+            }
+            is_half_full = !is_half_full;
             show(&format!("{left} keys to go"));
         }
         // What a server does now and then by itself; now, so that no round has it alone.

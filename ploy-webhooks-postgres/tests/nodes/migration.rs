@@ -38,10 +38,12 @@ async fn earlier(database: &Database) -> (PgConnection, ploy_webhooks::Endpoint,
         &mut sql,
         &format!(
             "SET search_path = ploy;
-             DROP TABLE runs, open_runs, owed, attempts, definitions, dedup, rates, observed;
+             DROP TABLE runs, open_runs, owed, attempts, definitions, dedup, generations, rates,
+                 observed;
              DROP FUNCTION append_owing, refuse_known_runs, enter_runs, claim_runs,
                  look_at_runs, next_due, settle_runs, alter_run, forget_runs, enqueue_runs,
-                 take_keys, who_has_keys, spent_quotas, count_quotas, observe, admit;
+                 take_keys, who_has_keys, who_has_sealed_keys, hold_generations,
+                 seal_generation, move_keys, free_generation, spent_quotas, count_quotas, observe, admit;
              DROP SEQUENCE run_numbers;
              DROP TABLE quotas;
              DELETE FROM migrations WHERE version > 1;
