@@ -78,12 +78,23 @@ async fn do_all(shared: &Shared) -> Result<(), StoreError> {
     // One that fails does not keep the others from being done.
     let made = partitions::make_ahead(&mut connection, settings).await;
     let forgotten = forget_expired_keys(&mut connection).await;
+    let rested = forget_rates(&mut connection).await;
     let purged = purge_deleted(&mut connection, shared).await;
     let dropped = match settings.retention {
         Some(retention) => partitions::drop_old(&mut connection, retention).await,
         None => Ok(()),
     };
-    entered.and(made).and(forgotten).and(purged).and(dropped)
+    entered.and(made).and(forgotten).and(rested).and(purged).and(dropped)
+}
+
+/// Forgets counts that nobody has asked about for long: they are at rest, and so is one that is not
+/// there. Some at a time, for there is no hurry.
+async fn forget_rates(connection: &mut PgConnection) -> Result<(), StoreError> {
+    const FORGET: &str = "DELETE FROM rates WHERE ctid = ANY (ARRAY(SELECT ctid FROM rates
+        WHERE due_ns < (extract(epoch FROM now()) - 86400)::bigint * 1000000000 LIMIT $1))";
+    let forgotten = sqlx::query(FORGET).bind(ROWS_AT_ONCE).execute(connection).await;
+    let failed = |error| store_error("cannot forget rates at rest", error);
+    forgotten.map(drop).map_err(failed)
 }
 
 /// Frees what is left of deleted endpoints. They are out of reach already: see

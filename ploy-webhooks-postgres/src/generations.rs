@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use ploy_webhooks::store::StoreError;
+use ploy_webhooks::store::bloom::Bloom;
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use tokio::sync::Notify;
@@ -15,7 +16,6 @@ use tokio::time::timeout;
 
 use crate::database;
 use crate::error::store_error;
-use crate::filter::Filter;
 use crate::settings::PostgresSettings;
 use crate::wire::Uuid;
 use crate::writer::Shared;
@@ -56,7 +56,7 @@ pub(crate) type Filters = Arc<[Arc<Sealed>]>;
 #[derive(Debug)]
 pub(crate) struct Sealed {
     pub(crate) seal: Uuid,
-    pub(crate) filter: Filter,
+    pub(crate) filter: Bloom,
 }
 
 /// A generation as the tables have it.
@@ -67,6 +67,31 @@ struct Generation {
     /// `None`: it is the newest.
     seal: Option<Uuid>,
     bytes: i64,
+}
+
+impl Sealed {
+    /// How much memory its filter takes.
+    fn bytes(&self) -> u64 {
+        (self.filter.blocks() * Bloom::BLOCK_BYTES) as u64
+    }
+}
+
+/// One in about five thousand keys that are not there seems to be: of a batch that is asked about
+/// twenty generations, a key now and then.
+const BITS_A_KEY: u64 = 24;
+
+/// How large the filter of about so many keys is: with more, more seem to be there.
+fn filter_bytes(keys: u64) -> u64 {
+    let block = Bloom::BLOCK_BYTES as u64;
+    (keys * BITS_A_KEY / 8).next_multiple_of(block).max(block)
+}
+
+/// What a filter takes of a key, which is part of a digest: its first quarter and its last, for in
+/// the others an id that looks like a key has bits that are always the same.
+pub(crate) fn filtered(key: Uuid) -> u64 {
+    let (quarters, _) = key.0.as_chunks();
+    let quarter = |number: usize| u64::from(u32::from_le_bytes(quarters[number]));
+    quarter(3) << 32 | quarter(0)
 }
 
 impl Default for Generations {
@@ -182,7 +207,7 @@ async fn read_sealed(
         let Some(seal) = generation.seal else { continue };
         let known = had.iter().find(|sealed| sealed.seal == seal);
         let keys = u64::try_from(generation.bytes / PAGE_BYTES * ROWS_A_PAGE).unwrap_or_default();
-        bytes += known.map_or(Filter::bytes_for(keys), |sealed| sealed.filter.bytes());
+        bytes += known.map_or(filter_bytes(keys), |sealed| sealed.bytes());
         if bytes > bytes_max {
             break;
         }
@@ -202,12 +227,12 @@ async fn read_sealed(
 
 /// Reads what is in a slot. It was sealed before, by what this session has seen; if it is emptied
 /// meanwhile, its seal is nowhere any more.
-async fn read(connection: &mut PgConnection, slot: i16, keys: u64) -> sqlx::Result<Filter> {
-    let mut filter = Filter::for_keys(keys);
+async fn read(connection: &mut PgConnection, slot: i16, keys: u64) -> sqlx::Result<Bloom> {
+    let mut filter = Bloom::of_bytes(filter_bytes(keys));
     let mut rows =
         sqlx::query_scalar("SELECT key FROM dedup WHERE slot = $1").bind(slot).fetch(connection);
     while let Some(key) = rows.try_next().await? {
-        filter.add(key);
+        filter.add(filtered(key));
         // Others have something to do as well.
         tokio::task::coop::consume_budget().await;
     }

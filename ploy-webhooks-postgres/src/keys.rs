@@ -5,7 +5,7 @@ use ploy_webhooks::{Dedup, NewEvent};
 use sha2::{Digest, Sha256};
 
 use crate::batch::{Verdict, millis};
-use crate::generations::Filters;
+use crate::generations::{Filters, filtered};
 use crate::queue::Waiting;
 use crate::wire::Uuid;
 
@@ -62,7 +62,8 @@ impl Keys {
             is_repeat
         });
         let suspects = filters.iter().flat_map(|sealed| {
-            let suspects = takings.iter().filter(|taking| sealed.filter.may_have(taking.key));
+            let suspects =
+                takings.iter().filter(|taking| sealed.filter.may_have(filtered(taking.key)));
             suspects.map(|taking| Suspect { seal: sealed.seal, place: taking.place })
         });
         let suspects = suspects.collect();

@@ -10,7 +10,6 @@ mod endpoints;
 mod enter;
 mod error;
 mod events;
-mod filter;
 mod forget;
 mod generations;
 mod index;

@@ -34,7 +34,6 @@ use rusqlite::{Connection, params};
 mod carry;
 mod entry;
 mod expiries;
-mod filter;
 mod keeper;
 mod merge;
 mod segment;

@@ -11,7 +11,6 @@ use ploy_webhooks::store::StoreError;
 use ploy_webhooks::{Clock, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::filter::BITS_A_PRINT;
 use super::merge::Merge;
 use super::segment::{self, Builder, Outline, Page, Segment, pages_of, segment_of};
 use super::{Handover, Newest, Refiled};
@@ -20,6 +19,8 @@ use crate::error::store_error;
 use crate::queue::Queue;
 use crate::task::{self, Change};
 
+/// Of a filter. One print in about a thousand that are not there seems to be.
+const BITS_A_PRINT: u64 = 16;
 /// So many segments of a size become one. More, and each new key asks more filters; fewer, and
 /// keys are written anew more often.
 const MERGED_AT_ONCE: usize = 8;

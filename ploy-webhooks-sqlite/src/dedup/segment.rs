@@ -1,13 +1,13 @@
 //! A segment: keys that are never changed again, in buckets by their prints, each of which fits a
 //! page; and a filter, so that a print which it has not costs no page.
 
+use ploy_webhooks::store::bloom::Bloom;
 use ploy_webhooks::{EventId, Timestamp};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::entry::{Entry, Print};
 use super::expiries::{Expiries, Sampler};
-use super::filter::Filter;
 
 /// About as many keys as fill a page of 8 KiB: one in several hundred buckets needs a second.
 const BUCKET_KEYS: u64 = 176;
@@ -82,7 +82,7 @@ impl Outline {
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(super) outline: Outline,
-    filter: Filter,
+    filter: Bloom,
 }
 
 impl Segment {
@@ -93,7 +93,7 @@ impl Segment {
              SELECT bytes FROM dedup_pages WHERE id >= ?1 AND id < ?2 ORDER BY id",
         )?;
         let mut rows = select.query(params![pages.start + FILTER_PAGES, pages.end])?;
-        let mut filter = Filter::default();
+        let mut filter = Bloom::default();
         while let Some(row) = rows.next()? {
             filter.read_page(row.get_ref(0)?.as_blob()?);
         }
@@ -158,7 +158,7 @@ pub(super) struct Builder {
     /// That to which the last key belongs.
     bucket: u32,
     bytes: Vec<u8>,
-    filter: Filter,
+    filter: Bloom,
     sampler: Sampler,
     /// Full pages, until they are taken.
     pub(super) pages: Vec<Page>,
@@ -173,7 +173,7 @@ impl Builder {
             buckets: u32::try_from(buckets).expect("it was clamped"),
             bucket: 0,
             bytes: Vec::new(),
-            filter: Filter::of_bytes(filter_bytes),
+            filter: Bloom::of_bytes(filter_bytes),
             sampler: Sampler::new(keys),
             pages: Vec::new(),
         }

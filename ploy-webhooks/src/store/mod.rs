@@ -85,6 +85,7 @@
 //! ```
 
 mod activity;
+pub mod bloom;
 mod definitions;
 mod endpoints;
 mod error;

@@ -1,14 +1,13 @@
-//! A filter that knows most prints which a segment has not: a Bloom filter in blocks, so that a
-//! question costs one line of the processor's cache.
+//! A filter that knows most keys which a set has not: a Bloom filter in blocks, so that a question
+//! costs one line of the processor's cache.
+//!
+//! For who writes a store: the stores of this project share it, for their deduplication keys.
 
-/// A block: eight words, in each of which a print sets one bit. It does not lie across two lines
+/// A block: eight words, in each of which a key sets one bit. It does not lie across two lines
 /// of the cache.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(32))]
 struct Block([u32; 8]);
-
-/// With sixteen bits a print, one in about a thousand that are not there seems to be.
-pub(super) const BITS_A_PRINT: u64 = 16;
 
 /// Odd numbers that make eight bits out of one hash: those of Parquet's filters, which are the
 /// same.
@@ -24,25 +23,34 @@ const SALTS: [u32; 8] = [
 ];
 
 /// The filter. One without blocks knows nothing.
+///
+/// Keys are given as 64 bits that are as good as random, as those of a digest are. With sixteen
+/// bits a key, one in about a thousand keys that are not there seems to be; with twenty-four, one
+/// in about five thousand.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Filter {
+pub struct Bloom {
     blocks: Vec<Block>,
 }
 
-impl Filter {
-    pub(super) const BLOCK_BYTES: usize = size_of::<Block>();
+impl Bloom {
+    /// How many bytes a block has.
+    pub const BLOCK_BYTES: usize = size_of::<Block>();
 
     /// An empty filter of at most so many bytes.
-    pub(super) fn of_bytes(bytes: u64) -> Self {
+    #[must_use]
+    pub fn of_bytes(bytes: u64) -> Self {
         let blocks = u32::try_from(bytes / Self::BLOCK_BYTES as u64).unwrap_or(u32::MAX);
         Self { blocks: vec![Block([0; 8]); blocks as usize] }
     }
 
-    pub(super) fn blocks(&self) -> usize {
+    /// How many blocks it has.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
         self.blocks.len()
     }
 
-    pub(super) fn add(&mut self, hash: u64) {
+    /// Adds a key.
+    pub fn add(&mut self, hash: u64) {
         let place = self.place(hash);
         if let Some(block) = self.blocks.get_mut(place) {
             for (word, bit) in block.0.iter_mut().zip(bits(hash)) {
@@ -51,8 +59,9 @@ impl Filter {
         }
     }
 
-    /// Whether it may have been added. A `false` is certain.
-    pub(super) fn may_have(&self, hash: u64) -> bool {
+    /// Whether a key may have been added. A `false` is certain.
+    #[must_use]
+    pub fn may_have(&self, hash: u64) -> bool {
         let Some(block) = self.blocks.get(self.place(hash)) else { return true };
         block.0.iter().zip(bits(hash)).all(|(word, bit)| word & bit != 0)
     }
@@ -62,14 +71,14 @@ impl Filter {
     }
 
     /// Its blocks in pages of so many.
-    pub(super) fn pages(&self, blocks: usize) -> impl Iterator<Item = Vec<u8>> {
+    pub fn pages(&self, blocks: usize) -> impl Iterator<Item = Vec<u8>> {
         self.blocks
             .chunks(blocks)
             .map(|page| page.iter().flat_map(|block| block.0).flat_map(u32::to_le_bytes).collect())
     }
 
     /// Adds the blocks of a page that was written; what is left of it over is left out.
-    pub(super) fn read_page(&mut self, bytes: &[u8]) {
+    pub fn read_page(&mut self, bytes: &[u8]) {
         let (words, _) = bytes.as_chunks();
         let (blocks, _) = words.as_chunks::<8>();
         self.blocks.extend(blocks.iter().map(|words| Block(words.map(u32::from_le_bytes))));
@@ -94,20 +103,20 @@ mod tests {
 
     #[test]
     fn what_was_added_is_there_and_little_else_seems_to_be() {
-        const PRINTS: u64 = 20_000;
-        let mut filter = Filter::of_bytes(PRINTS * BITS_A_PRINT / 8);
-        (0..PRINTS).for_each(|number| filter.add(hash(number)));
-        let mut read = Filter::default();
+        const KEYS: u64 = 20_000;
+        let mut filter = Bloom::of_bytes(KEYS * 16 / 8);
+        (0..KEYS).for_each(|number| filter.add(hash(number)));
+        let mut read = Bloom::default();
         filter.pages(254).for_each(|page| read.read_page(&page));
-        assert!((0..PRINTS).all(|number| read.may_have(hash(number))));
-        let false_ones = (PRINTS..11 * PRINTS).filter(|number| read.may_have(hash(*number)));
+        assert!((0..KEYS).all(|number| read.may_have(hash(number))));
+        let false_ones = (KEYS..11 * KEYS).filter(|number| read.may_have(hash(*number)));
         let false_ones = false_ones.count() as u64;
-        assert!(false_ones < 10 * PRINTS / 250, "of 200,000 strange prints {false_ones} pass");
+        assert!(false_ones < 10 * KEYS / 250, "of 200,000 strange keys {false_ones} pass");
     }
 
     #[test]
     fn a_filter_without_blocks_knows_nothing() {
-        let mut filter = Filter::of_bytes(31);
+        let mut filter = Bloom::of_bytes(31);
         filter.add(hash(1));
         assert!(filter.may_have(hash(2)));
     }
