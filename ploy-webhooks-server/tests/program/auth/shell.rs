@@ -54,7 +54,9 @@ async fn who_proves_nothing_or_nothing_that_can_be_used_has_called_it_wrongly() 
     let public_key = super::public_key();
     for (args, named) in [
         (&[][..], "--key"),
-        (&["--secret", "hunter2"], "--key"),
+        // Also where there is a key: it may be that of somebody else.
+        (&["--secret", "hunter2"], "--scheme"),
+        (&["--secret", "hunter2", "--key", "pwk_x"], "--scheme"),
         (&["--scheme", "stripe"], "--secret"),
         (&["--scheme", "magic", "--secret", "hunter2"], "stripe"),
         (&["--scheme", "custom", "--secret", "hunter2"], "stripe"),
