@@ -1,11 +1,9 @@
 //! Hands what the intake observes of senders to the store, now and then.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ploy_webhooks::EndpointId;
-use ploy_webhooks::store::{ActivityStore, Observation, Observed};
+use ploy_webhooks::store::{ActivityStore, Observations};
 use tokio::time::MissedTickBehavior;
 
 use super::front::Intake;
@@ -15,21 +13,18 @@ use crate::store::Store;
 const EVERY: Duration = Duration::from_secs(5);
 /// So much is handed over in one call, so that no commit waits long for it.
 const HANDED_AT_ONCE: usize = 512;
-/// So much is kept of what a store that fails did not take.
-const KEPT_MAX: usize = 1 << 16;
 
 /// What was observed and is not in the store yet.
 #[derive(Debug)]
 pub(super) struct Activity {
     ingest: Intake,
     store: Arc<dyn Store>,
-    /// Each name of each endpoint once.
-    kept: HashMap<(EndpointId, Observed), Observation>,
+    kept: Observations,
 }
 
 impl Activity {
     pub(super) fn new(ingest: Intake, store: Arc<dyn Store>) -> Self {
-        Self { ingest, store, kept: HashMap::new() }
+        Self { ingest, store, kept: Observations::default() }
     }
 
     /// Hands over until it is dropped. Nothing is lost when it is: what is under way is handed
@@ -45,30 +40,19 @@ impl Activity {
 
     /// Hands over what there is.
     pub(super) async fn hand_over(&mut self) {
-        self.keep(self.ingest.take_observations());
-        while !self.kept.is_empty() {
-            let names: Vec<_> = self.kept.keys().take(HANDED_AT_ONCE).cloned().collect();
-            let handed = names.iter().map(|name| self.kept[name].clone()).collect();
-            if let Err(error) = self.store.observe(handed).await {
+        for observation in self.ingest.take_observations() {
+            self.kept.add(observation);
+        }
+        loop {
+            let handed = self.kept.some(HANDED_AT_ONCE);
+            if handed.is_empty() {
+                return;
+            }
+            if let Err(error) = self.store.observe(handed.clone()).await {
                 tracing::warn!(error = chain(&error), "what senders did could not be recorded");
                 return;
             }
-            for name in &names {
-                self.kept.remove(name);
-            }
-        }
-    }
-
-    /// Adds it up with what the store did not take before.
-    fn keep(&mut self, observed: Vec<Observation>) {
-        for observation in observed {
-            let name = (observation.endpoint, observation.what.clone());
-            if let Some(kept) = self.kept.get_mut(&name) {
-                kept.count += observation.count;
-                kept.last_at = kept.last_at.max(observation.last_at);
-            } else if self.kept.len() < KEPT_MAX {
-                self.kept.insert(name, observation);
-            }
+            self.kept.forget(&handed);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What this process observes of senders: counted in place, handed over now and then.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -9,7 +7,7 @@ use super::refusal::Refusal;
 use crate::clock::Timestamp;
 use crate::endpoint::Endpoint;
 use crate::id::{CredentialId, EndpointId, WorkspaceId};
-use crate::store::{Observation, Observed};
+use crate::store::{Observation, Observations, Observed};
 
 /// The counts of one endpoint in one of its states. No lock, no look-up: a request that counts
 /// has its endpoint in hand.
@@ -59,7 +57,7 @@ impl Counts {
         }
     }
 
-    fn take(&self, into: &mut Sums) {
+    fn take(&self, into: &mut Observations) {
         let credentials =
             self.credentials.iter().map(|(id, count)| (Observed::Credential(*id), count));
         let refusals = Refusal::COUNTED.iter().zip(&self.refusals);
@@ -70,29 +68,6 @@ impl Counts {
                 let last_at = Timestamp::from_millis(count.last_at.load(Ordering::Relaxed));
                 let Self { workspace, endpoint, .. } = *self;
                 into.add(Observation { workspace, endpoint, what, count: taken, last_at });
-            }
-        }
-    }
-}
-
-/// Observations, added up. Past the bound those of further names are let go of.
-#[derive(Debug, Default)]
-struct Sums(HashMap<(EndpointId, Observed), Observation>);
-
-impl Sums {
-    const NAMES_MAX: usize = 1 << 16;
-
-    fn add(&mut self, observation: Observation) {
-        let name = (observation.endpoint, observation.what.clone());
-        if self.0.len() >= Self::NAMES_MAX && !self.0.contains_key(&name) {
-            return;
-        }
-        match self.0.entry(name) {
-            Entry::Vacant(entry) => drop(entry.insert(observation)),
-            Entry::Occupied(mut entry) => {
-                let sum = entry.get_mut();
-                sum.count += observation.count;
-                sum.last_at = sum.last_at.max(observation.last_at);
             }
         }
     }
@@ -119,7 +94,7 @@ pub(super) struct AllCounts {
 struct State {
     counts: Vec<Arc<Counts>>,
     /// Of those that no request counts on any more.
-    done: Sums,
+    done: Observations,
 }
 
 impl AllCounts {
@@ -155,7 +130,7 @@ impl AllCounts {
             counts.take(&mut taken);
             stays
         });
-        taken.0.into_values().collect()
+        taken.into_vec()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,6 +1,7 @@
 //! [`ActivityStore`]: what is known of an endpoint beside its state: what it was sent, and by whom.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
@@ -63,6 +64,46 @@ pub struct Observation {
     pub count: u64,
     /// When it was last.
     pub last_at: Timestamp,
+}
+
+/// Observations, added up: each name of each endpoint once. Past
+/// [`NAMES_MAX`](Self::NAMES_MAX) those of further names are let go of.
+#[derive(Clone, Debug, Default)]
+pub struct Observations(HashMap<(EndpointId, Observed), Observation>);
+
+impl Observations {
+    /// How many names there may be.
+    pub const NAMES_MAX: usize = 1 << 16;
+
+    /// Adds one up with those before.
+    pub fn add(&mut self, observation: Observation) {
+        let name = (observation.endpoint, observation.what.clone());
+        if let Some(sum) = self.0.get_mut(&name) {
+            sum.count += observation.count;
+            sum.last_at = sum.last_at.max(observation.last_at);
+        } else if self.0.len() < Self::NAMES_MAX {
+            self.0.insert(name, observation);
+        }
+    }
+
+    /// Some of them, which stay.
+    #[must_use]
+    pub fn some(&self, at_most: usize) -> Vec<Observation> {
+        self.0.values().take(at_most).cloned().collect()
+    }
+
+    /// All of them, in no particular order.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Observation> {
+        self.0.into_values().collect()
+    }
+
+    /// Lets go of these names.
+    pub fn forget(&mut self, observations: &[Observation]) {
+        for observation in observations {
+            self.0.remove(&(observation.endpoint, observation.what.clone()));
+        }
+    }
 }
 
 /// What is observed of senders. Its text is what a store keeps: the id of the credential, or the

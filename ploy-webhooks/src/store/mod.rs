@@ -100,7 +100,9 @@ mod needle;
 mod query;
 mod runs;
 
-pub use activity::{Activity, ActivityStore, OBSERVED_MAX, Observation, Observed, QuotaUse, Tally};
+pub use activity::{
+    Activity, ActivityStore, OBSERVED_MAX, Observation, Observations, Observed, QuotaUse, Tally,
+};
 pub use definitions::{Defined, Definition, DefinitionKind, DefinitionStore};
 pub use endpoints::{Created, EndpointPatch, EndpointStore, TokenStore, Updated};
 pub use error::{StoreError, StoreErrorKind};

@@ -94,14 +94,6 @@ fn no_more<E: Error>(members: &Map<String, Value>) -> Result<(), E> {
 }
 
 impl SignatureForm {
-    /// The secret that is to be used, minted where the scheme lets us.
-    fn secret(&self) -> Result<Secret, Problem> {
-        match &self.secret {
-            Some(secret) => Ok(secret.clone()),
-            None => minted(&self.scheme),
-        }
-    }
-
     fn with(&self, mut auth: SignatureAuth) -> SignatureAuth {
         if let Some(tolerance) = self.tolerance_seconds {
             auth.tolerance_seconds = tolerance;
@@ -113,13 +105,13 @@ impl SignatureForm {
     }
 }
 
-/// A secret for a scheme whose senders can be given one.
-fn minted(scheme: &Scheme) -> Result<Secret, Problem> {
+/// Refuses to mint a secret for senders that cannot be given one.
+fn may_be_minted(scheme: &Scheme) -> Result<(), Problem> {
     match scheme.description().method.digest {
         Digest::Ed25519 => Err(Problem::invalid(
             "`auth.secret`: nobody but the sender makes its keys; give its public key",
         )),
-        _ => Ok(Secret::mint_signing_secret()),
+        _ => Ok(()),
     }
 }
 
@@ -140,31 +132,18 @@ fn sealed(
 #[derive(Debug)]
 pub(super) enum NewAuth {
     ApiKey(Secret),
-    Signature(Box<SignatureForm>, Option<Secret>),
+    /// With the secret that is given, or one that is minted in case it is needed.
+    Signature(Box<SignatureForm>, Secret),
 }
 
 impl NewAuth {
-    /// What is asked for of a new endpoint.
-    pub(super) fn to_create(form: Option<AuthForm>) -> Result<Self, Problem> {
+    /// What is asked for; a key, where nothing is.
+    pub(super) fn of(form: Option<AuthForm>) -> Self {
         match form {
-            None | Some(AuthForm::ApiKey) => Ok(Self::ApiKey(Secret::mint_api_key())),
+            None | Some(AuthForm::ApiKey) => Self::ApiKey(Secret::mint_api_key()),
             Some(AuthForm::Signature(form)) => {
-                let secret = form.secret()?;
-                Ok(Self::Signature(form, Some(secret)))
-            }
-        }
-    }
-
-    /// What is asked for of one that is there. A secret is minted in case it comes to need one.
-    pub(super) fn to_change(form: AuthForm) -> Result<Self, Problem> {
-        match form {
-            AuthForm::ApiKey => Ok(Self::ApiKey(Secret::mint_api_key())),
-            AuthForm::Signature(form) => {
-                let secret = match &form.secret {
-                    Some(_) => Some(form.secret()?),
-                    None => minted(&form.scheme).ok(),
-                };
-                Ok(Self::Signature(form, secret))
+                let secret = form.secret.clone().unwrap_or_else(Secret::mint_signing_secret);
+                Self::Signature(form, secret)
             }
         }
     }
@@ -179,10 +158,12 @@ impl NewAuth {
         match self {
             Self::ApiKey(key) => Ok((Auth::api_key(key.digest()), Shown::ApiKey(key.clone()))),
             Self::Signature(form, secret) => {
-                let secret = secret.clone().map_or_else(|| minted(&form.scheme), Ok)?;
-                let sealed = sealed(keyring, endpoint, &form.scheme, &secret, now)?;
+                if form.secret.is_none() {
+                    may_be_minted(&form.scheme)?;
+                }
+                let sealed = sealed(keyring, endpoint, &form.scheme, secret, now)?;
                 let auth = SignatureAuth::new(form.scheme.clone(), sealed);
-                Ok((Auth::Signature(form.with(auth)), Shown::SigningSecret(secret)))
+                Ok((Auth::Signature(form.with(auth)), Shown::SigningSecret(secret.clone())))
             }
         }
     }
@@ -244,7 +225,10 @@ impl Rotated {
             Auth::Signature(auth) => {
                 let secret = match &self.given {
                     Some(secret) => secret,
-                    None => minted(&auth.scheme).map(|_| &self.signing_secret)?,
+                    None => {
+                        may_be_minted(&auth.scheme)?;
+                        &self.signing_secret
+                    }
                 };
                 let sealed = sealed(keyring, endpoint.id, &auth.scheme, secret, now)?;
                 let auth = auth.rotated(sealed, self.overlap, now);

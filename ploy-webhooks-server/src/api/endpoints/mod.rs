@@ -43,7 +43,7 @@ async fn create(
 ) -> Result<Response, Problem> {
     let (auth, config) = form.into_parts()?;
     let (id, now) = (EndpointId::mint(SystemClock.now()), SystemClock.now());
-    let (auth, shown) = NewAuth::to_create(auth)?.create(id, api.keyring(), now)?;
+    let (auth, shown) = NewAuth::of(auth).create(id, api.keyring(), now)?;
     auth::check(&auth, &config)?;
     let endpoint = Endpoint::new(id, *api.workspace(), Slug::mint(), now, auth, config);
     let answer = View::of(&api, &endpoint).with_secret(&shown).into_response();
@@ -90,7 +90,7 @@ async fn patch(
     JsonBody(mut changes): JsonBody<Changes>,
 ) -> Result<Response, Problem> {
     changes.check()?;
-    let auth = changes.take_auth().map(NewAuth::to_change).transpose()?;
+    let auth = changes.take_auth().map(|form| NewAuth::of(Some(form)));
     let (endpoint, shown) = change(&api, &id, |endpoint| {
         let config = changes.apply_to(&endpoint.config);
         let (auth, shown) = match &auth {
