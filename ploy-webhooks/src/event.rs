@@ -63,7 +63,7 @@ impl NewEvent {
         }
     }
 
-    /// The lane in which its runs are carried out.
+    /// The lane in which its runs are carried out, but for deliveries.
     #[must_use]
     pub fn lane(&self) -> Lane {
         match self.fence {
@@ -133,7 +133,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// The lane in which its runs are carried out.
+    /// The lane in which its runs are carried out, but for deliveries.
     #[must_use]
     pub fn lane(&self) -> Lane {
         self.endpoint.map_or(Lane::Workspace(self.workspace), Lane::Endpoint)

@@ -108,6 +108,8 @@ macro_rules! ids {
 ids! {
     /// Names a credential of an endpoint, one of its keys or secrets: `cred_…`.
     CredentialId = "cred";
+    /// Names a destination: `dst_…`.
+    DestinationId = "dst";
     /// Names an endpoint: `ep_…`.
     EndpointId = "ep";
     /// Names an event: `evt_…`. Its time is when the event was received.

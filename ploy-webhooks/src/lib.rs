@@ -64,6 +64,7 @@ mod id;
 mod limits;
 mod ploybook;
 mod pointer;
+mod publish;
 mod run;
 mod seal;
 mod secret;
@@ -88,17 +89,19 @@ pub use fields::{
     Absence, Field, FieldMap, FieldMapError, FieldName, Fields, MissingField, ParseFieldNameError,
 };
 pub use id::{
-    CredentialId, EndpointId, EventId, ParseIdError, RunId, SubscriptionId, TokenId, WorkspaceId,
+    CredentialId, DestinationId, EndpointId, EventId, ParseIdError, RunId, SubscriptionId, TokenId,
+    WorkspaceId,
 };
 pub use ingest::Ingest;
 pub use limits::{Limits, Quota, QuotaCount, Rate};
 pub use ploybook::{
-    Means, ParsePloybookNameError, Ploybook, PloybookError, PloybookName, RetryPolicy,
+    Gaps, Means, ParsePloybookNameError, Ploybook, PloybookError, PloybookName, RetryPolicy,
 };
 pub use pointer::{JsonPointer, ParsePointerError};
+pub use publish::{Publication, Published, publish};
 pub use run::{
-    Attempt, AttemptEnd, Lane, Lease, LeasedRun, NewRun, Outcome, ParseWorkerNameError, Route,
-    Rule, Run, RunState, Trigger, WorkerName,
+    Action, Attempt, AttemptEnd, Lane, Lease, LeasedRun, NewRun, Outcome, ParseWorkerNameError,
+    Route, Rule, Run, RunState, Task, Trigger, WorkerName,
 };
 pub use seal::{Keyring, KeyringError, MasterKey, ParseMasterKeyError, Sealed, UnsealError};
 pub use secret::{Secret, SecretDigest};

@@ -214,15 +214,13 @@ impl Ploybook {
     ///
     /// The first bound that is broken.
     pub fn check(&self) -> Result<(), PloybookError> {
-        const DAY: Duration = Duration::from_secs(86_400);
-        let RetryPolicy { attempts_max, first_gap, gap_max } = self.retry;
         if self.description.chars().count() > 500 {
             Err(PloybookError::Description)
         } else if self.instructions.len() > 65_536 {
             Err(PloybookError::Instructions)
         } else if self.time_limit.is_zero() || self.time_limit > Self::TIME_LIMIT_MAX {
             Err(PloybookError::TimeLimit)
-        } else if attempts_max.get() > 100 || first_gap > DAY || gap_max > DAY {
+        } else if !self.retry.is_within_bounds() {
             Err(PloybookError::Retry)
         } else {
             self.run.check()
@@ -266,17 +264,32 @@ impl Means {
 
 /// How often a run is tried, and how long apart.
 ///
-/// In JSON `{"attempts_max":4,"first_gap_seconds":5,"gap_max_seconds":3600}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "RetryForm", into = "RetryForm")]
+/// In JSON `{"attempts_max":4,"first_gap_seconds":5,"gap_max_seconds":3600}`, or
+/// `{"gaps_seconds":[5,300,1800]}` where each gap is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RetryForm", into = "RetryForm")]
 #[non_exhaustive]
 pub struct RetryPolicy {
     /// Attempts in all, the first included.
     pub attempts_max: NonZeroU16,
-    /// The gap after the first attempt; each later gap is twice the one before.
-    pub first_gap: Duration,
-    /// No gap is longer.
-    pub gap_max: Duration,
+    /// How long apart.
+    pub gaps: Gaps,
+}
+
+/// How long apart attempts are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "gaps follow a rule or are given")]
+pub enum Gaps {
+    /// Each gap is twice the one before.
+    Doubling {
+        /// The gap after the first attempt.
+        first: Duration,
+        /// No gap is longer.
+        max: Duration,
+    },
+    /// One after each attempt but the last; where there are more attempts than that, the last gap
+    /// is repeated.
+    Listed(Arc<[Duration]>),
 }
 
 impl Default for RetryPolicy {
@@ -284,57 +297,100 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             attempts_max: NonZeroU16::new(4).expect("four is not zero"),
-            first_gap: Duration::from_secs(5),
-            gap_max: Duration::from_secs(3_600),
+            gaps: Gaps::Doubling { first: Duration::from_secs(5), max: Duration::from_secs(3_600) },
         }
     }
 }
 
 impl RetryPolicy {
-    /// How long to wait after the attempt with that number (the first is 1): twice as long after
-    /// each, and no longer than the longest. Of that, `jitter` decides the second half: from 0
-    /// (half of the gap) to 1 (all of it), so that what failed together is not tried again
-    /// together.
+    /// One with these gaps, and so one attempt more than there are gaps.
+    #[must_use]
+    pub fn listed(gaps: impl Into<Arc<[Duration]>>) -> Self {
+        let gaps = gaps.into();
+        let attempts = u16::try_from(gaps.len()).unwrap_or(u16::MAX);
+        let attempts_max = NonZeroU16::MIN.saturating_add(attempts);
+        Self { attempts_max, gaps: Gaps::Listed(gaps) }
+    }
+
+    /// How long to wait after the attempt with that number (the first is 1). Of the gap, `jitter`
+    /// decides the second half: from 0 (half of it) to 1 (all of it), so that what failed together
+    /// is not tried again together.
     #[must_use]
     pub fn gap_after(&self, attempt: u32, jitter: f64) -> Duration {
-        let doublings = attempt.saturating_sub(1).min(31);
-        let gap = self.first_gap.saturating_mul(1 << doublings).min(self.gap_max);
+        let before = attempt.saturating_sub(1);
+        let gap = match &self.gaps {
+            Gaps::Doubling { first, max } => first.saturating_mul(1 << before.min(31)).min(*max),
+            Gaps::Listed(gaps) => {
+                let at = usize::try_from(before).unwrap_or(usize::MAX).min(gaps.len().max(1) - 1);
+                gaps.get(at).copied().unwrap_or_default()
+            }
+        };
         gap.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
     }
-}
 
-/// A retry policy's form in JSON.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RetryForm {
-    attempts_max: NonZeroU16,
-    first_gap_seconds: u32,
-    gap_max_seconds: u32,
-}
-
-impl Default for RetryForm {
-    fn default() -> Self {
-        RetryPolicy::default().into()
+    /// Whether there are at most 100 attempts, and no gap is longer than a day.
+    #[must_use]
+    pub fn is_within_bounds(&self) -> bool {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let longest = match &self.gaps {
+            Gaps::Doubling { first, max } => *first.max(max),
+            Gaps::Listed(gaps) => gaps.iter().max().copied().unwrap_or_default(),
+        };
+        self.attempts_max.get() <= 100 && longest <= DAY
     }
 }
 
-impl From<RetryForm> for RetryPolicy {
-    fn from(form: RetryForm) -> Self {
-        Self {
-            attempts_max: form.attempts_max,
-            first_gap: Duration::from_secs(form.first_gap_seconds.into()),
-            gap_max: Duration::from_secs(form.gap_max_seconds.into()),
+/// A retry policy's form in JSON. What is left out is that of the default.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RetryForm {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts_max: Option<NonZeroU16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_gap_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap_max_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gaps_seconds: Option<Vec<u32>>,
+}
+
+impl TryFrom<RetryForm> for RetryPolicy {
+    type Error = &'static str;
+
+    fn try_from(form: RetryForm) -> Result<Self, Self::Error> {
+        let RetryForm { attempts_max, first_gap_seconds, gap_max_seconds, gaps_seconds } = form;
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let Some(gaps) = gaps_seconds else {
+            let gap =
+                |given: Option<u32>, usual: u64| given.map_or(Duration::from_secs(usual), seconds);
+            return Ok(Self {
+                attempts_max: attempts_max.unwrap_or(Self::default().attempts_max),
+                gaps: Gaps::Doubling {
+                    first: gap(first_gap_seconds, 5),
+                    max: gap(gap_max_seconds, 3_600),
+                },
+            });
+        };
+        if attempts_max.is_some() || first_gap_seconds.is_some() || gap_max_seconds.is_some() {
+            return Err("`gaps_seconds` says how often it is tried, and stands alone");
         }
+        Ok(Self::listed(gaps.into_iter().map(seconds).collect::<Vec<_>>()))
     }
 }
 
 impl From<RetryPolicy> for RetryForm {
     fn from(policy: RetryPolicy) -> Self {
-        let seconds = |gap: Duration| u32::try_from(gap.as_secs()).unwrap_or(u32::MAX);
-        Self {
-            attempts_max: policy.attempts_max,
-            first_gap_seconds: seconds(policy.first_gap),
-            gap_max_seconds: seconds(policy.gap_max),
+        let seconds = |gap: &Duration| u32::try_from(gap.as_secs()).unwrap_or(u32::MAX);
+        match &policy.gaps {
+            Gaps::Doubling { first, max } => Self {
+                attempts_max: Some(policy.attempts_max),
+                first_gap_seconds: Some(seconds(first)),
+                gap_max_seconds: Some(seconds(max)),
+                gaps_seconds: None,
+            },
+            Gaps::Listed(gaps) => {
+                Self { gaps_seconds: Some(gaps.iter().map(seconds).collect()), ..Self::default() }
+            }
         }
     }
 }
@@ -394,10 +450,27 @@ mod tests {
 
     #[test]
     fn gaps_double_up_to_the_longest() {
-        let policy = RetryPolicy { gap_max: Duration::from_secs(30), ..RetryPolicy::default() };
+        let (first, max) = (Duration::from_secs(5), Duration::from_secs(30));
+        let gaps = Gaps::Doubling { first, max };
+        let policy = RetryPolicy { gaps, ..RetryPolicy::default() };
         let whole: Vec<_> = (1..=5).map(|n| policy.gap_after(n, 1.0).as_secs()).collect();
         assert_eq!(whole, [5, 10, 20, 30, 30]);
         assert_eq!(policy.gap_after(2, 0.0), Duration::from_secs(5));
         assert_eq!(policy.gap_after(u32::MAX, 7.0), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn gaps_may_be_given_one_by_one() {
+        let form = serde_json::json!({"gaps_seconds": [5, 300, 7]});
+        let policy: RetryPolicy = serde_json::from_value(form.clone()).unwrap();
+        assert_eq!(policy.attempts_max.get(), 4);
+        let whole: Vec<_> = (1..=4).map(|n| policy.gap_after(n, 1.0).as_secs()).collect();
+        assert_eq!(whole, [5, 300, 7, 7]);
+        assert_eq!(serde_json::to_value(&policy).unwrap(), form);
+        assert_eq!(RetryPolicy::listed([]).gap_after(1, 1.0), Duration::ZERO);
+        let both = serde_json::json!({"gaps_seconds": [5], "attempts_max": 9});
+        assert!(serde_json::from_value::<RetryPolicy>(both).is_err());
+        let usual: RetryPolicy = serde_json::from_str("{}").unwrap();
+        assert_eq!(usual, RetryPolicy::default());
     }
 }

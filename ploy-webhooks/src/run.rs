@@ -13,27 +13,46 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::id::{EndpointId, EventId, RunId, SubscriptionId, WorkspaceId};
+use crate::id::{DestinationId, EndpointId, EventId, RunId, SubscriptionId, WorkspaceId};
 use crate::ploybook::PloybookName;
 
 /// What a run carries out.
 ///
-/// In JSON `{"ploybook":"page"}`, with `"subscription":"sub_…"` beside it where one had it run, or
-/// `{"rules":[…],"group":"leads"}`.
+/// In JSON that of a [`Task`], or `{"rules":[…],"group":"leads"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "TriggerForm")]
 #[expect(clippy::exhaustive_enums, reason = "whoever carries runs out acts on each of these")]
 pub enum Trigger {
-    /// A Ploybook.
-    Ploybook {
-        /// Its name.
-        name: PloybookName,
-        /// What had it run; `None` where that was the trigger of an endpoint.
-        subscription: Option<SubscriptionId>,
-    },
+    /// One thing is done.
+    Task(Task),
     /// The first rule whose condition holds, as the rules were when the event was accepted. The
     /// run decides; what is decided on is a run of its own.
     FirstOf(Route),
+}
+
+/// One thing that is done because of an event.
+///
+/// In JSON `{"ploybook":"page"}` or `{"destination":"dst_…"}`, with `"subscription":"sub_…"` beside
+/// it where one had it run, and `"draft":true` where it is only recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "whoever carries runs out reads all of it")]
+pub struct Task {
+    /// What is done.
+    pub action: Action,
+    /// What had it run; `None` where that was the trigger of an endpoint.
+    pub subscription: Option<SubscriptionId>,
+    /// Whether it is not done, and only put on record: what had it run is not published yet.
+    pub draft: bool,
+}
+
+/// What can be done because of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries runs out acts on each of these")]
+pub enum Action {
+    /// A Ploybook is run.
+    Ploybook(PloybookName),
+    /// The event is delivered.
+    Destination(DestinationId),
 }
 
 /// Rules of which one is followed at most.
@@ -46,25 +65,82 @@ pub struct Route {
     pub rules: Arc<[Rule]>,
 }
 
-/// A condition, and what is run where it holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A condition, and what is done where it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "RuleForm")]
 #[expect(clippy::exhaustive_structs, reason = "what decides reads all of it")]
 pub struct Rule {
     /// The subscription that the rule is.
     pub subscription: SubscriptionId,
     /// The condition, in CEL; `None` always holds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
-    /// What is run.
-    pub ploybook: PloybookName,
+    /// What is done.
+    pub action: Action,
+    /// Whether it is only put on record, as in [`Task::draft`].
+    pub draft: bool,
 }
 
 impl Trigger {
     /// The trigger of an endpoint that is wired to that Ploybook.
     #[must_use]
     pub const fn ploybook(name: PloybookName) -> Self {
-        Self::Ploybook { name, subscription: None }
+        Self::Task(Task { action: Action::Ploybook(name), subscription: None, draft: false })
+    }
+
+    /// The destination that the run delivers to, if that is what it does.
+    #[must_use]
+    pub const fn destination(&self) -> Option<DestinationId> {
+        match self {
+            Self::Task(Task { action: Action::Destination(id), .. }) => Some(*id),
+            Self::Task(_) | Self::FirstOf(_) => None,
+        }
+    }
+
+    /// The lane of a run that carries this out, of an event from that lane: each destination has
+    /// one of its own, whatever is delivered there.
+    #[must_use]
+    pub fn lane(&self, origin: Lane) -> Lane {
+        self.destination().map_or(origin, Lane::Destination)
+    }
+}
+
+impl Rule {
+    /// What is done where the rule is followed.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        let Self { subscription, action, draft, .. } = self;
+        Task { action: action.clone(), subscription: Some(*subscription), draft: *draft }
+    }
+}
+
+impl Action {
+    fn serialize_into<M: SerializeMap>(&self, form: &mut M) -> Result<(), M::Error> {
+        match self {
+            Self::Ploybook(name) => form.serialize_entry("ploybook", name.as_str()),
+            Self::Destination(id) => form.serialize_entry("destination", id),
+        }
+    }
+
+    /// The one that is there of the two.
+    pub(crate) fn of_form(
+        ploybook: Option<PloybookName>,
+        destination: Option<DestinationId>,
+    ) -> Result<Self, &'static str> {
+        match (ploybook, destination) {
+            (Some(name), None) => Ok(Self::Ploybook(name)),
+            (None, Some(id)) => Ok(Self::Destination(id)),
+            _ => Err("expected either `ploybook` or `destination`"),
+        }
+    }
+}
+
+/// As a Ploybook `` `page` ``, or a destination `dst_…`.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ploybook(name) => write!(f, "the Ploybook `{name}`"),
+            Self::Destination(id) => write!(f, "the destination {id}"),
+        }
     }
 }
 
@@ -73,10 +149,13 @@ impl Serialize for Trigger {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut form = serializer.serialize_map(None)?;
         match self {
-            Self::Ploybook { name, subscription } => {
-                form.serialize_entry("ploybook", name.as_str())?;
+            Self::Task(Task { action, subscription, draft }) => {
+                action.serialize_into(&mut form)?;
                 if let Some(subscription) = subscription {
                     form.serialize_entry("subscription", subscription)?;
+                }
+                if *draft {
+                    form.serialize_entry("draft", draft)?;
                 }
             }
             Self::FirstOf(Route { group, rules }) => {
@@ -90,12 +169,31 @@ impl Serialize for Trigger {
     }
 }
 
+impl Serialize for Rule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { subscription, condition, action, draft } = self;
+        let mut form = serializer.serialize_map(None)?;
+        form.serialize_entry("subscription", subscription)?;
+        if let Some(condition) = condition {
+            form.serialize_entry("condition", condition)?;
+        }
+        action.serialize_into(&mut form)?;
+        if *draft {
+            form.serialize_entry("draft", draft)?;
+        }
+        form.end()
+    }
+}
+
 /// A trigger's form in JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TriggerForm {
     ploybook: Option<PloybookName>,
+    destination: Option<DestinationId>,
     subscription: Option<SubscriptionId>,
+    #[serde(default)]
+    draft: bool,
     group: Option<String>,
     rules: Option<Vec<Rule>>,
 }
@@ -104,27 +202,59 @@ impl TryFrom<TriggerForm> for Trigger {
     type Error = &'static str;
 
     fn try_from(form: TriggerForm) -> Result<Self, Self::Error> {
-        match form {
-            TriggerForm { ploybook: Some(name), subscription, group: None, rules: None } => {
-                Ok(Self::Ploybook { name, subscription })
+        let TriggerForm { ploybook, destination, subscription, draft, group, rules } = form;
+        match rules {
+            None if group.is_none() => {
+                let action = Action::of_form(ploybook, destination)?;
+                Ok(Self::Task(Task { action, subscription, draft }))
             }
-            TriggerForm { ploybook: None, subscription: None, group, rules: Some(rules) } => {
+            Some(rules)
+                if ploybook.is_none()
+                    && destination.is_none()
+                    && subscription.is_none()
+                    && !draft =>
+            {
                 Ok(Self::FirstOf(Route { group, rules: rules.into() }))
             }
-            _ => Err("a trigger has either `ploybook` or `rules`"),
+            _ => Err("a trigger has one of `ploybook`, `destination` and `rules`"),
         }
     }
 }
 
-/// What shares a bound on how many runs are under way at once: the events of one endpoint, or
-/// those that the app publishes in one workspace.
+/// A rule's form in JSON.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleForm {
+    subscription: SubscriptionId,
+    condition: Option<String>,
+    ploybook: Option<PloybookName>,
+    destination: Option<DestinationId>,
+    #[serde(default)]
+    draft: bool,
+}
+
+impl TryFrom<RuleForm> for Rule {
+    type Error = &'static str;
+
+    fn try_from(form: RuleForm) -> Result<Self, Self::Error> {
+        let RuleForm { subscription, condition, ploybook, destination, draft } = form;
+        let action = Action::of_form(ploybook, destination)?;
+        Ok(Self { subscription, condition, action, draft })
+    }
+}
+
+/// What shares a bound on how many runs are under way at once: what is delivered to one
+/// destination; all else that the events of one endpoint run, or those that the app publishes in
+/// one workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "an event comes in one of these two ways")]
+#[expect(clippy::exhaustive_enums, reason = "stores keep each of these")]
 pub enum Lane {
     /// What an endpoint took.
     Endpoint(EndpointId),
     /// What the app published.
     Workspace(WorkspaceId),
+    /// What is delivered there, wherever it came from.
+    Destination(DestinationId),
 }
 
 /// Who carries out an attempt, for people to recognise: 1 to 64 visible ASCII characters.
@@ -380,6 +510,14 @@ pub struct LeasedRun {
     pub event: Event,
 }
 
+impl LeasedRun {
+    /// The lane that it is carried out in.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.trigger.lane(self.event.lane())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,9 +527,14 @@ mod tests {
         for form in [
             serde_json::json!({"ploybook": "page"}),
             serde_json::json!({"ploybook": "page", "subscription": SubscriptionId::from_bytes([7; 16])}),
+            serde_json::json!({
+                "destination": DestinationId::from_bytes([9; 16]),
+                "subscription": SubscriptionId::from_bytes([7; 16]), "draft": true,
+            }),
             serde_json::json!({"group": "leads", "rules": [
                 {"subscription": SubscriptionId::from_bytes([7; 16]), "condition": "true", "ploybook": "page"},
-                {"subscription": SubscriptionId::from_bytes([8; 16]), "ploybook": "page"},
+                {"subscription": SubscriptionId::from_bytes([8; 16]), "ploybook": "page", "draft": true},
+                {"subscription": SubscriptionId::from_bytes([9; 16]), "destination": DestinationId::from_bytes([9; 16])},
             ]}),
         ] {
             let trigger: Trigger = serde_json::from_value(form.clone()).unwrap();
@@ -401,6 +544,8 @@ mod tests {
             serde_json::json!({}),
             serde_json::json!({"ploybook": "page", "rules": []}),
             serde_json::json!({"ploybook": "page", "x": 1}),
+            serde_json::json!({"ploybook": "page", "destination": DestinationId::from_bytes([9; 16])}),
+            serde_json::json!({"draft": true, "rules": []}),
             serde_json::json!({"group": "leads"}),
         ] {
             assert!(serde_json::from_value::<Trigger>(form.clone()).is_err(), "{form}");

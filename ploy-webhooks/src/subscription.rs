@@ -12,48 +12,111 @@ use thiserror::Error;
 pub(crate) use self::wiring::Wiring;
 use crate::endpoint::Endpoint;
 use crate::event::EventType;
-use crate::id::{EndpointId, SubscriptionId, WorkspaceId};
+use crate::id::{DestinationId, EndpointId, SubscriptionId, WorkspaceId};
 use crate::ploybook::PloybookName;
+use crate::run::Action;
 use crate::store::{
     Definition, DefinitionKind, DefinitionStore, EndpointPatch, EndpointStore, StoreError,
     StoreErrorKind,
 };
 
-/// Events of these endpoints and types, that meet a condition, run this.
+/// Events of these endpoints and types, that meet a condition, run a Ploybook or are delivered to a
+/// destination.
 ///
-/// Of the subscriptions of one group, the first whose condition holds is followed, in the order of
+/// In JSON `{"types":["invoice.*"],"destination":"dst_…"}`, and so on. Of the subscriptions of one group, the first whose condition holds is followed, in the order of
 /// their positions. One without a group is followed whatever others do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "SubscriptionForm", into = "SubscriptionForm")]
 #[non_exhaustive]
 pub struct Subscription {
     /// For people.
-    #[serde(default)]
     pub description: String,
     /// Whether it is followed.
-    #[serde(default = "enabled")]
     pub enabled: bool,
     /// The endpoints whose events are meant; empty is all of the workspace.
-    #[serde(default)]
     pub endpoints: Vec<EndpointId>,
     /// The types of events that are meant; empty is all, and events without a type too.
-    #[serde(default)]
     pub types: Vec<TypePattern>,
     /// The condition, in CEL; `None` always holds.
-    #[serde(default)]
     pub condition: Option<String>,
-    /// What is run.
-    pub ploybook: PloybookName,
+    /// What is done.
+    pub action: Action,
+    /// Whether it is not published yet: it is followed, but what it would have done is only put on
+    /// record.
+    pub draft: bool,
     /// The group of which it is one.
-    #[serde(default)]
     pub group: Option<String>,
     /// Its place in the group; where two are equal, the older one comes first.
-    #[serde(default)]
     pub position: u32,
+}
+
+/// A subscription's form in JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubscriptionForm {
+    #[serde(default)]
+    description: String,
+    #[serde(default = "enabled")]
+    enabled: bool,
+    #[serde(default)]
+    endpoints: Vec<EndpointId>,
+    #[serde(default)]
+    types: Vec<TypePattern>,
+    #[serde(default)]
+    condition: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ploybook: Option<PloybookName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    destination: Option<DestinationId>,
+    #[serde(default)]
+    draft: bool,
+    #[serde(default)]
+    group: Option<String>,
+    #[serde(default)]
+    position: u32,
 }
 
 const fn enabled() -> bool {
     true
+}
+
+impl TryFrom<SubscriptionForm> for Subscription {
+    type Error = &'static str;
+
+    fn try_from(form: SubscriptionForm) -> Result<Self, Self::Error> {
+        Ok(Self {
+            description: form.description,
+            enabled: form.enabled,
+            endpoints: form.endpoints,
+            types: form.types,
+            condition: form.condition,
+            action: Action::of_form(form.ploybook, form.destination)?,
+            draft: form.draft,
+            group: form.group,
+            position: form.position,
+        })
+    }
+}
+
+impl From<Subscription> for SubscriptionForm {
+    fn from(subscription: Subscription) -> Self {
+        let (ploybook, destination) = match subscription.action {
+            Action::Ploybook(name) => (Some(name), None),
+            Action::Destination(id) => (None, Some(id)),
+        };
+        Self {
+            description: subscription.description,
+            enabled: subscription.enabled,
+            endpoints: subscription.endpoints,
+            types: subscription.types,
+            condition: subscription.condition,
+            ploybook,
+            destination,
+            draft: subscription.draft,
+            group: subscription.group,
+            position: subscription.position,
+        }
+    }
 }
 
 /// What is wrong with a subscription, for who sets it. Whether the condition can be understood is
@@ -85,13 +148,24 @@ impl Subscription {
     /// One that has every event run that Ploybook.
     #[must_use]
     pub const fn to(ploybook: PloybookName) -> Self {
+        Self::of_all(Action::Ploybook(ploybook))
+    }
+
+    /// One that has every event delivered there.
+    #[must_use]
+    pub const fn to_destination(destination: DestinationId) -> Self {
+        Self::of_all(Action::Destination(destination))
+    }
+
+    const fn of_all(action: Action) -> Self {
         Self {
             description: String::new(),
             enabled: true,
             endpoints: Vec::new(),
             types: Vec::new(),
             condition: None,
-            ploybook,
+            action,
+            draft: false,
             group: None,
             position: 0,
         }
@@ -293,7 +367,7 @@ mod tests {
         let form = serde_json::json!({
             "description": "hot", "enabled": true,
             "endpoints": [EndpointId::from_bytes([3; 16])], "types": ["lead.*"],
-            "condition": "payload.icp_score >= 80", "ploybook": "outreach",
+            "condition": "payload.icp_score >= 80", "ploybook": "outreach", "draft": true,
             "group": "leads", "position": 1,
         });
         let subscription: Subscription = serde_json::from_value(form.clone()).unwrap();
@@ -302,5 +376,13 @@ mod tests {
         let least: Subscription =
             serde_json::from_value(serde_json::json!({"ploybook": "outreach"})).unwrap();
         assert_eq!(least, Subscription::to("outreach".parse().unwrap()));
+        let id = DestinationId::from_bytes([5; 16]);
+        let delivered: Subscription =
+            serde_json::from_value(serde_json::json!({"destination": id})).unwrap();
+        assert_eq!(delivered, Subscription::to_destination(id));
+        for form in [serde_json::json!({}), serde_json::json!({"destination": id, "ploybook": "x"})]
+        {
+            assert!(serde_json::from_value::<Subscription>(form).is_err());
+        }
     }
 }

@@ -110,9 +110,11 @@ teeth! {
         bites DropsOutputs | CutsErrorsAtNul | ForgetsEarlierAttempts | SaysHeldToAll | ForgetsWorkers;
     of_simultaneous_ends_one_is_recorded bites RecordsInTwoSteps | SaysHeldToAll;
     a_busy_lane_does_not_hold_up_the_others bites IgnoresLanes | ServesOneLane;
+    a_destination_has_a_lane_of_its_own bites IgnoresLanes | ServesOneLane | IgnoresBounds;
     waiting_passes_over_full_lanes bites IgnoresLanes | WaitsOutItsTime;
     runs_are_found_by_their_ids bites FindsOnlyOwedRuns;
     lists_of_runs_join_without_gap_or_repeat bites SkipsOneBetweenPages;
+    runs_are_listed_by_their_destination bites SkipsOneBetweenPages | ListsAnyDestination;
     runs_are_tried_again_by_hand bites RequeuesWhatSucceeded | SaysHeldToAll | WaitsOutItsTime;
     cancelled_runs_are_not_claimed bites CancelsOnlyWhatWaits | SaysHeldToAll;
     a_cancelled_attempt_keeps_its_run_from_others bites RequeuesAtOnce | CancelsOnlyWhatWaits;

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp as Time;
 use ploy_webhooks::trigger::{Job, Prompt, RunError};
 use ploy_webhooks::{
-    EndpointId, EventId, EventType, PloybookName, RunId, Timestamp, Trigger, WorkspaceId,
+    Action, EndpointId, EventId, EventType, PloybookName, RunId, Task, Timestamp, Trigger,
+    WorkspaceId,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -54,9 +55,9 @@ enum Payload<'a> {
 ///
 /// When the job is to decide what is run: that is nothing to send.
 pub(super) fn body(job: &Job) -> Result<Vec<u8>, RunError> {
-    let Trigger::Ploybook { name, .. } = &job.trigger else {
+    let Trigger::Task(Task { action: Action::Ploybook(name), .. }) = &job.trigger else {
         return Err(RunError::permanent(
-            "the run is to decide between rules: put `Ploybooks` around the runner",
+            "the run is not one of a Ploybook: put `Ploybooks` around the runner",
         ));
     };
     let event = &job.event;

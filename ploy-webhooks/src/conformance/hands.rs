@@ -8,12 +8,12 @@ use tokio::time::timeout;
 
 use super::leases::{PAST_SHORT, SHORT, claim_for_short};
 use super::scene::{
-    LONG, assert_is_lost, claim_all, claim_one, delete, endpoint, endpoint_of, event, finish,
-    names_of, owing, published, roomy, run, runs_of, store_one, succeed, workspace,
+    LONG, assert_is_lost, claim_all, claim_one, delete, delivery, endpoint, endpoint_of, event,
+    finish, names_of, owing, published, roomy, run, runs_of, store_one, succeed, workspace,
 };
 use super::{EventsFixture, Fixture};
 use crate::clock::{Clock, SystemClock};
-use crate::id::{RunId, WorkspaceId};
+use crate::id::{DestinationId, RunId, WorkspaceId};
 use crate::run::{NewRun, Outcome, Run, RunState};
 use crate::store::{Altered, PageSize, RunQuery, RunQueue, RunStore, Tenure};
 
@@ -118,6 +118,46 @@ pub async fn lists_of_runs_join_without_gap_or_repeat<F: Fixture>(fixture: &F) {
     }
     assert_eq!(list(&*store, super::scene::workspace(), None, 50).await, [], "another's list");
     while_runs_are_added(&store, &owed, workspace).await;
+}
+
+/// Of a destination, the runs are listed that deliver there, of any state as of one: none that
+/// does something else, and none of another workspace.
+pub async fn runs_are_listed_by_their_destination<F: Fixture>(fixture: &F) {
+    let (endpoint, alien) = (endpoint(), endpoint());
+    let workspace = endpoint.workspace;
+    let store = fixture.open_with(vec![endpoint.clone(), alien.clone()]).await;
+    let [wanted, other] = [(); 2].map(|()| DestinationId::mint(SystemClock.now()));
+    let mut owed = Vec::new();
+    for number in 0..30 {
+        let event = match number % 3 {
+            0 => published(workspace, "{}"),
+            _ => event(&endpoint, "{}"),
+        };
+        let runs = [delivery(wanted), delivery(other), run("enrich")];
+        owed.push(runs[0].id);
+        store_one(&*store, owing(event, runs)).await;
+        let elsewhere = super::scene::event(&alien, "{}");
+        store_one(&*store, owing(elsewhere, [delivery(wanted)])).await;
+    }
+    into_every_state(&*store, workspace).await;
+    owed.sort();
+    owed.reverse();
+    for limit in [1, 7, 200] {
+        let query = RunQuery { destination: Some(wanted), ..RunQuery::all(workspace) };
+        let listed = list_by(&*store, query.clone(), limit).await;
+        let ids: Vec<_> = listed.iter().map(|run| run.id).collect();
+        assert_eq!(ids, owed, "left: listed of a destination, {limit} a page; right: owed to it");
+        for state in RunState::ALL {
+            let in_state = RunQuery { state: Some(state), ..query.clone() };
+            let in_state = list_by(&*store, in_state, limit).await;
+            let expected: Vec<_> =
+                listed.iter().filter(|run| run.state == state).cloned().collect();
+            assert_eq!(in_state, expected, "left: listed that are {}", state.as_str());
+        }
+    }
+    let nobody = Some(DestinationId::mint(SystemClock.now()));
+    let of_nobody = RunQuery { destination: nobody, ..RunQuery::all(workspace) };
+    assert_eq!(list_by(&*store, of_nobody, 50).await, [], "left: listed of an unknown destination");
 }
 
 /// Leaves runs in every state.
@@ -324,8 +364,12 @@ async fn list<S: RunStore + ?Sized>(
     state: Option<RunState>,
     limit: u16,
 ) -> Vec<Run> {
+    list_by(store, RunQuery { state, ..RunQuery::all(workspace) }, limit).await
+}
+
+async fn list_by<S: RunStore + ?Sized>(store: &S, query: RunQuery, limit: u16) -> Vec<Run> {
     let limit = PageSize::new(limit).expect("the size of a page");
-    let mut rest = Some(RunQuery { state, limit, ..RunQuery::all(workspace) });
+    let mut rest = Some(RunQuery { limit, ..query });
     let mut listed = Vec::new();
     for _ in 0..PAGES_MAX {
         let Some(query) = rest else { return listed };

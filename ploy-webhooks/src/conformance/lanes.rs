@@ -7,10 +7,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::scene::{
-    LONG, claim_in, endpoint, event, finish, owing, published, roomy, run, store_one, succeed,
+    LONG, claim_in, delete, delivery, endpoint, endpoint_of, event, finish, owing, published,
+    roomy, run, store_one, succeed,
 };
 use super::{EventsFixture, Fixture};
-use crate::run::Lane;
+use crate::clock::{Clock, SystemClock};
+use crate::id::DestinationId;
+use crate::run::{Lane, LeasedRun};
 use crate::store::{Lanes, RunQueue, Tenure};
 
 /// While 300 runs wait in one lane, those of other lanes are claimed as soon as they are due, of
@@ -34,7 +37,7 @@ pub async fn a_busy_lane_does_not_hold_up_the_others<F: Fixture>(fixture: &F) {
         let claimed = claim_in(&*store, 64, LONG, &lanes).await;
         assert!(!claimed.is_empty(), "300 runs are due where there is room, and none was claimed");
         for leased in claimed {
-            lanes.enter(leased.event.lane());
+            lanes.enter(leased.lane());
             under_way.push(leased.lease);
         }
         assert!(under_way.len() <= 3, "{} runs were claimed where 3 have room", under_way.len());
@@ -53,7 +56,7 @@ pub async fn a_busy_lane_does_not_hold_up_the_others<F: Fixture>(fixture: &F) {
             break;
         }
         for leased in claimed {
-            *claimed_in.entry(leased.event.lane()).or_default() += 1;
+            *claimed_in.entry(leased.lane()).or_default() += 1;
         }
     }
     let expected: BTreeMap<_, _> = others
@@ -82,6 +85,84 @@ pub async fn a_busy_lane_does_not_hold_up_the_others<F: Fixture>(fixture: &F) {
     assert_eq!(rest, 297, "left: how many more were claimed of the busy lane");
 }
 
+/// What is delivered to one destination stands in one lane, whether endpoints took it or the app
+/// published it, apart from what else their events run. That lane has the room of destinations, or
+/// what is set for it: none at all holds back all of it, and nothing else, and who waits does not
+/// go on for it. What came by a deleted endpoint is not claimed there either.
+pub async fn a_destination_has_a_lane_of_its_own<F: Fixture>(fixture: &F) {
+    let first = endpoint();
+    let (second, doomed) = (endpoint_of(first.workspace), endpoint_of(first.workspace));
+    let store = fixture.open_with(vec![first.clone(), second.clone(), doomed.clone()]).await;
+    let [busy, other] = [(); 2].map(|()| DestinationId::mint(SystemClock.now()));
+    for _ in 0..4 {
+        let event_of = |endpoint| owing(event(endpoint, "{}"), [delivery(busy), run("enrich")]);
+        for event in [event_of(&first), event_of(&second), event_of(&doomed)] {
+            store_one(&*store, event).await;
+        }
+        let event = published(first.workspace, "{}");
+        store_one(&*store, owing(event, [delivery(busy), delivery(other)])).await;
+    }
+    let (busy, other) = (Lane::Destination(busy), Lane::Destination(other));
+    let each = NonZeroU16::new(50).expect("fifty");
+    let mut lanes = Lanes::new(each).with_destinations(NonZeroU16::MIN);
+    let claimed = claim_what_has_room(&*store, &mut lanes).await;
+    let count =
+        |claimed: &[LeasedRun], lane| claimed.iter().filter(|leased| leased.lane() == lane).count();
+    let counts = [busy, other, Lane::Endpoint(first.id)].map(|lane| count(&claimed, lane));
+    assert_eq!(counts, [1, 1, 4], "left: claimed where each destination has room for one");
+
+    lanes.bound(busy, 3);
+    let more = claim_what_has_room(&*store, &mut lanes).await;
+    assert_eq!(count(&more, busy), 2, "left: claimed after room for three was set");
+    assert_eq!(more.len(), 2, "left: claimed in all, where nothing else had room");
+
+    lanes.bound(busy, 0);
+    for leased in claimed.iter().chain(&more).filter(|leased| leased.lane() == busy) {
+        assert_eq!(finish(&*store, &leased.lease, succeed("")).await, Tenure::Held);
+        lanes.leave(busy);
+    }
+    let held_back = claim_what_has_room(&*store, &mut lanes).await;
+    assert!(held_back.is_empty(), "{} runs of a lane without room were claimed", held_back.len());
+    let resting = timeout(Duration::from_millis(300), async {
+        for _ in 0..100 {
+            store.wait(LONG, &lanes).await.expect("wait gives no error");
+        }
+    });
+    assert!(resting.await.is_err(), "who waits goes on for a lane that has no room at all");
+
+    delete(&*store, &doomed, true).await;
+    lanes.bound(busy, 100);
+    lanes.bound(other, 100);
+    let rest = claim_what_has_room(&*store, &mut lanes).await;
+    let of_doomed = |leased: &&LeasedRun| leased.event.endpoint == Some(doomed.id);
+    assert_eq!(rest.iter().filter(of_doomed).count(), 0, "left: claimed of a deleted endpoint");
+    let before = claimed.iter().chain(&more);
+    let lost = before.filter(of_doomed).filter(|leased| leased.lane() == busy).count();
+    assert_eq!(count(&rest, busy), 16 - 3 - (4 - lost), "left: claimed at last, of those left");
+    assert_eq!(count(&rest, other), 3, "left: claimed of the other destination");
+}
+
+/// Everything that may be claimed, as the lanes fill.
+async fn claim_what_has_room<S: RunQueue + ?Sized>(store: &S, lanes: &mut Lanes) -> Vec<LeasedRun> {
+    let mut all = Vec::new();
+    loop {
+        let claimed = claim_in(store, 64, LONG, lanes).await;
+        if claimed.is_empty() {
+            return all;
+        }
+        let mut taken = BTreeMap::<Lane, u16>::new();
+        for leased in &claimed {
+            *taken.entry(leased.lane()).or_default() += 1;
+        }
+        for (lane, taken) in taken {
+            let room = lanes.room(&lane);
+            assert!(taken <= room, "{taken} runs were claimed in {lane:?}, with room for {room}");
+            (0..taken).for_each(|_| lanes.enter(lane));
+        }
+        all.extend(claimed);
+    }
+}
+
 /// Who waits does not go on for what is due in lanes that are full, and goes on at once when
 /// something is due in another, or when there is room.
 pub async fn waiting_passes_over_full_lanes<F: Fixture>(fixture: &F) {
@@ -92,7 +173,7 @@ pub async fn waiting_passes_over_full_lanes<F: Fixture>(fixture: &F) {
     store_one(&*store, owing(event(&busy, "{}"), [run("enrich"), run("score")])).await;
     let mut lanes = Lanes::new(NonZeroU16::MIN);
     for leased in claim_in(&*store, 64, LONG, &lanes).await {
-        lanes.enter(leased.event.lane());
+        lanes.enter(leased.lane());
     }
     assert_eq!(lanes.room(&Lane::Endpoint(busy.id)), 0, "left: the room in a lane in use");
     // An early end now and then is allowed; one after the other is a worker that never rests.

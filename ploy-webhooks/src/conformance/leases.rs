@@ -18,7 +18,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::event::Event;
 use crate::id::{RunId, SubscriptionId};
 use crate::ploybook::PloybookName;
-use crate::run::{Lease, NewRun, Outcome, Route, Rule, RunState, Trigger};
+use crate::run::{Action, Lease, NewRun, Outcome, Route, Rule, RunState, Task, Trigger};
 use crate::store::{RunQueue, Tenure};
 
 /// A delay or a lease that the suite lets pass.
@@ -69,10 +69,19 @@ fn varied_run(number: u16, of_event: u16) -> NewRun {
     let ploybook: PloybookName =
         format!("Ploybook {number} → '{of_event}'").parse().expect("the name of a Ploybook");
     let subscription = SubscriptionId::mint(SystemClock.now());
-    let rule = |condition| Rule { subscription, condition, ploybook: ploybook.clone() };
+    let rule = |condition| Rule {
+        subscription,
+        condition,
+        action: Action::Ploybook(ploybook.clone()),
+        draft: of_event == 0,
+    };
     let trigger = match number % 3 {
         0 => Trigger::ploybook(ploybook),
-        1 => Trigger::Ploybook { name: ploybook, subscription: Some(subscription) },
+        1 => Trigger::Task(Task {
+            action: Action::Ploybook(ploybook),
+            subscription: Some(subscription),
+            draft: of_event == 0,
+        }),
         _ => Trigger::FirstOf(Route {
             group: (of_event == 0).then(|| "leads \\ 'quoted'\u{0}".to_owned()),
             rules: [rule(Some("payload.a == \"\\u0000\"".to_owned())), rule(None)].into(),

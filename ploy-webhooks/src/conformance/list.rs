@@ -120,10 +120,12 @@ promises! {
         of_simultaneous_ends_one_is_recorded,
 
         a_busy_lane_does_not_hold_up_the_others,
+        a_destination_has_a_lane_of_its_own,
         waiting_passes_over_full_lanes,
 
         runs_are_found_by_their_ids,
         lists_of_runs_join_without_gap_or_repeat,
+        runs_are_listed_by_their_destination,
         runs_are_tried_again_by_hand,
         cancelled_runs_are_not_claimed,
         a_cancelled_attempt_keeps_its_run_from_others,

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use crate::clock::{Clock, SystemClock};
 use crate::endpoint::{Endpoint, EndpointConfig, Revision, Slug, Status};
 use crate::event::{Dedup, DedupKey, Event, EventSummary, EventType, Fence, NewEvent};
-use crate::id::{EndpointId, EventId, RunId, WorkspaceId};
-use crate::run::{Lease, LeasedRun, NewRun, Outcome, Run, Trigger};
+use crate::id::{DestinationId, EndpointId, EventId, RunId, WorkspaceId};
+use crate::run::{Action, Lease, LeasedRun, NewRun, Outcome, Run, Task, Trigger};
 use crate::store::{
     Appended, Claim, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, KeyStore,
     Lanes, Order, PageSize, RunQueue, RunStore, Tenure, Updated,
@@ -76,6 +76,13 @@ pub(super) fn run(ploybook: &str) -> NewRun {
         trigger: Trigger::ploybook(ploybook.parse().expect("the name of a Ploybook")),
         delay: Duration::ZERO,
     }
+}
+
+/// A run that delivers there.
+pub(super) fn delivery(destination: DestinationId) -> NewRun {
+    let action = Action::Destination(destination);
+    let task = Task { action, subscription: None, draft: false };
+    NewRun { trigger: Trigger::Task(task), ..run("replaced") }
 }
 
 /// The same event, owing these runs too.

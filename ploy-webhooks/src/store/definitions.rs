@@ -82,6 +82,10 @@ pub enum DefinitionKind {
     Ploybook,
     /// Which events run what.
     Subscription,
+    /// Where events are delivered to: by its id.
+    Destination,
+    /// How deliveries to a destination are going: by its id.
+    DestinationState,
     /// A tenant: kept under [`WorkspaceId::ROOT`], by its id.
     Workspace,
     /// What opens the management API: kept under [`WorkspaceId::ROOT`], by its id.
@@ -92,8 +96,15 @@ pub enum DefinitionKind {
 
 impl DefinitionKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Ploybook, Self::Subscription, Self::Workspace, Self::Token, Self::Keyring];
+    pub const ALL: [Self; 7] = [
+        Self::Ploybook,
+        Self::Subscription,
+        Self::Destination,
+        Self::DestinationState,
+        Self::Workspace,
+        Self::Token,
+        Self::Keyring,
+    ];
 
     /// Its name, for a store to keep.
     #[must_use]
@@ -101,6 +112,8 @@ impl DefinitionKind {
         match self {
             Self::Ploybook => "ploybook",
             Self::Subscription => "subscription",
+            Self::Destination => "destination",
+            Self::DestinationState => "destination-state",
             Self::Workspace => "workspace",
             Self::Token => "token",
             Self::Keyring => "keyring",

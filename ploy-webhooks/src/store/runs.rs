@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{EventStore, Lanes, Page, PageSize, StoreError};
-use crate::id::{EventId, RunId, WorkspaceId};
+use crate::id::{DestinationId, EventId, RunId, WorkspaceId};
 use crate::run::{Lease, LeasedRun, NewRun, Outcome, Run, RunState, WorkerName};
 
 /// A store that keeps the runs which [`EventStore::append`] writes with an event.
@@ -29,7 +29,8 @@ pub trait RunStore: EventStore {
     /// Any [`StoreError`].
     async fn run(&self, workspace: &WorkspaceId, id: &RunId) -> Result<Option<Run>, StoreError>;
 
-    /// One page of the runs that match, those with the greatest ids first, which are the newest.
+    /// One page of the runs that match, those with the greatest ids first, which are the newest
+    /// (`runs_are_listed_by_their_destination`).
     ///
     /// Complete at once, and following [`next`](Page::next) to its end gives every run that
     /// matched throughout, once (`lists_of_runs_join_without_gap_or_repeat`). A page may be
@@ -49,6 +50,9 @@ pub struct RunQuery {
     pub workspace: WorkspaceId,
     /// Only runs in this state.
     pub state: Option<RunState>,
+    /// Only runs that deliver to this destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<DestinationId>,
     /// How many runs a page has at most.
     pub limit: PageSize,
     /// Where the page begins: with the first run whose id is less. `None` is the beginning.
@@ -59,7 +63,7 @@ impl RunQuery {
     /// All runs of a workspace, 50 a page.
     #[must_use]
     pub const fn all(workspace: WorkspaceId) -> Self {
-        Self { workspace, state: None, limit: PageSize::DEFAULT, below: None }
+        Self { workspace, state: None, destination: None, limit: PageSize::DEFAULT, below: None }
     }
 
     /// The same query, beginning below that id.
@@ -94,7 +98,9 @@ pub trait RunQueue: RunStore {
     ///
     /// - No more runs of a lane are claimed than there is [room](Lanes::room) for, and what is due
     ///   in other lanes is claimed however much waits in a full one
-    ///   (`a_busy_lane_does_not_hold_up_the_others`).
+    ///   (`a_busy_lane_does_not_hold_up_the_others`). What is delivered to one destination stands in
+    ///   [one lane](crate::Trigger::lane), whatever endpoints it came from
+    ///   (`a_destination_has_a_lane_of_its_own`).
     ///
     /// Fewer than there are may be claimed, and none only where none is due in a lane with room.
     /// In a lane, what has waited longest comes first, more or less; lanes take turns.

@@ -54,8 +54,8 @@ impl Wiring {
             .collect();
         concerned.sort_by_key(|(id, subscription)| (subscription.position, *id));
         let mut groups: Vec<Group> = Vec::new();
-        for (id, Subscription { types, condition, ploybook, group, .. }) in concerned {
-            let rule = (types, Rule { subscription: id, condition, ploybook });
+        for (id, Subscription { types, condition, action, draft, group, .. }) in concerned {
+            let rule = (types, Rule { subscription: id, condition, action, draft });
             let known = groups
                 .iter_mut()
                 .find(|known| known.name.is_some() && known.name.as_deref() == group.as_deref());
@@ -97,10 +97,7 @@ impl Group {
         match &rules[..] {
             [] => None,
             // There is nothing to decide.
-            [Rule { subscription, condition: None, ploybook }] => Some(Trigger::Ploybook {
-                name: ploybook.clone(),
-                subscription: Some(*subscription),
-            }),
+            [rule @ Rule { condition: None, .. }] => Some(Trigger::Task(rule.task())),
             _ => Some(Trigger::FirstOf(Route {
                 group: self.name.as_deref().map(str::to_owned),
                 rules: rules.into(),
@@ -114,6 +111,7 @@ mod tests {
     use super::*;
     use crate::endpoint::{EndpointConfig, EndpointTrigger};
     use crate::id::WorkspaceId;
+    use crate::run::Action;
 
     fn event_type(text: &str) -> EventType {
         EventType::try_from(text.to_owned()).unwrap()
@@ -131,11 +129,13 @@ mod tests {
     }
 
     fn rules(trigger: &Trigger) -> Vec<String> {
+        let name = |action: &Action| match action {
+            Action::Ploybook(name) => name.to_string(),
+            Action::Destination(id) => id.to_string(),
+        };
         match trigger {
-            Trigger::Ploybook { name, .. } => vec![name.to_string()],
-            Trigger::FirstOf(route) => {
-                route.rules.iter().map(|rule| rule.ploybook.to_string()).collect()
-            }
+            Trigger::Task(task) => vec![name(&task.action)],
+            Trigger::FirstOf(route) => route.rules.iter().map(|rule| name(&rule.action)).collect(),
         }
     }
 

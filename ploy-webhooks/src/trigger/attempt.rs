@@ -62,8 +62,9 @@ enum End {
 impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
     /// An attempt under a lease that was asked for at that moment.
     pub(super) fn new(shared: Arc<Shared<Q, T>>, lease: Lease, asked_at: Instant) -> Self {
-        let DispatcherSettings { lease: time, terms, .. } = shared.settings;
-        Self { shared, lease, begun_at: asked_at, held_until: asked_at + held_for(time), terms }
+        let DispatcherSettings { lease: time, ref terms, .. } = shared.settings;
+        let (terms, held_until) = (terms.clone(), asked_at + held_for(time));
+        Self { shared, lease, begun_at: asked_at, held_until, terms }
     }
 
     /// Carries it out, to its end on record.
@@ -71,9 +72,9 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
         let (tell, told) = oneshot::channel();
         let shared = self.shared.clone();
         let work = async move {
-            let terms = shared.runner.terms(&leased, shared.settings.terms).await?;
+            let terms = shared.runner.terms(&leased, shared.settings.terms.clone()).await?;
             // The attempt may have ended meanwhile.
-            let _ = tell.send(terms);
+            let _ = tell.send(terms.clone());
             // The attempt waits to run on this very thread, where no other thread takes it from:
             // a runner that blocks the thread would keep it from ever looking at the time.
             yield_now().await;
@@ -105,12 +106,12 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
             tokio::select! {
                 Some(ended) = task.join_next() => {
                     // It may have said its terms and ended at once.
-                    self.terms = told.try_recv().unwrap_or(self.terms);
+                    self.take_terms(told.try_recv().ok());
                     return End::Ended(ended);
                 }
                 terms = &mut told, if !is_told => {
                     is_told = true;
-                    self.terms = terms.unwrap_or(self.terms);
+                    self.take_terms(terms.ok());
                     stop_at = self.stop_at();
                 }
                 () = sleep_until(stop_at) => break End::TimedOut,
@@ -127,6 +128,12 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
             // It was done at the last moment.
             (End::TimedOut | End::Interrupted, Ok(Some(Ok(result)))) => End::Ended(Ok(result)),
             (end, _) => end,
+        }
+    }
+
+    fn take_terms(&mut self, told: Option<Terms>) {
+        if let Some(terms) = told {
+            self.terms = terms;
         }
     }
 
@@ -182,19 +189,20 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
             }
             Err(error) => error,
         };
-        let attempt = self.lease.attempt.get();
-        let gap = self.terms.retry.gap_after(attempt, fastrand::f64());
+        let Terms { retry, .. } = &self.terms;
+        let counted = counted(&self.lease, &self.terms);
+        let is_last = counted >= retry.attempts_max.get().into();
+        let gap = || retry.gap_after(counted, fastrand::f64());
         let after = match error.remedy() {
-            Remedy::Again => Some(gap),
-            Remedy::AgainAfter(wanted) => Some(wanted.max(gap)),
-            Remedy::None => None,
+            Remedy::Again if !is_last => Some(gap()),
+            Remedy::AgainAfter(wanted) if !is_last => Some(wanted.max(gap())),
+            Remedy::Later(wanted) => Some(wanted),
+            Remedy::Again | Remedy::AgainAfter(_) | Remedy::None => None,
         };
-        let after = after.map(|after| after.min(GAP_MAX));
         let error = cut_text(error.into_message(), settings.error_bytes_max);
-        let is_last = attempt >= self.terms.retry.attempts_max.get().into();
         Some(match after {
-            Some(after) if !is_last => Outcome::Retry { error, after },
-            _ => Outcome::Fail { error },
+            Some(after) => Outcome::Retry { error, after: after.min(GAP_MAX) },
+            None => Outcome::Fail { error },
         })
     }
 
@@ -229,11 +237,16 @@ fn held_for(lease: Duration) -> Duration {
     lease - STOP_GRACE.min(lease / 4)
 }
 
+/// The number of an attempt among those that count.
+fn counted(lease: &Lease, terms: &Terms) -> u32 {
+    lease.attempt.get().saturating_sub(terms.uncounted).max(1)
+}
+
 /// A run whose last attempts have ended without a word is given up when there would be no
 /// attempt after them: it may be what takes its workers down.
 fn give_up_after_last(lease: &Lease, terms: &Terms) -> Result<(), RunError> {
     let attempts_max = terms.retry.attempts_max;
-    if lease.attempt.get() <= attempts_max.get().into() {
+    if counted(lease, terms) <= attempts_max.get().into() {
         return Ok(());
     }
     Err(RunError::permanent(format!(

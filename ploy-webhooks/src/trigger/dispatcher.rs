@@ -12,6 +12,7 @@ use tokio::task::{self, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::attempt::{Attempt, Shared};
+use super::gates::Gates;
 use super::observer::Observer;
 use super::runner::TriggerRunner;
 use super::settings::DispatcherSettings;
@@ -20,6 +21,9 @@ use crate::store::{Claim, Lanes, RunQueue};
 
 /// Gaps between two calls of a store that fails: they double.
 const STORE_GAPS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long a runner may take to set a gate anew.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long a store may take for the record of what was interrupted.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -67,11 +71,13 @@ impl Dispatcher {
         let attempts = Attempts {
             tasks: JoinSet::new(),
             lane_of: HashMap::new(),
-            lanes: Lanes::new(settings.lane_concurrency),
+            lanes: Lanes::new(settings.lane_concurrency)
+                .with_destinations(settings.destination_concurrency),
         };
         let observer = Box::new(observer);
+        let gates = runner.gates().unwrap_or_default();
         let shared = Arc::new(Shared { queue, runner, observer, settings, interrupted });
-        let work = Work { shared, stopped, attempts };
+        let work = Work { shared, stopped, attempts, gates };
         Self { stopping, interrupting, work: tokio::spawn(work.go_on()) }
     }
 
@@ -112,6 +118,7 @@ struct Work<Q, T> {
     shared: Arc<Shared<Q, T>>,
     stopped: watch::Receiver<bool>,
     attempts: Attempts,
+    gates: Gates,
 }
 
 /// The attempts under way, and the lanes that they are in.
@@ -138,6 +145,7 @@ impl<Q: RunQueue, T: TriggerRunner> Work<Q, T> {
                 self.until_one_ends().await;
                 continue;
             };
+            self.look_at_gates().await;
             match self.claim(room).await {
                 Look::Claimed => gap = STORE_GAPS.0,
                 Look::Nothing => {
@@ -160,6 +168,16 @@ impl<Q: RunQueue, T: TriggerRunner> Work<Q, T> {
         NonZeroU16::new(self.shared.settings.concurrency.get().saturating_sub(under_way))
     }
 
+    /// Has the runner set those gates anew whose time is over, and bounds lanes by all of them.
+    async fn look_at_gates(&mut self) {
+        for lane in self.gates.lapsed() {
+            // A runner that takes too long has its lane held back no more.
+            let _ = timeout(LOOK_AGAIN, self.shared.runner.look_again(&lane)).await;
+            self.gates.forget_lapsed(&lane);
+        }
+        self.gates.bound(&mut self.attempts.lanes);
+    }
+
     /// Claims what is due, and begins with it. The call is not dropped half-way: what it had
     /// claimed would be nobody's until its lease ended.
     async fn claim(&mut self, max: NonZeroU16) -> Look {
@@ -176,7 +194,7 @@ impl<Q: RunQueue, T: TriggerRunner> Work<Q, T> {
         };
         observer.claimed(claimed.len());
         for leased in claimed {
-            let lane = leased.event.lane();
+            let lane = leased.lane();
             let attempt = Attempt::new(self.shared.clone(), leased.lease, asked_at);
             self.attempts.begin(lane, attempt.carry_out(leased));
         }
@@ -193,9 +211,10 @@ impl<Q: RunQueue, T: TriggerRunner> Work<Q, T> {
     /// Waits until something may be due where there is room. An attempt that ends in a lane with
     /// room makes nothing due.
     async fn until_something_is_due(&mut self) {
-        let Self { shared, stopped, attempts } = self;
+        let Self { shared, stopped, attempts, gates } = self;
         let lanes = attempts.lanes.clone();
         let mut wait = pin!(shared.queue.wait(shared.settings.poll, &lanes));
+        let mut gates = pin!(gates.moved());
         loop {
             tokio::select! {
                 waited = &mut wait => {
@@ -210,6 +229,7 @@ impl<Q: RunQueue, T: TriggerRunner> Work<Q, T> {
                         return;
                     }
                 }
+                () = &mut gates => return,
                 () = turned(stopped) => return,
             }
         }

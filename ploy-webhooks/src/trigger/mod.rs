@@ -23,7 +23,8 @@
 //!   again when their leases end.
 //! - *One at a time*: two attempts of a run are never under way at once, as long as the runner
 //!   stops when its future is dropped.
-//! - *Nobody waits for a neighbour*: lanes, one for each endpoint, have a bound of their own.
+//! - *Nobody waits for a neighbour*: lanes, one for each endpoint and one for each destination,
+//!   have a bound of their own, and a runner may [hold one back](Gates).
 //! - *A runner harms nothing but its own run*: it may panic, hang, and return as much as it likes.
 
 #[cfg(all(feature = "command", unix))]
@@ -32,6 +33,7 @@ pub mod command;
 mod attempt;
 mod dispatcher;
 mod function;
+mod gates;
 #[cfg(feature = "conditions")]
 mod judge;
 mod observer;
@@ -45,6 +47,7 @@ mod settings;
 
 pub use dispatcher::Dispatcher;
 pub use function::{BlockingFn, RunnerFn, blocking_fn, runner_fn};
+pub use gates::Gates;
 pub use observer::Observer;
 pub use ploybooks::Ploybooks;
 pub use prompt::Prompt;

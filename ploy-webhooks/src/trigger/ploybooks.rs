@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::gates::Gates;
 #[cfg(feature = "conditions")]
 use super::judge::Judge;
+use super::prompt::Prompt;
 use super::remembered::Remembered;
 use super::runner::{Job, Output, RunError, Terms, TriggerRunner};
 use crate::endpoint::Endpoint;
 use crate::id::{EndpointId, WorkspaceId};
 use crate::ploybook::{Ploybook, PloybookName};
-use crate::run::{LeasedRun, Trigger};
+use crate::run::{Action, Lane, LeasedRun, Task, Trigger};
 use crate::store::{
     DefinitionKind, DefinitionStore, EndpointStore, RunQueue, StoreError, StoreErrorKind,
 };
@@ -110,9 +112,14 @@ where
 {
     async fn run(&self, job: Job) -> Result<Output, RunError> {
         let job = self.with_endpoint(job).await?;
-        let name = match &job.trigger {
-            Trigger::Ploybook { name, .. } => name,
+        let (name, is_draft) = match &job.trigger {
             Trigger::FirstOf(route) => return self.decide(&job, route).await,
+            Trigger::Task(Task { action: Action::Ploybook(name), draft, .. }) => (name, *draft),
+            Trigger::Task(Task { action: Action::Destination(_), .. }) => {
+                return Err(RunError::permanent(
+                    "this program delivers nothing: put a runner that does around `Ploybooks`",
+                ));
+            }
         };
         let ploybook = self.ploybook(job.event.workspace, name).await.map_err(failed)?;
         match ploybook {
@@ -122,20 +129,37 @@ where
             Some(ploybook) if !ploybook.enabled => Err(RunError::permanent(format!(
                 "the Ploybook `{name}` is disabled: enable it, then retry the run"
             ))),
+            ploybook if is_draft => {
+                let prompt = Prompt::of(&Job { ploybook, ..job.clone() });
+                let note = format!(
+                    "not run, since the subscription is a draft. The Ploybook `{name}` would have \
+                     been told:\n\n"
+                );
+                Ok((note + &prompt.text()).into())
+            }
             ploybook => self.runner.run(Job { ploybook, ..job }).await,
         }
     }
 
     async fn terms(&self, run: &LeasedRun, usual: Terms) -> Result<Terms, RunError> {
-        let Trigger::Ploybook { name, .. } = &run.trigger else {
+        let Trigger::Task(Task { action: Action::Ploybook(name), .. }) = &run.trigger else {
             return Ok(usual);
         };
         let ploybook = self.ploybook(run.event.workspace, name).await.map_err(failed)?;
         // One that there is not fails the attempt itself.
-        Ok(ploybook.map_or(usual, |ploybook| Terms {
+        Ok(ploybook.map_or(usual.clone(), |ploybook| Terms {
             time_limit: ploybook.time_limit,
-            retry: ploybook.retry,
+            retry: ploybook.retry.clone(),
+            ..usual
         }))
+    }
+
+    fn gates(&self) -> Option<Gates> {
+        self.runner.gates()
+    }
+
+    async fn look_again(&self, lane: &Lane) {
+        self.runner.look_again(lane).await;
     }
 }
 

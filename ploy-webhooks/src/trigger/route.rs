@@ -36,12 +36,12 @@ where
         }
         let mut account = String::new();
         for rule in &*route.rules {
-            let Rule { subscription, ploybook, .. } = rule;
+            let Rule { subscription, action, .. } = rule;
             match self.decision(rule, job).await? {
                 Decision::Follow => {
                     let run = self.follow(rule, job).await?;
                     account.push_str(&format!(
-                        "{subscription} is followed: `{ploybook}` is run as {run}\n"
+                        "{subscription} is followed: {action} is run as {run}\n"
                     ));
                     return Ok(account.into());
                 }
@@ -89,9 +89,7 @@ where
     /// Adds the run of a rule to the event.
     async fn follow(&self, rule: &Rule, job: &Job) -> Result<RunId, RunError> {
         let id = follower_of(job);
-        let (name, subscription) = (rule.ploybook.clone(), Some(rule.subscription));
-        let trigger = Trigger::Ploybook { name, subscription };
-        let run = NewRun { id, trigger, delay: Duration::ZERO };
+        let run = NewRun { id, trigger: Trigger::Task(rule.task()), delay: Duration::ZERO };
         let added = self.store.enqueue(&job.event.workspace, &job.event.id, vec![run]).await;
         match added.map_err(failed)? {
             true => Ok(id),

@@ -10,12 +10,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::gates::Gates;
 use crate::endpoint::Endpoint;
 use crate::event::Event;
 use crate::fields::Fields;
 use crate::id::RunId;
 use crate::ploybook::{Ploybook, RetryPolicy};
-use crate::run::{LeasedRun, Trigger};
+use crate::run::{Lane, LeasedRun, Trigger};
 
 /// Carries runs out.
 #[async_trait]
@@ -51,6 +52,17 @@ pub trait TriggerRunner: Debug + Send + Sync + 'static {
     async fn terms(&self, run: &LeasedRun, usual: Terms) -> Result<Terms, RunError> {
         let _ = run;
         Ok(usual)
+    }
+
+    /// What holds lanes back: asked once, when a dispatcher starts. As it stands, nothing does.
+    fn gates(&self) -> Option<Gates> {
+        None
+    }
+
+    /// Sets the gate of that lane anew, whose time is over: called before runs are claimed, which
+    /// waits for it. One that is not set again is forgotten.
+    async fn look_again(&self, lane: &Lane) {
+        let _ = lane;
     }
 }
 
@@ -95,13 +107,15 @@ impl Job {
 }
 
 /// On what terms a run is carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "runners build it from its parts")]
 pub struct Terms {
     /// How long one attempt may take.
     pub time_limit: Duration,
     /// How often it is tried.
     pub retry: RetryPolicy,
+    /// How many attempts before this one do not count: they were [held back](RunError::held).
+    pub uncounted: u32,
 }
 
 /// What a run says when it is done. Kept on record up to a bound.
@@ -141,6 +155,8 @@ pub enum Remedy {
     /// Another attempt, but not before this time: whoever was asked has said so (`Retry-After`,
     /// RFC 9110 §10.2.3).
     AgainAfter(Duration),
+    /// Another attempt after this time, whatever the policy says: nothing was tried.
+    Later(Duration),
     /// Nothing: another attempt would fail as well.
     None,
 }
@@ -156,6 +172,14 @@ impl RunError {
     #[must_use]
     pub fn retry_after(message: impl Into<Cow<'static, str>>, gap: Duration) -> Self {
         Self { message: message.into(), remedy: Remedy::AgainAfter(gap) }
+    }
+
+    /// No failure, but nothing was tried either: it could not be now, and is to be after that time.
+    /// Such an attempt is never the last one. That it does not count is for the runner to say, with
+    /// [`Terms::uncounted`].
+    #[must_use]
+    pub fn held(message: impl Into<Cow<'static, str>>, gap: Duration) -> Self {
+        Self { message: message.into(), remedy: Remedy::Later(gap) }
     }
 
     /// A failure after which no attempt would help.
@@ -186,5 +210,13 @@ impl<T: TriggerRunner + ?Sized> TriggerRunner for Arc<T> {
 
     async fn terms(&self, run: &LeasedRun, usual: Terms) -> Result<Terms, RunError> {
         (**self).terms(run, usual).await
+    }
+
+    fn gates(&self) -> Option<Gates> {
+        (**self).gates()
+    }
+
+    async fn look_again(&self, lane: &Lane) {
+        (**self).look_again(lane).await;
     }
 }

@@ -18,6 +18,9 @@ pub struct DispatcherSettings {
     /// How many of them may be of one endpoint, or of what the app publishes in one workspace: so
     /// the others get their turn however much waits there.
     pub lane_concurrency: NonZeroU16,
+    /// How many of them may be deliveries to one destination of which the runner has not said yet
+    /// [how many may be](super::Gates).
+    pub destination_concurrency: NonZeroU16,
     /// For how long a run is claimed. It is extended while the run goes on; when the worker is
     /// lost, so long passes until another one has it.
     pub lease: Duration,
@@ -40,11 +43,13 @@ impl DispatcherSettings {
             worker,
             concurrency: NonZeroU16::new(64).expect("64 is not zero"),
             lane_concurrency: NonZeroU16::new(16).expect("16 is not zero"),
+            destination_concurrency: NonZeroU16::MIN,
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(30),
             terms: Terms {
                 time_limit: Ploybook::TIME_LIMIT_DEFAULT,
                 retry: RetryPolicy::default(),
+                uncounted: 0,
             },
             output_bytes_max: 64 << 10,
             error_bytes_max: 8 << 10,

@@ -7,7 +7,7 @@ use ploy_webhooks::trigger::{Dispatcher, Job, Observer, RunError, runner_fn};
 use ploy_webhooks::{Outcome, RunId};
 use tokio::sync::mpsc;
 
-use crate::scene::{Hang, WORKSPACE, heard, leased_for, owe, quick, store};
+use crate::scene::{Hang, WORKSPACE, doubling, heard, leased_for, owe, quick, store};
 
 /// What an observer was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ async fn claims_and_ends_are_told_in_their_order() {
         _ => Ok("done"),
     });
     let mut settings = quick();
-    settings.terms.retry.first_gap = Duration::ZERO;
+    settings.terms.retry.gaps = doubling(Duration::ZERO, Duration::ZERO);
     let _dispatcher = Dispatcher::start_observed(store.clone(), runner, settings, recorder);
     let id = owe(&store).await;
     let retry = Outcome::Retry { error: "no".to_owned(), after: Duration::from_millis(1) };

@@ -7,7 +7,8 @@ use ploy_webhooks::trigger::{Dispatcher, Job, RunError, runner_fn};
 use ploy_webhooks::{Outcome, Run, RunState};
 
 use crate::scene::{
-    LONG, WORKSPACE, errors, finished, number, outcomes, owe, owe_in, quick, retry, store, when,
+    LONG, WORKSPACE, doubling, errors, finished, number, outcomes, owe, owe_in, quick, retry,
+    store, when,
 };
 
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
@@ -54,8 +55,7 @@ async fn gaps_are_on_record_as_the_policy_says() {
     let runner = runner_fn(async |_| Err::<String, _>(RunError::retry("no")));
     let mut settings = quick();
     settings.terms.retry = retry(5);
-    settings.terms.retry.first_gap = Duration::from_millis(20);
-    settings.terms.retry.gap_max = Duration::from_millis(50);
+    settings.terms.retry.gaps = doubling(Duration::from_millis(20), Duration::from_millis(50));
     let _dispatcher = Dispatcher::start(store.clone(), runner, settings);
     let run = finished(&store, owe(&store).await).await;
     let gaps = gaps(&run);
@@ -78,8 +78,7 @@ async fn who_asks_for_a_longer_gap_is_given_it() {
         Err::<String, _>(RunError::retry_after("later", gap))
     });
     let mut settings = quick();
-    settings.terms.retry.first_gap = Duration::from_millis(10);
-    settings.terms.retry.gap_max = Duration::from_millis(10);
+    settings.terms.retry.gaps = doubling(Duration::from_millis(10), Duration::from_millis(10));
     let _dispatcher = Dispatcher::start(store.clone(), runner, settings);
     let run = finished(&store, owe(&store).await).await;
     let gaps_on_record = gaps(&run);
@@ -98,8 +97,7 @@ async fn no_gap_is_longer_than_a_week() {
     let store = store();
     let runner = runner_fn(async |_| Err::<String, _>(RunError::retry("no")));
     let mut settings = quick();
-    settings.terms.retry.first_gap = WEEK * 10;
-    settings.terms.retry.gap_max = WEEK * 10;
+    settings.terms.retry.gaps = doubling(WEEK * 10, WEEK * 10);
     let _dispatcher = Dispatcher::start(store.clone(), runner, settings);
     let run = when(&store, owe(&store).await, |run| run.state == RunState::Retrying).await;
     assert_eq!(gaps(&run), [WEEK]);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ploy_webhooks::store::{Appended, Claim, EventStore, Lanes, MemoryStore, RunQueue, RunStore};
 use ploy_webhooks::trigger::DispatcherSettings;
 use ploy_webhooks::{
-    Clock, EventId, LeasedRun, NewEvent, NewRun, Outcome, RetryPolicy, Run, RunId, SystemClock,
-    Trigger, WorkspaceId,
+    Clock, EventId, Gaps, LeasedRun, NewEvent, NewRun, Outcome, RetryPolicy, Run, RunId,
+    SystemClock, Trigger, WorkspaceId,
 };
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -35,8 +35,12 @@ pub(crate) fn leased_for(lease: Duration) -> DispatcherSettings {
 pub(crate) fn retry(attempts: u16) -> RetryPolicy {
     let mut policy = RetryPolicy::default();
     policy.attempts_max = number(attempts);
-    policy.first_gap = Duration::from_millis(1);
+    policy.gaps = doubling(Duration::from_millis(1), Duration::from_secs(1));
     policy
+}
+
+pub(crate) const fn doubling(first: Duration, max: Duration) -> Gaps {
+    Gaps::Doubling { first, max }
 }
 
 pub(crate) fn number(number: u16) -> NonZeroU16 {

@@ -58,7 +58,7 @@ async fn a_runner_is_stopped_at_a_limit_of_its_own() {
             assert_eq!(job.time_limit, Duration::from_millis(50));
             hang.clone().go_on::<Result<String, _>>()
         }),
-        terms: |_| Terms { time_limit: Duration::from_millis(50), retry: retry(1) },
+        terms: |usual| Terms { time_limit: Duration::from_millis(50), retry: retry(1), ..usual },
     };
     let mut settings = quick();
     settings.terms.time_limit = LONG;

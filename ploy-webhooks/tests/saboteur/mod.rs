@@ -60,6 +60,8 @@ pub(crate) enum Fault {
     ForgetsWorkers,
     IgnoresDelays,
     IgnoresLanes,
+    IgnoresBounds,
+    ListsAnyDestination,
     IgnoresTheAttempt,
     IgnoresTheFence,
     IgnoresTheGapsOfRetries,

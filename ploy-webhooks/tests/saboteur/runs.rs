@@ -52,7 +52,11 @@ impl RunStore for Saboteur {
     }
 
     async fn list_runs(&self, query: &RunQuery) -> Result<Page<Run, RunQuery>, StoreError> {
-        let mut page = self.store.list_runs(query).await?;
+        let mut query = query.clone();
+        if self.fault == Fault::ListsAnyDestination {
+            query.destination = None;
+        }
+        let mut page = self.store.list_runs(&query).await?;
         if let (Fault::SkipsOneBetweenPages, Some(next)) = (self.fault, &mut page.next)
             && let Some(skipped) = self.store.list_runs(next).await?.items.first()
         {
@@ -79,6 +83,11 @@ impl RunQueue for Saboteur {
                 let lanes = Lanes::new(NonZeroU16::MAX);
                 self.store.claim(&Claim { lanes: &lanes, ..*claim }).await?
             }
+            Fault::IgnoresBounds => {
+                let mut lanes = claim.lanes.clone();
+                lanes.unbound();
+                self.store.claim(&Claim { lanes: &lanes, ..*claim }).await?
+            }
             Fault::ServesOneLane => self.claim_in_one_lane(claim).await?,
             _ => self.store.claim(claim).await?,
         };
@@ -96,7 +105,7 @@ impl RunQueue for Saboteur {
             Fault::ForgetsRoutes => {
                 for leased in &mut claimed {
                     if let Trigger::FirstOf(route) = &leased.trigger {
-                        leased.trigger = Trigger::ploybook(route.rules[0].ploybook.clone());
+                        leased.trigger = Trigger::Task(route.rules[0].task());
                     }
                 }
             }
@@ -212,7 +221,7 @@ impl Saboteur {
         let worker = claim.worker;
         let (max, lease) = (NonZeroU16::MAX, Duration::ZERO);
         let due = self.store.claim(&Claim { worker, max, lease, lanes: &lanes }).await?;
-        if due.iter().any(|due| full.iter().any(|(lane, _)| *lane == due.event.lane())) {
+        if due.iter().any(|due| full.iter().any(|(lane, _)| *lane == due.lane())) {
             return Ok(Vec::new());
         }
         self.store.claim(claim).await

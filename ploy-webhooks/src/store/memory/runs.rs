@@ -51,7 +51,8 @@ impl Runs {
         runs.iter().all(|run| !self.kept.contains_key(&run.id) && ids.insert(run.id))
     }
 
-    pub(super) fn add(&mut self, event: EventId, lane: Lane, run: NewRun, now: Timestamp) {
+    pub(super) fn add(&mut self, event: EventId, origin: Lane, run: NewRun, now: Timestamp) {
+        let lane = run.trigger.lane(origin);
         let due_at = now.after(run.delay);
         let queued = Run::queued(run.id, event, run.trigger, now);
         self.of_events.insert((event, run.id));
@@ -243,7 +244,8 @@ impl RunStore for MemoryStore {
             }
             scanned += 1;
             rest.below = Some(*id);
-            let matches = query.state.is_none_or(|wanted| wanted == run.state);
+            let matches = query.state.is_none_or(|wanted| wanted == run.state)
+                && query.destination.is_none_or(|to| run.trigger.destination() == Some(to));
             if matches && state.has(&query.workspace, &run.event) {
                 bytes += run.outcome_bytes();
                 items.push(run.clone());
@@ -317,14 +319,14 @@ impl RunQueue for MemoryStore {
     ) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let mut state = self.state();
-        let Some(lane) = state.find(workspace, event).map(Event::lane) else {
+        let Some(origin) = state.find(workspace, event).map(Event::lane) else {
             return Ok(false);
         };
         if !state.runs.are_new(&runs) {
             return Err(known_already());
         }
         for run in runs {
-            state.runs.add(*event, lane, run, now);
+            state.runs.add(*event, origin, run, now);
         }
         drop(state);
         self.owed.notify_waiters();

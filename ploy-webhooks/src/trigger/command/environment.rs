@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::run::Trigger;
+use crate::run::{Action, Task, Trigger};
 use crate::trigger::Job;
 
 /// What every program needs to find others, its files and its language.
@@ -18,8 +18,8 @@ pub(super) fn of(job: &Job, passed_on: &[String]) -> Vec<(OsString, OsString)> {
     let of_this_process = ALWAYS.into_iter().chain(passed_on.iter().map(String::as_str));
     let ours = of_this_process.filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
     let ploybook = match &job.trigger {
-        Trigger::Ploybook { name, .. } => Some(name.to_string()),
-        Trigger::FirstOf(_) => None,
+        Trigger::Task(Task { action: Action::Ploybook(name), .. }) => Some(name.to_string()),
+        Trigger::Task(_) | Trigger::FirstOf(_) => None,
     };
     let fields = job.fields.to_json();
     let of_job = [
