@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::id::{CredentialId, EndpointId};
+use crate::id::{CredentialId, DestinationId, EndpointId};
 use crate::seal::{Keyring, Sealed, UnsealError};
 use crate::secret::{Secret, SecretDigest};
 use crate::verify::{Scheme, SecretError, TOLERANCE_DEFAULT, Verifier};
@@ -116,7 +116,7 @@ const fn tolerance() -> NonZeroU32 {
 pub struct SigningSecret {
     /// What it is called where its use is on record. Its time is when it was set.
     pub id: CredentialId,
-    /// The secret, sealed for this endpoint and this name.
+    /// The secret, sealed for its owner and this name.
     sealed: Sealed,
     /// From when on it opens nothing; `None` is never.
     pub expires_at: Option<Timestamp>,
@@ -135,7 +135,8 @@ pub enum SignatureAuthError {
 }
 
 impl SigningSecret {
-    /// A secret of that endpoint, without an end, for senders that sign by that scheme.
+    /// A secret of that owner, an endpoint or a destination, without an end, for who signs by that
+    /// scheme.
     ///
     /// # Errors
     ///
@@ -146,26 +147,57 @@ impl SigningSecret {
     /// When the operating system gives no random bytes.
     pub fn seal(
         keyring: &Keyring,
-        endpoint: EndpointId,
+        owner: impl Into<SecretOwner>,
         scheme: &Scheme,
         secret: &Secret,
         now: Timestamp,
     ) -> Result<Self, SecretError> {
         let id = CredentialId::mint(now);
         Verifier::new(scheme.clone(), Duration::ZERO).with_secret(id, secret, None)?;
-        let sealed = keyring.seal(secret, &place(endpoint, id));
+        let sealed = keyring.seal(secret, &place(owner.into(), id));
         Ok(Self { id, sealed, expires_at: None })
     }
 
-    fn open(&self, keyring: &Keyring, endpoint: EndpointId) -> Result<Secret, UnsealError> {
-        keyring.open(&self.sealed, &place(endpoint, self.id))
+    /// The secret itself.
+    ///
+    /// # Errors
+    ///
+    /// When it was sealed by another keyring or for another owner.
+    pub fn open(
+        &self,
+        keyring: &Keyring,
+        owner: impl Into<SecretOwner>,
+    ) -> Result<Secret, UnsealError> {
+        keyring.open(&self.sealed, &place(owner.into(), self.id))
+    }
+
+    /// The secrets after a rotation, as those of [`KeyDigest::rotated`].
+    #[must_use]
+    pub fn rotated(secrets: &[Self], new: Self, overlap: Duration, now: Timestamp) -> Vec<Self> {
+        rotated(secrets, new, overlap, now)
     }
 }
 
-/// A secret opens for its endpoint and under its name alone: who can write to the store cannot
-/// make one endpoint's secret another's.
-fn place(endpoint: EndpointId, id: CredentialId) -> Vec<u8> {
-    [&endpoint.as_bytes()[..], id.as_bytes()].concat()
+/// Whose a signing secret is. Ids are unique whatever they name.
+#[derive(Clone, Copy, Debug)]
+pub struct SecretOwner([u8; 16]);
+
+impl From<EndpointId> for SecretOwner {
+    fn from(id: EndpointId) -> Self {
+        Self(*id.as_bytes())
+    }
+}
+
+impl From<DestinationId> for SecretOwner {
+    fn from(id: DestinationId) -> Self {
+        Self(*id.as_bytes())
+    }
+}
+
+/// A secret opens for its owner and under its name alone: who can write to the store cannot make
+/// one endpoint's secret another's.
+fn place(owner: SecretOwner, id: CredentialId) -> Vec<u8> {
+    [&owner.0[..], id.as_bytes()].concat()
 }
 
 impl SignatureAuth {
@@ -185,7 +217,8 @@ impl SignatureAuth {
     /// The secrets after a rotation, as those of [`KeyDigest::rotated`].
     #[must_use]
     pub fn rotated(&self, new: SigningSecret, overlap: Duration, now: Timestamp) -> Self {
-        Self { secrets: rotated(&self.secrets, new, overlap, now), ..self.clone() }
+        let secrets = SigningSecret::rotated(&self.secrets, new, overlap, now);
+        Self { secrets, ..self.clone() }
     }
 
     /// What verifies the signatures of that endpoint's senders.

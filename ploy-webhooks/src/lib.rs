@@ -73,7 +73,7 @@ mod value_source;
 mod workspace;
 
 pub use answer::{AnswerBody, ParseAnswerBodyError, SuccessAnswer, SuccessStatus};
-pub use auth::{Auth, KeyDigest, SignatureAuth, SignatureAuthError, SigningSecret};
+pub use auth::{Auth, KeyDigest, SecretOwner, SignatureAuth, SignatureAuthError, SigningSecret};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "conditions")]
 pub use condition::{Condition, ConditionError, Facts, Place, Verdict};

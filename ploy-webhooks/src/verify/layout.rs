@@ -90,21 +90,33 @@ impl Layout {
         }
     }
 
-    /// The value of the header with this signature and this time.
-    pub(super) fn write(&self, signature: &str, time: Option<&str>) -> String {
-        match self {
-            Self::Whole { prefix, .. } | Self::List { prefix, .. } => {
-                format!("{prefix}{signature}")
-            }
-            Self::Pairs { separator, timestamp, signature: name } => {
-                match timestamp.as_ref().zip(time) {
-                    Some((of_time, time)) => {
-                        format!("{of_time}={time}{separator}{name}={signature}")
-                    }
-                    None => format!("{name}={signature}"),
+    /// Whether a header may have several signatures.
+    pub(super) const fn takes_several(&self) -> bool {
+        matches!(self, Self::Pairs { .. } | Self::List { .. })
+    }
+
+    /// The value of the header with these signatures, one where it takes no more, and this time.
+    pub(super) fn write(&self, signatures: &[impl AsRef<str>], time: Option<&str>) -> String {
+        let mut value = String::new();
+        let separator = match self {
+            Self::Whole { .. } => None,
+            Self::Pairs { separator, timestamp, .. } => {
+                if let Some((name, time)) = timestamp.as_ref().zip(time) {
+                    value.extend([name, "=", time]);
                 }
+                Some(*separator)
             }
+            Self::List { separator, .. } => Some(*separator),
+        };
+        for signature in signatures {
+            value.extend(separator.filter(|_| !value.is_empty()));
+            match self {
+                Self::Whole { prefix, .. } | Self::List { prefix, .. } => value.push_str(prefix),
+                Self::Pairs { signature: name, .. } => value.extend([name, "="]),
+            }
+            value.push_str(signature.as_ref());
         }
+        value
     }
 }
 
@@ -187,7 +199,7 @@ impl fmt::Display for Layout {
         match self {
             Self::Whole { prefix, is_optional: false } => write!(f, "{prefix}{SIGNATURE}"),
             Self::Whole { prefix, is_optional: true } => write!(f, "[{prefix}]{SIGNATURE}"),
-            Self::Pairs { .. } => f.write_str(&self.write(SIGNATURE, Some(TIMESTAMP))),
+            Self::Pairs { .. } => f.write_str(&self.write(&[SIGNATURE], Some(TIMESTAMP))),
             Self::List { prefix, separator } => write!(f, "{prefix}{SIGNATURE}{separator}..."),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! One engine, schemes as data. A [`Scheme`] is one of the [presets](Preset) or a
 //! [description](SignatureScheme) of one's own in the same form; a [`Verifier`] knows a scheme and
-//! the secrets that are valid; [`SignatureScheme::sign`] makes what it verifies. The pipeline does
+//! the secrets that are valid; a [`Signer`] makes what it verifies. The pipeline does
 //! all of this for endpoints whose [`Auth`](crate::Auth) is a signature; here it is for who wants
 //! it elsewhere.
 //!
@@ -47,5 +47,5 @@ pub use scheme::{
     Digest, Encoding, Method, Scheme, SchemeError, SecretEncoding, SecretForm, SignatureScheme,
     TOLERANCE_DEFAULT, TimestampSource, Unit,
 };
-pub use sign::SignError;
+pub use sign::{SignError, Signer};
 pub use verifier::{Presented, Proven, SignatureFault, Signed, Verifier};

@@ -5,4 +5,5 @@ mod descriptions;
 mod near_misses;
 mod properties;
 mod sent;
+mod several;
 mod vectors;
