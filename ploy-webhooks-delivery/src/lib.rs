@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod address;
 mod client;
 mod excerpt;
 mod retry_after;
@@ -8,6 +9,8 @@ mod settings;
 mod sign;
 mod target;
 
+pub use address::{AddressKind, AddressPolicy, AddressRefused, Lookup, SystemLookup};
+pub use client::FailureClass;
 pub use runner::HttpRunner;
 pub use settings::{ClientError, HttpSettings};
 pub use sign::{ParseSignerError, Signer, SigningSecret};

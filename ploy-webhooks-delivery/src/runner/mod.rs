@@ -107,22 +107,17 @@ fn signer_in(variable: &str) -> Result<Signer, RunError> {
 impl TriggerRunner for HttpRunner {
     async fn run(&self, job: Job) -> Result<Output, RunError> {
         let target = self.target_of(&job)?;
-        let time_limit = job.time_limit;
         let message = Message {
             id: job.run.to_string(),
             attempt: job.attempt.get(),
             time: self.clock.now(),
             body: request::body(&job)?,
-            time_limit,
+            time_limit: job.time_limit,
+            refusal_bytes_max: answer::REFUSAL_BYTES_MAX,
         };
         // What waits for an engine holds the request alone.
         drop(job);
-        let response = self.client.post(&target, message).await?;
-        if !response.status().is_success() {
-            return Err(answer::refusal(response, &target, self.clock.now()).await);
-        }
-        answer::output(response, self.client.settings().answer_bytes_max)
-            .await
-            .map_err(|error| self.client.no_answer(&target, time_limit, error))
+        let answer = self.client.post(&target, message).await?;
+        answer::outcome(answer, &target, self.clock.now())
     }
 }
