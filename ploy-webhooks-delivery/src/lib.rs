@@ -7,6 +7,7 @@ mod runner;
 mod settings;
 mod sign;
 mod target;
+pub mod template;
 
 pub use runner::HttpRunner;
 pub use settings::{ClientError, HttpSettings};
