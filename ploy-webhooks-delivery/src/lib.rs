@@ -8,6 +8,7 @@ mod runner;
 mod settings;
 mod sign;
 mod target;
+pub mod template;
 
 pub use address::{AddressKind, AddressPolicy, AddressRefused, Lookup, SystemLookup};
 pub use client::FailureClass;
