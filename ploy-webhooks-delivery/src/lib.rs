@@ -2,6 +2,7 @@
 
 mod address;
 mod client;
+mod destination;
 mod excerpt;
 mod retry_after;
 mod runner;
@@ -16,3 +17,8 @@ pub use runner::HttpRunner;
 pub use settings::{ClientError, HttpSettings};
 pub use sign::{ParseSignerError, Signer, SigningSecret};
 pub use target::{Target, TargetError};
+
+pub use destination::{
+    Body, Confirmation, Destination, DestinationError, DestinationForm, DestinationState, Disabled,
+    HeaderForm, HeaderText, Retry, SecretForm, Signing, SigningForm, Status, Verb,
+};
