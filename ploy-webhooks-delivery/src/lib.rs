@@ -2,6 +2,7 @@
 
 mod address;
 mod client;
+mod courier;
 mod destination;
 mod excerpt;
 mod retry_after;
@@ -18,6 +19,7 @@ pub use settings::{ClientError, HttpSettings};
 pub use sign::{ParseSignerError, Signer, SigningSecret};
 pub use target::{Target, TargetError};
 
+pub use courier::{Courier, Record, RequestRecord, ResponseRecord, Sample, TimingsRecord};
 pub use destination::{
     Body, Confirmation, Destination, DestinationError, DestinationForm, DestinationState, Disabled,
     HeaderForm, HeaderText, Retry, SecretForm, Signing, SigningForm, Status, Verb,

@@ -14,7 +14,7 @@ use crate::excerpt::causes;
 /// certificate, for example.
 const MESSAGE_BYTES_MAX: usize = 1 << 10;
 
-/// What kept an answer from coming.
+/// Why something was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -33,17 +33,23 @@ pub enum FailureClass {
     BrokenAnswer,
     /// There is nothing that could be sent: not by HTTP, for example.
     Unusable,
+    /// An answer that is no success.
+    Status,
+    /// The event does not fill in a template.
+    Template,
+    /// The receiver takes no more.
+    Exhausted,
+    /// The destination is not there, or its secrets do not open.
+    Destination,
 }
 
 /// That there is no answer, or no end of one that would be a success.
 #[derive(Clone, Debug)]
 pub(crate) struct NoAnswer {
-    #[cfg_attr(not(test), expect(dead_code, reason = "goes on record of deliveries"))]
     pub(crate) class: FailureClass,
     /// For people: scheme, host and port, and what went wrong, in harmless characters. Nothing
     /// else of the URL, and 1 KiB at most.
     pub(crate) message: String,
-    #[cfg_attr(not(test), expect(dead_code, reason = "goes on record of deliveries"))]
     pub(crate) timings: Timings,
     is_permanent: bool,
 }
@@ -87,7 +93,7 @@ impl Exchange<'_> {
             FailureClass::Dns | FailureClass::Connect | FailureClass::Tls => {
                 format!("cannot connect to {origin}: {}", causes(&error))
             }
-            FailureClass::BrokenAnswer => {
+            _ => {
                 format!("{origin} has not answered to the end: {}", causes(&error))
             }
         };

@@ -69,10 +69,8 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Whether there is less of the body than was meant to be.
     pub(crate) is_cut: bool,
-    #[cfg_attr(not(test), expect(dead_code, reason = "goes on record of deliveries"))]
     pub(crate) timings: Timings,
     /// Who answered.
-    #[cfg_attr(not(test), expect(dead_code, reason = "goes on record of deliveries"))]
     pub(crate) peer: Option<SocketAddr>,
 }
 
