@@ -495,17 +495,36 @@ fn failed(error: rusqlite::Error) -> StoreError {
 mod tests {
     use std::num::NonZeroU16;
 
-    use ploy_webhooks::EndpointId;
+    use ploy_webhooks::{DestinationId, EndpointId, WorkspaceId};
     use rusqlite::StatementStatus;
 
     use super::*;
     use crate::database::MIGRATIONS;
+    use crate::lane::OriginKey;
+
+    fn tables() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        MIGRATIONS.iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+        connection
+    }
+
+    fn wanted(max: usize, lanes: Lanes) -> Wanted {
+        let worker = "test".parse().unwrap();
+        Wanted { worker, max, lease: Duration::from_secs(60), lanes }
+    }
+
+    /// What the claims so far took.
+    fn steps(connection: &Connection) -> i32 {
+        let steps_of = |statement| {
+            connection.prepare_cached(statement).unwrap().get_status(StatementStatus::VmStep)
+        };
+        [NEXT_LANE, NEXT_LANE_UP_TO, DUE].into_iter().map(steps_of).sum()
+    }
 
     /// A hundred thousand runs in a full lane, one in each of ten with room.
     #[test]
     fn what_waits_in_a_full_lane_is_not_looked_at() {
-        let connection = Connection::open_in_memory().unwrap();
-        MIGRATIONS.iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+        let connection = tables();
         let full = EndpointId::from_bytes([7; 16]);
         connection
             .execute(
@@ -533,25 +552,120 @@ mod tests {
             .unwrap();
         let mut lanes = Lanes::new(NonZeroU16::MIN);
         lanes.enter(Lane::Endpoint(full));
-        let wanted = Wanted {
-            worker: "test".parse().unwrap(),
-            max: 64,
-            lease: Duration::from_secs(60),
-            lanes,
-        };
+        let wanted = wanted(64, lanes);
         let now = Timestamp::from_millis(1 << 40);
         let claimed = claim(&connection, &wanted, &LastServed::default(), None, now).unwrap();
         assert_eq!(claimed.runs.len(), 10, "left: how many were claimed beside a full lane");
         assert!(claimed.rest.is_none(), "every lane was looked at");
-        let steps_of = |statement| {
-            connection.prepare_cached(statement).unwrap().get_status(StatementStatus::VmStep)
-        };
-        let steps: i32 = [NEXT_LANE, NEXT_LANE_UP_TO, DUE].into_iter().map(steps_of).sum();
+        let steps = steps(&connection);
         assert!(steps < 2_000, "a claim of ten runs took {steps} steps");
 
         let due = first_due(&connection, &wanted.lanes, now).unwrap();
         let until = now.after(wanted.lease);
         assert_eq!(due, Some(until), "left: when the first is due in a lane with room");
+    }
+
+    const HELD: DestinationId = DestinationId::from_bytes([4; 16]);
+    const BEHIND: DestinationId = DestinationId::from_bytes([6; 16]);
+    /// What the app publishes in.
+    const WORKSPACE: WorkspaceId = WorkspaceId::from_bytes([5; 16]);
+
+    /// With so many endpoints, numbered from 1, and an event that all runs are of.
+    fn tables_with_endpoints(count: i64) -> Connection {
+        let connection = tables();
+        connection
+            .execute_batch(
+                "INSERT INTO triggers VALUES (1, '{\"ploybook\":\"page\"}');
+                 INSERT INTO events (seq, id, workspace, payload)
+                 VALUES (1, zeroblob(16), zeroblob(16), x'7b7d')",
+            )
+            .unwrap();
+        connection
+            .execute(
+                "WITH RECURSIVE numbers (n) AS
+                     (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1)
+                 INSERT INTO endpoints
+                 SELECT n, randomblob(16), zeroblob(16), n, 1, 1, '{}', '{}' FROM numbers",
+                [count],
+            )
+            .unwrap();
+        connection
+    }
+
+    fn add(connection: &Connection, due_at: i64, destination: DestinationId, origin: OriginKey) {
+        let lane = LaneKey { destination: Some(destination), origin };
+        let mut insert = connection
+            .prepare_cached(
+                "INSERT INTO runs SELECT (1 << 20) + count(*), randomblob(16), 1, ?1, 'queued', 0,
+                     1, ?2 FROM runs",
+            )
+            .unwrap();
+        insert.execute(params![lane, due_at]).unwrap();
+    }
+
+    /// A hundred thousand runs in the lane of a destination, of a thousand endpoints that are all
+    /// there; and others with room behind it.
+    #[test]
+    fn what_waits_in_a_destinations_lane_without_room_is_not_looked_at() {
+        let connection = tables_with_endpoints(1_000);
+        (1..=1_000).for_each(|number| {
+            add(&connection, number, HELD, OriginKey::Endpoint(number));
+        });
+        // A hundred times as many.
+        connection
+            .execute_batch(
+                "WITH RECURSIVE numbers (n) AS
+                     (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 99)
+                 INSERT INTO runs
+                 SELECT place + 1000 * n, randomblob(16), trigger, lane, state, attempt, 1, due_at
+                 FROM runs, numbers",
+            )
+            .unwrap();
+        (1..=5).for_each(|number| add(&connection, 1, BEHIND, OriginKey::Endpoint(number)));
+        (1..=5).for_each(|_| add(&connection, 1, BEHIND, OriginKey::Workspace(WORKSPACE)));
+        let mut lanes = Lanes::new(NonZeroU16::MAX);
+        lanes.bound(Lane::Destination(HELD), 0);
+        let wanted = wanted(64, lanes);
+        let now = Timestamp::from_millis(1 << 40);
+        let claimed = claim(&connection, &wanted, &LastServed::default(), None, now).unwrap();
+        assert_eq!(claimed.runs.len(), 10, "left: how many were claimed beside it");
+        assert!(claimed.rest.is_none(), "every lane was looked at");
+        let of_claim = steps(&connection);
+        assert!(of_claim < 1_000, "a claim of ten runs took {of_claim} steps");
+
+        let due = first_due(&connection, &wanted.lanes, now).unwrap();
+        let until = now.after(wanted.lease);
+        assert_eq!(due, Some(until), "left: when the first is due in a lane with room");
+        let of_wait = steps(&connection) - of_claim;
+        assert!(of_wait < 1_000, "a look of who waits took {of_wait} steps");
+    }
+
+    /// And the two destinations take turns.
+    #[test]
+    fn of_all_pieces_who_has_waited_longest_comes_first() {
+        let connection = tables_with_endpoints(3);
+        let last_served = LastServed::default();
+        for due_at in (0..12).rev() {
+            let origin = match due_at % 4 {
+                0 => OriginKey::Workspace(WORKSPACE),
+                number => OriginKey::Endpoint(number),
+            };
+            add(&connection, due_at, HELD, origin);
+            add(&connection, due_at, BEHIND, origin);
+        }
+        let due_at = |place: u64| -> i64 {
+            // As they were added.
+            11 - i64::try_from((place - (1 << 20)) / 2).unwrap()
+        };
+        let now = Timestamp::from_millis(11);
+        let mut served = Vec::new();
+        for _ in 0..24 {
+            let wanted = wanted(1, Lanes::new(NonZeroU16::MAX));
+            let claimed = claim(&connection, &wanted, &last_served, None, now).unwrap();
+            served.extend(claimed.runs.iter().map(|leased| due_at(leased.lease.place)));
+        }
+        let expected: Vec<_> = (0..24).map(|number| number / 2).collect();
+        assert_eq!(served, expected, "left: when those were due that were claimed, one by one");
     }
 
     #[test]
