@@ -16,8 +16,11 @@
 //! | `{ploy:3}:delayed:ep_…` | the same for runs that are queued and wait for their delay |
 //! | `{ploy:3}:line:ep_…` | sorted set: the runs that are due at a time, by when |
 //! | `{ploy:3}:seen:ep_…:…` | the id of the first event with a deduplication key |
-//! | `{ploy:3}:lanes` | sorted set: who has a line, by when it is its turn |
-//! | `{ploy:3}:claimed` | hash: whose run it is that somebody has claimed |
+//! | `{ploy:3}:line:ep_…:dst_…` | the same for those that are delivered to that destination |
+//! | `{ploy:3}:receivers:ep_…` | set: the destinations to which it has, or had, a line |
+//! | `{ploy:3}:senders:dst_…` | sorted set: who has a line to that destination, by when the first of it is due |
+//! | `{ploy:3}:lanes` | sorted set: who has a line, and to which destinations there are some, by when it is their turn |
+//! | `{ploy:3}:claimed` | hash: in which line the run stands that somebody has claimed |
 //! | `{ploy:3}:ploybook:ws_…` | hash: the definitions of that kind, by name; the same with `subscription` and each other kind, of which `workspace` is called `tenant` |
 //! | `{ploy:3}:ploybook-names:ws_…` | sorted set, all scores 0: their names; likewise |
 //! | `{ploy:rate:ep_…}` | the count of an endpoint's rate; the same with a workspace |
@@ -29,13 +32,19 @@
 //! next attempt, stands in `line`, and so does what is claimed: it is due when its lease ends. A lane
 //! stands among the lanes where the first of its line does while nothing of it is due, and from then
 //! on where its turn is: behind those that came, or were served, before.
+//!
+//! What is delivered stands in `delayed` until it is claimed, and always in a line. A destination has
+//! one lane in a bucket, however many owners of the bucket have a line to it, and in that lane whose
+//! first has waited longest is served first.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::num::NonZeroU16;
 
+use ploy_webhooks::Slug;
 use ploy_webhooks::limit::LimitKey;
 use ploy_webhooks::store::DefinitionKind;
-use ploy_webhooks::{Lane, Slug};
+
+use crate::owner::Owner;
 
 /// The hash slots of a Cluster.
 pub(crate) const SLOTS: u16 = 16_384;
@@ -76,11 +85,8 @@ impl Layout {
     }
 
     /// The bucket with everything of that owner.
-    pub(crate) fn bucket_of(&self, owner: Lane) -> &Bucket {
-        match owner {
-            Lane::Endpoint(id) => self.bucket_by_hash(id.as_bytes()),
-            Lane::Workspace(id) => self.bucket_by_hash(id.as_bytes()),
-        }
+    pub(crate) fn bucket_of(&self, owner: Owner) -> &Bucket {
+        self.bucket_by_hash(owner.as_bytes())
     }
 
     /// The bucket in which it is written to whom the slug belongs.
@@ -121,23 +127,6 @@ impl Bucket {
     }
 }
 
-/// What an event's owner is called in the names of keys: the endpoint, or the workspace where the
-/// app published it. That is the lane of its runs, too.
-pub(crate) fn name_of(owner: Lane) -> impl Display {
-    struct Name(Lane);
-
-    impl Display for Name {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match self.0 {
-                Lane::Endpoint(id) => id.fmt(f),
-                Lane::Workspace(id) => id.fmt(f),
-            }
-        }
-    }
-
-    Name(owner)
-}
-
 /// What definitions of a kind are called in the names of keys. The endpoints of a workspace are
 /// listed under `workspace`, so definitions of workspaces have another name.
 pub(crate) fn name_of_kind(kind: DefinitionKind) -> &'static str {
@@ -145,13 +134,6 @@ pub(crate) fn name_of_kind(kind: DefinitionKind) -> &'static str {
         "workspace" => "tenant",
         name => name,
     }
-}
-
-/// The owner that is called so.
-pub(crate) fn lane_named(name: &[u8]) -> Option<Lane> {
-    let name = std::str::from_utf8(name).ok()?;
-    let endpoint = name.parse().map(Lane::Endpoint).ok();
-    endpoint.or_else(|| name.parse().map(Lane::Workspace).ok())
 }
 
 /// FNV-1a, 64 bits: what an endpoint's bucket is told by, for good.
@@ -177,7 +159,7 @@ fn slot_of(tag: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ploy_webhooks::{Clock, EndpointId, SystemClock, WorkspaceId};
+    use ploy_webhooks::{Clock, EndpointId, SystemClock};
 
     #[test]
     fn slots_are_those_of_the_specification() {
@@ -193,7 +175,7 @@ mod tests {
     #[test]
     fn the_bucket_of_an_id_is_for_good() {
         let layout = Layout::new("ploy", BUCKETS);
-        let bucket = |byte| layout.bucket_of(Lane::Endpoint(EndpointId::from_bytes([byte; 16])));
+        let bucket = |byte| layout.bucket_of(Owner::Endpoint(EndpointId::from_bytes([byte; 16])));
         assert_eq!([0, 1, 2, 255].map(|byte| bucket(byte).number), [28, 30, 56, 29]);
     }
 
@@ -203,7 +185,7 @@ mod tests {
         let mut counts = [0; 64];
         for _ in 0..64_000 {
             let id = EndpointId::mint(SystemClock.now());
-            counts[usize::from(layout.bucket_of(Lane::Endpoint(id)).number)] += 1;
+            counts[usize::from(layout.bucket_of(Owner::Endpoint(id)).number)] += 1;
         }
         assert!(counts.iter().all(|count| (700..1_300).contains(count)), "{counts:?}");
     }
@@ -229,6 +211,8 @@ mod tests {
             "cancelled",
             "delayed",
             "line",
+            "receivers",
+            "senders",
             "seen",
             "lanes",
             "claimed",
@@ -239,15 +223,5 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), all, "left: how many names there are of so many keys");
-    }
-
-    #[test]
-    fn owners_keep_their_names() {
-        for owner in
-            [Lane::Endpoint(EndpointId::from_bytes([7; 16])), Lane::Workspace(WorkspaceId::DEFAULT)]
-        {
-            assert_eq!(lane_named(name_of(owner).to_string().as_bytes()), Some(owner));
-        }
-        assert_eq!(lane_named(b"run_00000000000000000000000000"), None);
     }
 }

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The record never changes. A run without a standing was never claimed: so it costs an event that
-//! owes it nothing.
+//! owes it nothing. Whether a run is delivered, and to which destination, is told by how its JSON
+//! begins (`scripts/delivery.lua`).
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -24,7 +25,8 @@ use ploy_webhooks::{
 use redis::Value;
 
 use crate::error::{corrupt, misuse};
-use crate::layout::{Bucket, lane_named};
+use crate::layout::Bucket;
+use crate::owner::Owner;
 use crate::record::Entry;
 use crate::script::ScriptCall;
 use crate::value;
@@ -109,7 +111,7 @@ fn read_leased(run: Value, buckets: &[&Bucket]) -> Option<LeasedRun> {
     let [place, owner, workspace, id, attempt, before, record, entry, content] = value::parts(run)?;
     let place = usize::try_from(value::int(&place)?.checked_sub(1)?).ok()?;
     let bucket = buckets.get(place)?.number;
-    let owner = lane_named(&value::bytes(owner)?)?;
+    let owner = Owner::named(&value::bytes(owner)?)?;
     let (_, _, trigger) = parse_record(&value::bytes(record)?)?;
     let attempt = value::text(attempt)?.parse().ok()?;
     let before = state_of(*value::bytes(before)?.first()?)?;
@@ -164,6 +166,7 @@ fn timestamp(digits: &[u8]) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ploy_webhooks::{Action, DestinationId, Route, Rule, SubscriptionId, Task};
     use proptest::prelude::*;
 
     #[test]
@@ -173,6 +176,34 @@ mod tests {
             assert_eq!(state_of(letter.as_bytes()[0]), Some(state));
         }
         assert_eq!(state_of(b'x'), None);
+    }
+
+    /// The scripts know them by nothing else, of those that are stored too.
+    #[test]
+    fn what_is_delivered_begins_with_where_it_goes() {
+        let destination = DestinationId::from_bytes([7; 16]);
+        let subscription = SubscriptionId::from_bytes([8; 16]);
+        let task = |action| Task { action, subscription: Some(subscription), draft: true };
+        let rule = Rule {
+            subscription,
+            condition: None,
+            action: Action::Destination(destination),
+            draft: false,
+        };
+        let delivered = Trigger::Task(task(Action::Destination(destination)));
+        let named = "{\"destination\":\"".parse().unwrap();
+        for other in [
+            Trigger::Task(task(Action::Ploybook(named))),
+            Trigger::FirstOf(Route { group: None, rules: [rule].into() }),
+        ] {
+            assert!(!json_of(&other).starts_with("{\"destination\":"), "{}", json_of(&other));
+        }
+        let begin = format!("{{\"destination\":\"{destination}\"");
+        assert!(json_of(&delivered).starts_with(&begin), "{}", json_of(&delivered));
+    }
+
+    fn json_of(trigger: &Trigger) -> String {
+        serde_json::to_string(trigger).unwrap()
     }
 
     #[test]
