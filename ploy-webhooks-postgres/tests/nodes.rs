@@ -5,6 +5,7 @@ mod scene;
 mod nodes {
     mod change;
     mod dedup;
+    mod destinations;
     mod generations;
     mod migration;
     mod open;
