@@ -39,8 +39,8 @@ async fn after_an_hour_every_event_arrives_and_others_were_not_delayed() {
         .filter_map(|got| got.header("ploy-event-id"))
         .map(str::to_owned)
         .collect();
-    assert_eq!(world.count(to_down, RunState::Succeeded).await, 300);
     assert_eq!(world.count(to_down, RunState::Failed).await, 0);
+    assert_eq!(world.count(to_down, RunState::Succeeded).await, 300);
     assert_eq!(arrived, events, "left: what has arrived; right: what has happened");
     assert_eq!(world.state(to_down).await.failing_since, None);
 }

@@ -14,19 +14,19 @@ async fn a_record_tells_what_was_sent_and_answered_and_how_long_it_took() {
         body: "x".repeat(5_000),
         ..Says::status(201)
     });
-    let body = json!({"form": {"mail": "{{contact.email}}", "blank": "a b&c"}});
+    let body = json!({"form": {"blank": "a b&c", "mail": "{{contact.email}}"}});
     world
         .wire(json!({"url": receiver.url("/{{contact.id}}"), "method": "put", "body": body}))
         .await;
     let event = world.publish("a", r#"{"contact":{"id":"7/8","email":"a@b.c"}}"#).await;
-    receiver.has_got(1).await;
+    assert_eq!(receiver.has_got(1).await[0].method, "PUT");
     world.settle().await;
     let run = world.run(event).await;
     assert_eq!(run.state, RunState::Succeeded);
     let [record] = &records(&run)[..] else { panic!("one attempt") };
     let request = record.request.as_ref().expect("a request");
     assert_eq!((&*request.method, &*request.url), ("PUT", &*receiver.url("/7%2F8")));
-    assert_eq!(request.body.as_deref(), Some("mail=a%40b.c&blank=a+b%26c"));
+    assert_eq!(request.body.as_deref(), Some("blank=a+b%26c&mail=a%40b.c"));
     let response = record.response.as_ref().expect("an answer");
     assert_eq!((response.status, &*response.headers["x-request-id"]), (201, "r-1"));
     assert!(response.body_is_cut && response.body.as_ref().expect("a body").len() < 1_100);

@@ -144,7 +144,11 @@ impl World {
     /// Lets everything happen that is due now.
     pub(crate) async fn settle(&self) {
         let mut quiet = 0;
-        while quiet < 3 {
+        // What waits for its time does so under way.
+        for _ in 0..60 {
+            if quiet == 3 {
+                break;
+            }
             // Sockets are looked at every so many turns.
             for _ in 0..150 {
                 yield_now().await;

@@ -77,6 +77,7 @@ async fn during_a_rotation_receivers_of_either_secret_are_content() {
         &url,
         &world
     )));
+    world.settle().await;
     world.pass(minute * 2, minute / 2).await;
     world.publish("a", "{}").await;
     let got = receiver.has_got(2).await.remove(1);
