@@ -9,6 +9,7 @@ mod nodes {
     mod generations;
     mod migration;
     mod open;
+    mod outbox;
     mod rates;
     mod runs;
     mod search;
