@@ -35,6 +35,7 @@ impl From<LimitKey> for Uuid {
         match key {
             LimitKey::Endpoint(endpoint) => endpoint.into(),
             LimitKey::Workspace(workspace) => workspace.into(),
+            LimitKey::Destination(destination) => destination.into(),
         }
     }
 }

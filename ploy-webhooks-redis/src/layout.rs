@@ -110,6 +110,7 @@ impl Layout {
         let tag = match of {
             LimitKey::Endpoint(id) => format!("{}:rate:{id}", self.prefix),
             LimitKey::Workspace(id) => format!("{}:rate:{id}", self.prefix),
+            LimitKey::Destination(id) => format!("{}:rate:{id}", self.prefix),
         };
         (slot_of(tag.as_bytes()), format!("{{{tag}}}"))
     }
