@@ -11,13 +11,14 @@ use ploy_webhooks::store::{
     Activity, ActivityStore, OBSERVED_MAX, Observation, Observed, QuotaUse, StoreError,
     StoreErrorKind, Tally,
 };
-use ploy_webhooks::{EndpointId, Lane, QuotaCount, Timestamp, WorkspaceId};
+use ploy_webhooks::{EndpointId, QuotaCount, Timestamp, WorkspaceId};
 use redis::Value;
 
 use crate::RedisStore;
 use crate::engine::{Answer, Call, Via};
 use crate::error::corrupt;
 use crate::layout::Layout;
+use crate::owner::Owner;
 use crate::script::{self, ScriptCall};
 use crate::value;
 
@@ -53,7 +54,7 @@ impl ActivityStore for RedisStore {
         workspace: &WorkspaceId,
         endpoint: &EndpointId,
     ) -> Result<Option<Activity>, StoreError> {
-        let bucket = self.layout.bucket_of(Lane::Endpoint(*endpoint));
+        let bucket = self.layout.bucket_of(Owner::Endpoint(*endpoint));
         let call = ScriptCall::small(&script::ACTIVITY, &bucket.tag).text(endpoint).text(workspace);
         let call = Call::of_script(bucket.slot, &script::ACTIVITY, call);
         let answer = self.engine.call(Via::Read, call).await;
@@ -70,7 +71,7 @@ impl RedisStore {
     fn added_up(&self, observations: Vec<Observation>) -> Vec<(Name, Count)> {
         let mut counts: BTreeMap<Name, Count> = BTreeMap::new();
         for Observation { workspace, endpoint, what, count, last_at } in observations {
-            let bucket = self.layout.bucket_of(Lane::Endpoint(endpoint));
+            let bucket = self.layout.bucket_of(Owner::Endpoint(endpoint));
             let group = self.engine.group_of(bucket.slot);
             let name = Name { group, bucket: bucket.number, endpoint, workspace, what };
             let (sum, latest) = counts.entry(name).or_insert((0, last_at));

@@ -5,11 +5,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ploy_webhooks::store::{Appended, StoreError};
-use ploy_webhooks::{EventId, Lane, NewEvent, Quota, Revision, WorkspaceId};
+use ploy_webhooks::{EventId, NewEvent, Quota, Revision, WorkspaceId};
 use redis::Value;
 
 use crate::engine::{Answer, Call};
-use crate::layout::{Layout, name_of};
+use crate::layout::Layout;
+use crate::owner::Owner;
 use crate::queue::Waiting;
 use crate::record;
 use crate::run_record;
@@ -19,7 +20,7 @@ use crate::value;
 /// What an event is checked against: events of which this is the same are checked at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Checked {
-    pub(crate) owner: Lane,
+    pub(crate) owner: Owner,
     workspace: WorkspaceId,
     /// `None` where the app published the event.
     revision: Option<Revision>,
@@ -53,7 +54,7 @@ impl From<Quota> for Counted {
 impl Checked {
     pub(crate) fn of(event: &NewEvent) -> Self {
         Self {
-            owner: event.lane(),
+            owner: Owner::of(event),
             workspace: event.workspace,
             revision: event.fence.map(|fence| fence.checked_at),
             // What names no endpoint has nobody whose quota it could be.
@@ -109,7 +110,7 @@ impl Part {
         for (checked, events) in &self.groups {
             let (place, _) = tags[&layout.bucket_of(checked.owner).number];
             call.push_text(place);
-            call.push_text(name_of(checked.owner));
+            call.push_text(checked.owner);
             call.push_text(checked.workspace);
             match checked.revision {
                 Some(revision) => call.push_text(revision.get()),

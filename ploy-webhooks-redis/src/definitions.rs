@@ -7,13 +7,14 @@ use std::num::NonZeroU16;
 
 use async_trait::async_trait;
 use ploy_webhooks::store::{Defined, Definition, DefinitionKind, DefinitionStore, StoreError};
-use ploy_webhooks::{Lane, Revision, WorkspaceId};
+use ploy_webhooks::{Revision, WorkspaceId};
 use redis::{Cmd, Value};
 
 use crate::RedisStore;
 use crate::engine::{Call, Via};
 use crate::error::corrupt;
 use crate::layout::{Bucket, name_of_kind};
+use crate::owner::Owner;
 use crate::script::{self, Known, ScriptCall};
 use crate::value;
 
@@ -105,7 +106,7 @@ impl DefinitionStore for RedisStore {
 
 impl RedisStore {
     fn bucket_of_definitions(&self, workspace: &WorkspaceId) -> &Bucket {
-        self.layout.bucket_of(Lane::Workspace(*workspace))
+        self.layout.bucket_of(Owner::Workspace(*workspace))
     }
 
     fn on_definitions(

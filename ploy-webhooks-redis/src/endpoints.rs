@@ -17,15 +17,14 @@ use async_trait::async_trait;
 use ploy_webhooks::store::{
     Created, EndpointPatch, EndpointStore, KeyStore, StoreError, TokenStore, Updated,
 };
-use ploy_webhooks::{
-    Endpoint, EndpointId, Lane, Revision, SecretDigest, Slug, Timestamp, WorkspaceId,
-};
+use ploy_webhooks::{Endpoint, EndpointId, Revision, SecretDigest, Slug, Timestamp, WorkspaceId};
 use redis::{Cmd, Value};
 
 use crate::RedisStore;
 use crate::engine::{Call, Via};
 use crate::error::{corrupt, unavailable};
 use crate::layout::Bucket;
+use crate::owner::Owner;
 use crate::script::{self, ScriptCall};
 use crate::value;
 
@@ -53,7 +52,7 @@ impl EndpointStore for RedisStore {
         if !self.claim_slug(&endpoint).await? {
             return Ok(Created::Taken);
         }
-        let bucket = self.layout.bucket_of(Lane::Endpoint(endpoint.id));
+        let bucket = self.layout.bucket_of(Owner::Endpoint(endpoint.id));
         let call = ScriptCall::small(&script::CREATE, &bucket.tag);
         let call = call.text(endpoint.id).text(endpoint.workspace);
         let call = call.bytes("slug").bytes(endpoint.slug.as_str());
@@ -125,7 +124,7 @@ impl EndpointStore for RedisStore {
             return Ok(Updated::Conflict(before.revision));
         }
         let changed = patch.apply(&before);
-        let bucket = self.layout.bucket_of(Lane::Endpoint(*id));
+        let bucket = self.layout.bucket_of(Owner::Endpoint(*id));
         let call = ScriptCall::small(&script::UPDATE, &bucket.tag);
         let call = with_state(call.text(id).text(workspace).text(expected.get()), &changed);
         let answer =
@@ -142,7 +141,7 @@ impl EndpointStore for RedisStore {
     }
 
     async fn delete(&self, workspace: &WorkspaceId, id: &EndpointId) -> Result<bool, StoreError> {
-        let bucket = self.layout.bucket_of(Lane::Endpoint(*id));
+        let bucket = self.layout.bucket_of(Owner::Endpoint(*id));
         let call = ScriptCall::small(&script::DELETE, &bucket.tag);
         let call = call.text(id).text(workspace).text(SPENT_MILLIS);
         let answer =
@@ -214,7 +213,7 @@ impl RedisStore {
 
     /// Whether the endpoint has the slug; if not, it never will.
     async fn has_slug(&self, id: EndpointId, slug: &Slug) -> Result<bool, StoreError> {
-        let bucket = self.layout.bucket_of(Lane::Endpoint(id));
+        let bucket = self.layout.bucket_of(Owner::Endpoint(id));
         let call = ScriptCall::small(&script::BURY, &bucket.tag);
         let call = call.text(id).bytes(slug.as_str()).text(SPENT_MILLIS);
         let answer = self.write(bucket, &script::BURY, call, "cannot claim the slug").await?;
@@ -260,7 +259,7 @@ impl RedisStore {
     }
 
     async fn read_endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
-        let bucket = self.layout.bucket_of(Lane::Endpoint(id));
+        let bucket = self.layout.bucket_of(Owner::Endpoint(id));
         let mut get = Cmd::new();
         get.arg("HMGET").arg(bucket.key(format_args!("endpoint:{id}"))).arg(&FIELDS);
         let answer = self.engine.call(Via::Read, Call::new(bucket.slot, get)).await;

@@ -2,14 +2,15 @@
 
 use async_trait::async_trait;
 use ploy_webhooks::store::{Appended, EventQuery, EventStore, Page, StoreError, StoreErrorKind};
-use ploy_webhooks::{Event, EventId, EventSummary, Lane, NewEvent, WorkspaceId};
+use ploy_webhooks::{Event, EventId, EventSummary, NewEvent, WorkspaceId};
 use redis::Value;
 use tokio::sync::oneshot;
 
 use crate::RedisStore;
 use crate::engine::{Call, Via};
 use crate::error::corrupt;
-use crate::layout::{Bucket, lane_named};
+use crate::layout::Bucket;
+use crate::owner::Owner;
 use crate::queue::Waiting;
 use crate::record::{self, Entry};
 use crate::run_record::check_runs;
@@ -58,7 +59,7 @@ pub(crate) enum Content {
 
 /// An event that was found.
 pub(crate) struct Found {
-    pub(crate) owner: Lane,
+    pub(crate) owner: Owner,
     pub(crate) entry: Entry,
     content: Vec<u8>,
 }
@@ -72,7 +73,7 @@ impl RedisStore {
         id: EventId,
         content: Content,
     ) -> Result<Option<Found>, StoreError> {
-        let published = self.layout.bucket_of(Lane::Workspace(workspace)).number;
+        let published = self.layout.bucket_of(Owner::Workspace(workspace)).number;
         let calls = self.over_all_buckets(&script::FIND, |call, buckets| {
             let place = buckets.iter().position(|bucket| bucket.number == published);
             call.text(workspace)
@@ -127,7 +128,7 @@ pub(crate) fn beyond(id: &[u8; 16]) -> Vec<u8> {
 fn parse_found(answer: Value) -> Option<Found> {
     let [owner, _place, entry, content] = value::parts(answer)?;
     Some(Found {
-        owner: lane_named(&value::bytes(owner)?)?,
+        owner: Owner::named(&value::bytes(owner)?)?,
         entry: Entry::parse(&value::bytes(entry)?).ok()?,
         content: value::bytes(content)?,
     })

@@ -30,12 +30,14 @@
 //! stands among the lanes where the first of its line does while nothing of it is due, and from then
 //! on where its turn is: behind those that came, or were served, before.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::num::NonZeroU16;
 
+use ploy_webhooks::Slug;
 use ploy_webhooks::limit::LimitKey;
 use ploy_webhooks::store::DefinitionKind;
-use ploy_webhooks::{Lane, Slug};
+
+use crate::owner::Owner;
 
 /// The hash slots of a Cluster.
 pub(crate) const SLOTS: u16 = 16_384;
@@ -76,11 +78,8 @@ impl Layout {
     }
 
     /// The bucket with everything of that owner.
-    pub(crate) fn bucket_of(&self, owner: Lane) -> &Bucket {
-        match owner {
-            Lane::Endpoint(id) => self.bucket_by_hash(id.as_bytes()),
-            Lane::Workspace(id) => self.bucket_by_hash(id.as_bytes()),
-        }
+    pub(crate) fn bucket_of(&self, owner: Owner) -> &Bucket {
+        self.bucket_by_hash(owner.as_bytes())
     }
 
     /// The bucket in which it is written to whom the slug belongs.
@@ -121,23 +120,6 @@ impl Bucket {
     }
 }
 
-/// What an event's owner is called in the names of keys: the endpoint, or the workspace where the
-/// app published it. That is the lane of its runs, too.
-pub(crate) fn name_of(owner: Lane) -> impl Display {
-    struct Name(Lane);
-
-    impl Display for Name {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match self.0 {
-                Lane::Endpoint(id) => id.fmt(f),
-                Lane::Workspace(id) => id.fmt(f),
-            }
-        }
-    }
-
-    Name(owner)
-}
-
 /// What definitions of a kind are called in the names of keys. The endpoints of a workspace are
 /// listed under `workspace`, so definitions of workspaces have another name.
 pub(crate) fn name_of_kind(kind: DefinitionKind) -> &'static str {
@@ -145,13 +127,6 @@ pub(crate) fn name_of_kind(kind: DefinitionKind) -> &'static str {
         "workspace" => "tenant",
         name => name,
     }
-}
-
-/// The owner that is called so.
-pub(crate) fn lane_named(name: &[u8]) -> Option<Lane> {
-    let name = std::str::from_utf8(name).ok()?;
-    let endpoint = name.parse().map(Lane::Endpoint).ok();
-    endpoint.or_else(|| name.parse().map(Lane::Workspace).ok())
 }
 
 /// FNV-1a, 64 bits: what an endpoint's bucket is told by, for good.
@@ -193,7 +168,7 @@ mod tests {
     #[test]
     fn the_bucket_of_an_id_is_for_good() {
         let layout = Layout::new("ploy", BUCKETS);
-        let bucket = |byte| layout.bucket_of(Lane::Endpoint(EndpointId::from_bytes([byte; 16])));
+        let bucket = |byte| layout.bucket_of(Owner::Endpoint(EndpointId::from_bytes([byte; 16])));
         assert_eq!([0, 1, 2, 255].map(|byte| bucket(byte).number), [28, 30, 56, 29]);
     }
 
@@ -203,7 +178,7 @@ mod tests {
         let mut counts = [0; 64];
         for _ in 0..64_000 {
             let id = EndpointId::mint(SystemClock.now());
-            counts[usize::from(layout.bucket_of(Lane::Endpoint(id)).number)] += 1;
+            counts[usize::from(layout.bucket_of(Owner::Endpoint(id)).number)] += 1;
         }
         assert!(counts.iter().all(|count| (700..1_300).contains(count)), "{counts:?}");
     }
@@ -239,15 +214,5 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), all, "left: how many names there are of so many keys");
-    }
-
-    #[test]
-    fn owners_keep_their_names() {
-        for owner in
-            [Lane::Endpoint(EndpointId::from_bytes([7; 16])), Lane::Workspace(WorkspaceId::DEFAULT)]
-        {
-            assert_eq!(lane_named(name_of(owner).to_string().as_bytes()), Some(owner));
-        }
-        assert_eq!(lane_named(b"run_00000000000000000000000000"), None);
     }
 }

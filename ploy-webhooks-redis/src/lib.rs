@@ -15,6 +15,7 @@ mod limiter;
 mod line;
 mod link;
 mod merge;
+mod owner;
 mod queue;
 mod record;
 mod run_pages;

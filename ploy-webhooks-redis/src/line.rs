@@ -17,7 +17,7 @@ use crate::claim;
 use crate::engine::{Call, Via};
 use crate::error::{corrupt, misuse};
 use crate::events::Content;
-use crate::layout::{Bucket, name_of};
+use crate::layout::Bucket;
 use crate::run_record::{check_runs, known_already, letter_of, millis, push_runs, state_of};
 use crate::script::{self, ScriptCall};
 use crate::sharing::Unheard;
@@ -106,7 +106,7 @@ impl RunQueue for RedisStore {
         let mut call =
             ScriptCall::new(&script::ENQUEUE, keys, (4 + 3 * runs.len(), 256 * runs.len()));
         call.push(self.layout.channel());
-        call.push_text(name_of(found.owner));
+        call.push_text(found.owner);
         call.push(event.as_bytes());
         push_runs(&mut call, event, &runs);
         let call = Call::of_script(bucket.slot, &script::ENQUEUE, call);
@@ -171,7 +171,7 @@ impl RedisStore {
         let from: String = from.map(known_letter).collect();
         let bucket = self.layout.bucket_of(owner);
         let call = ScriptCall::small(&script::ALTER, &bucket.tag);
-        let call = call.bytes(self.layout.channel()).text(name_of(owner)).bytes(run.as_bytes());
+        let call = call.bytes(self.layout.channel()).text(owner).bytes(run.as_bytes());
         let call = call.bytes(known_letter(to)).bytes(from);
         let call = Call::of_script(bucket.slot, &script::ALTER, call);
         let answer = self.engine.call(Via::Write, call).await;

@@ -6,14 +6,15 @@
 
 use std::collections::VecDeque;
 
+use ploy_webhooks::WorkspaceId;
 use ploy_webhooks::store::StoreError;
-use ploy_webhooks::{Lane, WorkspaceId};
 use redis::Value;
 
 use crate::RedisStore;
 use crate::engine::{Call, Via};
 use crate::error::{corrupt, unavailable};
-use crate::layout::{Bucket, lane_named, name_of};
+use crate::layout::Bucket;
+use crate::owner::Owner;
 use crate::script::{self, ScriptCall};
 use crate::value;
 
@@ -25,7 +26,7 @@ const READ_MAX: usize = 1_024;
 pub(crate) struct Wanted {
     pub(crate) workspace: WorkspaceId,
     /// Of this endpoint alone.
-    pub(crate) only: Option<Lane>,
+    pub(crate) only: Option<Owner>,
     /// What the names of the sets begin with.
     pub(crate) sets: Vec<String>,
     /// Where they begin and end, in the order in which they come, as Redis writes it.
@@ -38,7 +39,7 @@ pub(crate) struct Wanted {
 /// An entry that was read.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) owner: Lane,
+    pub(crate) owner: Owner,
     pub(crate) id: [u8; 16],
     pub(crate) entry: Vec<u8>,
 }
@@ -113,14 +114,14 @@ impl<'store> Merge<'store> {
 
 /// The call for what comes next of a source. See `scripts/range.lua` for its arguments.
 fn call(store: &RedisStore, wanted: &Wanted, source: &Source<'_>) -> Call {
-    let published = store.layout.bucket_of(Lane::Workspace(wanted.workspace)).number;
+    let published = store.layout.bucket_of(Owner::Workspace(wanted.workspace)).number;
     let published = source.buckets.iter().position(|bucket| bucket.number == published);
     let keys = source.buckets.iter().map(|bucket| &bucket.tag);
     let call = ScriptCall::new(&script::RANGE, keys, (13, 24 * source.buckets.len() + 256))
         .text(wanted.workspace)
         .text(published.map_or(0, |place| place + 1));
     let call = match wanted.only {
-        Some(owner) => call.text(name_of(owner)),
+        Some(owner) => call.text(owner),
         None => call.bytes(""),
     };
     let call = call.bytes(&source.first).bytes(&wanted.last);
@@ -141,7 +142,7 @@ impl Source<'_> {
         self.size = (self.size * 2).min(READ_MAX);
         while let (Some(owner), Some(_), Some(entry)) = (parts.next(), parts.next(), parts.next()) {
             let owner =
-                value::bytes(owner).and_then(|name| lane_named(&name)).ok_or_else(broken)?;
+                value::bytes(owner).and_then(|name| Owner::named(&name)).ok_or_else(broken)?;
             let entry = value::bytes(entry).ok_or_else(broken)?;
             let id = *entry.first_chunk().ok_or_else(broken)?;
             self.read.push_back(Found { owner, id, entry });

@@ -15,13 +15,13 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use ploy_webhooks::store::StoreError;
 use ploy_webhooks::{
-    EndpointId, Event, EventId, EventSummary, EventType, KeptHeaders, Lane, NewEvent, RunId,
-    WorkspaceId,
+    Event, EventId, EventSummary, EventType, KeptHeaders, NewEvent, RunId, WorkspaceId,
 };
 use redis::RedisWrite;
 
 use crate::error::{corrupt, misuse};
 
+use crate::owner::Owner;
 use crate::script::ScriptCall;
 
 /// The largest string that Redis holds is 512 MiB; headers and their length come on top.
@@ -124,7 +124,7 @@ impl Entry {
     /// The event of this entry with that content.
     pub(crate) fn event(
         self,
-        owner: Lane,
+        owner: Owner,
         workspace: WorkspaceId,
         content: Vec<u8>,
     ) -> Result<Event, StoreError> {
@@ -132,7 +132,7 @@ impl Entry {
         Ok(Event {
             id: self.id,
             workspace,
-            endpoint: endpoint_of(owner),
+            endpoint: owner.endpoint(),
             event_type: self.event_type,
             headers,
             source: self.source,
@@ -140,21 +140,14 @@ impl Entry {
         })
     }
 
-    pub(crate) fn summary(self, owner: Lane) -> EventSummary {
+    pub(crate) fn summary(self, owner: Owner) -> EventSummary {
         EventSummary {
             id: self.id,
-            endpoint: endpoint_of(owner),
+            endpoint: owner.endpoint(),
             event_type: self.event_type,
             source: self.source,
             size: self.size.into(),
         }
-    }
-}
-
-const fn endpoint_of(owner: Lane) -> Option<EndpointId> {
-    match owner {
-        Lane::Endpoint(id) => Some(id),
-        Lane::Workspace(_) => None,
     }
 }
 
@@ -212,7 +205,7 @@ mod tests {
             prop_assert!(entry.starts_with(&id));
             prop_assert_eq!(super::payload(&content).unwrap(), &event.payload[..]);
             let entry = Entry::parse(&entry).unwrap();
-            let owner = Lane::Workspace(WorkspaceId::DEFAULT);
+            let owner = Owner::Workspace(WorkspaceId::DEFAULT);
             prop_assert_eq!(entry.event(owner, WorkspaceId::DEFAULT, content).unwrap(), Event::from(event));
         }
 

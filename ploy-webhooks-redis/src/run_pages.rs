@@ -2,7 +2,8 @@
 //!
 //! Each owner has a list of its runs in each state, so that a state which few runs are in is as
 //! quick to read as one that all are in. The ids are read first, from the lists, and then as many
-//! of the runs as make a page: what their attempts have said may be large.
+//! of the runs as make a page: what their attempts have said may be large. Those of one destination
+//! have no list of their own: their owners' runs are looked at, up to a bound.
 
 use ploy_webhooks::store::{Page, RunQuery, StoreError};
 use ploy_webhooks::{Run, RunId, RunState};
@@ -10,7 +11,7 @@ use ploy_webhooks::{Run, RunId, RunState};
 use crate::RedisStore;
 use crate::engine::{Call, Via};
 use crate::error::corrupt;
-use crate::layout::{Bucket, name_of};
+use crate::layout::Bucket;
 use crate::merge::{Found, Merge, Wanted};
 use crate::run_record::{letter_of, parse_run};
 use crate::script::{self, ScriptCall};
@@ -38,27 +39,42 @@ pub(crate) async fn page(
         is_turned: true,
     };
     let limit = query.limit.get();
-    let mut ids = Merge::new(store, wanted, limit + 1);
-    let (mut found, mut is_last) = (Vec::with_capacity(limit), false);
-    while found.len() < limit && !is_last {
-        match ids.next().await? {
-            Some(next) => found.push(next),
-            None => is_last = true,
+    let slices = if query.destination.is_some() { &SLICES[..] } else { &[limit] };
+    let mut ids = Merge::new(store, wanted, slices[0] + 1);
+    let mut rest = query.clone();
+    // One ahead, which tells whether there are more.
+    let mut ahead = ids.next().await?;
+    for &size in slices {
+        let mut found = Vec::with_capacity(size);
+        while found.len() < size
+            && let Some(next) = ahead.take()
+        {
+            found.push(next);
+            ahead = ids.next().await?;
+        }
+        let mut items = Vec::new();
+        for (found, run) in found.iter().zip(read(store, query, &found).await?) {
+            if items.len() == limit {
+                return Ok(Page { items, next: Some(rest) });
+            }
+            match run {
+                Read::Run(run) => items.push(run),
+                Read::Gone => {}
+                Read::Left => return Ok(Page { items, next: Some(rest) }),
+            }
+            rest.below = Some(RunId::from_bytes(found.id));
+        }
+        // How much its runs have said is bounded in one slice, and so in a page.
+        if ahead.is_none() || !items.is_empty() {
+            return Ok(Page { items, next: ahead.map(|_| rest) });
         }
     }
-    is_last = is_last || ids.next().await?.is_none();
-
-    let (mut items, mut rest) = (Vec::with_capacity(found.len()), query.clone());
-    for (found, run) in found.iter().zip(read(store, query.state, &found).await?) {
-        match run {
-            Read::Run(run) => items.push(run),
-            Read::Gone => {}
-            Read::Left => return Ok(Page { items, next: Some(rest) }),
-        }
-        rest.below = Some(RunId::from_bytes(found.id));
-    }
-    Ok(Page { items, next: (!is_last).then_some(rest) })
+    Ok(Page { items: Vec::new(), next: Some(rest) })
 }
+
+/// Of how many runs, one slice after the other, it is looked whether they are delivered to the
+/// destination that is wanted, until some are: they stand among all others.
+const SLICES: [usize; 5] = [256, 1_024, 1_024, 1_024, 1_024];
 
 /// The lists of the runs in that state.
 fn lists_of(state: RunState) -> Vec<&'static str> {
@@ -72,7 +88,7 @@ fn lists_of(state: RunState) -> Vec<&'static str> {
 #[derive(Debug)]
 enum Read {
     Run(Run),
-    /// Its endpoint is deleted meanwhile, or it is in another state.
+    /// It is delivered elsewhere, in another state meanwhile, or its endpoint is deleted.
     Gone,
     /// There was enough without it.
     Left,
@@ -82,7 +98,7 @@ enum Read {
 /// on a Cluster.
 async fn read(
     store: &RedisStore,
-    state: Option<RunState>,
+    query: &RunQuery,
     found: &[Found],
 ) -> Result<Vec<Read>, StoreError> {
     // Those that are read in one call, by their place on the page, and where they lie.
@@ -100,14 +116,19 @@ async fn read(
         let mut tags: Vec<&str> = runs.iter().map(|(_, bucket)| &*bucket.tag).collect();
         tags.sort_unstable();
         tags.dedup();
-        let size = (3 + 3 * runs.len(), 64 * runs.len() + 24 * tags.len());
+        let size = (5 + 3 * runs.len(), 64 * runs.len() + 24 * tags.len());
         let mut call = ScriptCall::new(&script::PAGE, tags.iter(), size);
-        call.push(state.and_then(letter_of).unwrap_or_default());
+        call.push(query.state.and_then(letter_of).unwrap_or_default());
+        match query.destination {
+            Some(destination) => call.push_text(destination),
+            None => call.push(""),
+        }
         call.push_text(bytes);
+        call.push_text(query.limit.get());
         for (place, bucket) in runs {
             let key = tags.binary_search(&&*bucket.tag).expect("each has its bucket's");
             call.push_text(key + 1);
-            call.push_text(name_of(found[*place].owner));
+            call.push_text(found[*place].owner);
             call.push(found[*place].id);
         }
         Call::of_script(runs[0].1.slot, &script::PAGE, call)

@@ -24,7 +24,8 @@ use ploy_webhooks::{
 use redis::Value;
 
 use crate::error::{corrupt, misuse};
-use crate::layout::{Bucket, lane_named};
+use crate::layout::Bucket;
+use crate::owner::Owner;
 use crate::record::Entry;
 use crate::script::ScriptCall;
 use crate::value;
@@ -109,7 +110,7 @@ fn read_leased(run: Value, buckets: &[&Bucket]) -> Option<LeasedRun> {
     let [place, owner, workspace, id, attempt, before, record, entry, content] = value::parts(run)?;
     let place = usize::try_from(value::int(&place)?.checked_sub(1)?).ok()?;
     let bucket = buckets.get(place)?.number;
-    let owner = lane_named(&value::bytes(owner)?)?;
+    let owner = Owner::named(&value::bytes(owner)?)?;
     let (_, _, trigger) = parse_record(&value::bytes(record)?)?;
     let attempt = value::text(attempt)?.parse().ok()?;
     let before = state_of(*value::bytes(before)?.first()?)?;

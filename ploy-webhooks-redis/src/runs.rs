@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 use ploy_webhooks::store::{Page, RunQuery, RunStore, StoreError};
-use ploy_webhooks::{EventId, Lane, Run, RunId, WorkspaceId};
+use ploy_webhooks::{EventId, Run, RunId, WorkspaceId};
 use redis::Value;
 
 use crate::RedisStore;
 use crate::engine::{Call, Via};
 use crate::error::corrupt;
 use crate::events::Content;
-use crate::layout::{lane_named, name_of};
+use crate::owner::Owner;
 use crate::run_pages;
 use crate::run_record::parse_run;
 use crate::script::{self, ScriptCall};
@@ -24,7 +24,7 @@ impl RunStore for RedisStore {
         let bucket = self.layout.bucket_of(found.owner);
         let call = ScriptCall::small(&script::RUNS, &bucket.tag);
         let stored_with: Vec<u8> = found.entry.owes.iter().flat_map(|id| *id.as_bytes()).collect();
-        let call = call.text(name_of(found.owner)).bytes(event.as_bytes()).bytes(stored_with);
+        let call = call.text(found.owner).bytes(event.as_bytes()).bytes(stored_with);
         let call = Call::of_script(bucket.slot, &script::RUNS, call);
         let answer = self.engine.call(Via::Read, call).await;
         let answer = answer.map_err(|failure| failure.of_read("cannot read the runs"))?;
@@ -50,8 +50,8 @@ impl RedisStore {
         &self,
         workspace: WorkspaceId,
         id: RunId,
-    ) -> Result<Option<(Lane, Run)>, StoreError> {
-        let published = self.layout.bucket_of(Lane::Workspace(workspace)).number;
+    ) -> Result<Option<(Owner, Run)>, StoreError> {
+        let published = self.layout.bucket_of(Owner::Workspace(workspace)).number;
         let calls = self.over_all_buckets(&script::FIND_RUN, |call, buckets| {
             let place = buckets.iter().position(|bucket| bucket.number == published);
             call.text(workspace).text(place.map_or(0, |place| place + 1)).bytes(id.as_bytes())
@@ -72,9 +72,9 @@ impl RedisStore {
     }
 }
 
-fn parse_found(answer: Value) -> Result<(Lane, Run), StoreError> {
+fn parse_found(answer: Value) -> Result<(Owner, Run), StoreError> {
     let broken = || corrupt("a run");
     let [owner, run] = value::parts(answer).ok_or_else(broken)?;
-    let owner = value::bytes(owner).and_then(|name| lane_named(&name)).ok_or_else(broken)?;
+    let owner = value::bytes(owner).and_then(|name| Owner::named(&name)).ok_or_else(broken)?;
     Ok((owner, parse_run(run)?))
 }

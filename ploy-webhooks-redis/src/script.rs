@@ -45,7 +45,7 @@ macro_rules! writes {
 
 scripts! {
     /// Accepts a batch of events.
-    APPEND = file!("append");
+    APPEND = writes!(), file!("delivery"), file!("append");
     /// Deletes a slug's entry, or gives it to another endpoint, if it is still as expected.
     MOVE_SLUG = file!("move_slug");
     /// Writes a new endpoint.
@@ -55,7 +55,7 @@ scripts! {
     /// Changes an endpoint.
     UPDATE = file!("update");
     /// Deletes an endpoint with its history.
-    DELETE = file!("delete");
+    DELETE = writes!(when memory is full), file!("delivery"), file!("line"), file!("delete");
     /// Lists a workspace's endpoints.
     LIST = file!("list");
     /// Finds an event by its id.
@@ -67,19 +67,19 @@ scripts! {
     /// Finds a run by its id.
     FIND_RUN = writes!(nothing), file!("reading"), file!("find_run");
     /// Reads runs whose ids are known.
-    PAGE = writes!(nothing), file!("reading"), file!("page");
+    PAGE = writes!(nothing), file!("delivery"), file!("reading"), file!("page");
     /// Adds runs to what an event owes.
-    ENQUEUE = writes!(), file!("line"), file!("enqueue");
+    ENQUEUE = writes!(), file!("delivery"), file!("line"), file!("enqueue");
     /// Says when there is something to claim.
     DUE = file!("due");
     /// Claims runs.
-    CLAIM = writes!(when memory is full), file!("line"), file!("claim");
+    CLAIM = writes!(when memory is full), file!("delivery"), file!("line"), file!("claim");
     /// Has a lease end later, or sooner.
-    EXTEND = writes!(when memory is full), file!("line"), file!("extend");
+    EXTEND = writes!(when memory is full), file!("delivery"), file!("line"), file!("extend");
     /// Records the end of an attempt.
-    FINISH = writes!(when memory is full), file!("line"), file!("finish");
+    FINISH = writes!(when memory is full), file!("delivery"), file!("line"), file!("finish");
     /// Moves a run by hand.
-    ALTER = writes!(when memory is full), file!("line"), file!("alter");
+    ALTER = writes!(when memory is full), file!("delivery"), file!("line"), file!("alter");
     /// Sets a definition.
     DEFINE = file!("define");
     /// Deletes a definition.

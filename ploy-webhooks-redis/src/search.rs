@@ -3,15 +3,15 @@
 //! There is no index of what payloads hold: a search reads entries in the order of their ids,
 //! and payloads where it asks for a substring, and stops at a bound, to go on with the next page.
 
+use ploy_webhooks::EventSummary;
 use ploy_webhooks::store::{EventQuery, Order, Page, StoreError};
-use ploy_webhooks::{EventSummary, Lane};
 use redis::Cmd;
 
 use crate::RedisStore;
 use crate::engine::{Call, Via};
 use crate::events::beyond;
-use crate::layout::name_of;
 use crate::merge::{Merge, Wanted};
+use crate::owner::Owner;
 use crate::record::{self, Entry};
 use crate::value;
 
@@ -28,7 +28,7 @@ pub(crate) struct Search<'store> {
 
 /// An event whose entry was read.
 struct Candidate {
-    owner: Lane,
+    owner: Owner,
     entry: Entry,
 }
 
@@ -46,7 +46,7 @@ impl<'store> Search<'store> {
         let (first, last) = if is_turned { (to, from) } else { (from, to) };
         let wanted = Wanted {
             workspace: self.query.workspace,
-            only: self.query.endpoint.map(Lane::Endpoint),
+            only: self.query.endpoint.map(Owner::Endpoint),
             sets: vec!["index:".to_owned()],
             first,
             last,
@@ -125,7 +125,7 @@ impl<'store> Search<'store> {
             let bucket = store.layout.bucket_of(*owner);
             let mut get = Cmd::new();
             get.arg("HGET")
-                .arg(bucket.key(format_args!("payloads:{}", name_of(*owner))))
+                .arg(bucket.key(format_args!("payloads:{owner}")))
                 .arg(entry.id.as_bytes());
             Call::new(bucket.slot, get)
         });

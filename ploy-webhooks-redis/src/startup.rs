@@ -21,7 +21,7 @@ const VERSION_MIN: (u32, u32) = (7, 0);
 /// be told that writes were flushed which had not even been written.
 const VERSION_WAITAOF: (u32, u32) = (8, 0);
 /// How the store is laid out. A store of another format is refused.
-const FORMAT: &str = "2";
+const FORMAT: &str = "3";
 
 /// Whether the server says when it has flushed, and is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

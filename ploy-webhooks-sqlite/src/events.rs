@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::SqliteStore;
 use crate::dedup::Print;
 use crate::error::{corrupt, store_error};
-use crate::lane::LaneKey;
+use crate::lane::{LaneKey, OriginKey};
 use crate::queue::Waiting;
 use crate::search::{self, Place, Search};
 
@@ -149,17 +149,24 @@ impl<'connection> Origins<'connection> {
         endpoint_column: usize,
         workspace_column: usize,
     ) -> rusqlite::Result<Option<Origin>> {
-        self.of_lane(match row.get(endpoint_column)? {
-            Some(number) => LaneKey::Endpoint(number),
-            None => LaneKey::Workspace(WorkspaceId::from_bytes(row.get(workspace_column)?)),
+        self.of_key(match row.get(endpoint_column)? {
+            Some(number) => OriginKey::Endpoint(number),
+            None => OriginKey::Workspace(WorkspaceId::from_bytes(row.get(workspace_column)?)),
         })
     }
 
     /// Whose the runs of this lane are, as [`of`](Self::of).
     pub(crate) fn of_lane(&mut self, lane: LaneKey) -> rusqlite::Result<Option<Origin>> {
-        let number = match lane {
-            LaneKey::Endpoint(number) => number,
-            LaneKey::Workspace(workspace) => return Ok(Some(Origin { endpoint: None, workspace })),
+        self.of_key(lane.origin)
+    }
+
+    /// Whose the events are from there, as [`of`](Self::of).
+    pub(crate) fn of_key(&mut self, key: OriginKey) -> rusqlite::Result<Option<Origin>> {
+        let number = match key {
+            OriginKey::Endpoint(number) => number,
+            OriginKey::Workspace(workspace) => {
+                return Ok(Some(Origin { endpoint: None, workspace }));
+            }
         };
         if let Some(known) = self.known.get(&number) {
             return Ok(*known);

@@ -7,7 +7,7 @@ use ploy_webhooks::{NewRun, RunId, RunState, Timestamp, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::events::Origins;
-use crate::lane::LaneKey;
+use crate::lane::OriginKey;
 use crate::owed;
 use crate::runs::{every_state, is_of};
 
@@ -23,14 +23,14 @@ pub(crate) fn add(
         "-- enqueue()
          SELECT coalesce(endpoint, workspace) FROM events WHERE seq = ?1",
     )?;
-    let lane: Option<LaneKey> = select.query_row(params![seq], |row| row.get(0)).optional()?;
-    let Some(lane) = lane else {
+    let origin: Option<OriginKey> = select.query_row(params![seq], |row| row.get(0)).optional()?;
+    let Some(origin) = origin else {
         return Ok(Ok(false));
     };
-    if Origins::new(connection)?.of_lane(lane)?.is_none() {
+    if Origins::new(connection)?.of_key(origin)?.is_none() {
         return Ok(Ok(false));
     }
-    let added = owed::add(connection, runs, seq, lane, now)?;
+    let added = owed::add(connection, runs, seq, origin, now)?;
     Ok(added.map(|()| true))
 }
 

@@ -11,7 +11,7 @@ use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use ploy_webhooks::{NewRun, RunId, Timestamp};
 use rusqlite::{CachedStatement, Connection, params};
 
-use crate::lane::LaneKey;
+use crate::lane::OriginKey;
 use crate::triggers::TriggerNumbers;
 
 /// So many runs are filed at once, if nobody asks for it sooner. More, and a look-up that reads
@@ -77,7 +77,7 @@ impl<'batch> Arrivals<'batch> {
         &mut self,
         runs: &[NewRun],
         seq: i64,
-        lane: LaneKey,
+        origin: OriginKey,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
         for (place, run) in places_of(seq).zip(runs) {
@@ -85,7 +85,7 @@ impl<'batch> Arrivals<'batch> {
                 place,
                 run.id.as_bytes(),
                 self.triggers.of(self.connection, &run.trigger)?,
-                lane,
+                origin.lane(&run.trigger),
                 now.as_millis(),
                 (!run.delay.is_zero()).then(|| now.after(run.delay).as_millis()),
             ])?;
@@ -119,7 +119,7 @@ pub(crate) fn add(
     connection: &Connection,
     runs: &[NewRun],
     seq: i64,
-    lane: LaneKey,
+    origin: OriginKey,
     now: Timestamp,
 ) -> rusqlite::Result<Result<(), StoreError>> {
     let places = places_of(seq);
@@ -148,7 +148,7 @@ pub(crate) fn add(
             place,
             run.id.as_bytes(),
             triggers.of(connection, &run.trigger)?,
-            lane,
+            origin.lane(&run.trigger),
             now.as_millis(),
             now.after(run.delay).as_millis(),
         ])?;

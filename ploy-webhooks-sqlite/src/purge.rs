@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::store_error;
 use crate::index::{ClosedBlocks, ORPHAN_TERM, endpoint_term, write};
+use crate::lane::LaneKey;
 use crate::owed::{self, places_of};
 use crate::progress::{Progress, Written};
 use crate::queue::Queue;
@@ -91,19 +92,22 @@ fn delete_events(
     let mut delete_attempts = connection.prepare_cached(
         "-- purge()
          DELETE FROM attempts WHERE run IN
-             (SELECT place FROM runs WHERE place BETWEEN ?1 AND ?2 AND lane = ?3)",
+             (SELECT place FROM runs
+              WHERE place BETWEEN ?1 AND ?2 AND (lane = ?3 OR substr(lane, 17) = ?4))",
     )?;
     let mut delete_runs = connection.prepare_cached(
         "-- purge()
-         DELETE FROM runs WHERE place BETWEEN ?1 AND ?2 AND lane = ?3",
+         DELETE FROM runs
+         WHERE place BETWEEN ?1 AND ?2 AND (lane = ?3 OR substr(lane, 17) = ?4)",
     )?;
     let mut delete_events = connection.prepare_cached(
         "-- purge()
          DELETE FROM events WHERE seq BETWEEN ?1 AND ?2 AND endpoint = ?3",
     )?;
     let (first_run, last_run) = (*places_of(first).start(), *places_of(last).end());
-    delete_attempts.execute(params![first_run, last_run, endpoint])?;
-    let runs = delete_runs.execute(params![first_run, last_run, endpoint])?;
+    let piece = LaneKey::ending(endpoint);
+    delete_attempts.execute(params![first_run, last_run, endpoint, piece])?;
+    let runs = delete_runs.execute(params![first_run, last_run, endpoint, piece])?;
     delete_events.execute(params![first, last, endpoint])?;
     Ok(runs > 0)
 }

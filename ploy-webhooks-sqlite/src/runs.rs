@@ -15,12 +15,15 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use crate::SqliteStore;
 use crate::error::{corrupt, store_error};
 use crate::events::{Origin, Origins};
+use crate::lane::LaneKey;
 use crate::owed::{places_of, seq_of};
 use crate::search;
 use crate::triggers::TriggersRead;
 
-/// A page looks at no more runs than this: those of other workspaces lie between.
+/// A page reads no more runs than this: those of other workspaces lie between.
 const PAGE_ROWS_MAX: usize = 1_024;
+/// And it passes over no more than this that are not of the destination, by their lanes.
+const PAGE_PASSED_MAX: usize = 8_192;
 /// About how many bytes of what was said a page holds.
 const PAGE_BYTES_MAX: u64 = 4 << 20;
 
@@ -138,15 +141,22 @@ fn list(connection: &mut Connection, query: &RunQuery) -> Result<Page<Run, RunQu
     let mut select = snapshot.prepare_cached(&select_below(query.state)).map_err(failed)?;
     let below = query.below.as_ref().map_or(&AFTER_ALL[..], |id| id.as_bytes());
     let mut rows = select.query(params![below]).map_err(failed)?;
-    let (mut items, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
+    let (mut items, mut looked_at, mut passed, mut bytes) = (Vec::new(), 0, 0, 0);
     let mut rest = query.clone();
     while let Some(row) = rows.next().map_err(failed)? {
         let is_full = items.len() == query.limit.get() || bytes > PAGE_BYTES_MAX;
-        if is_full || looked_at == PAGE_ROWS_MAX {
+        if is_full || looked_at == PAGE_ROWS_MAX || passed == PAGE_PASSED_MAX {
             return Ok(Page { items, next: Some(rest) });
         }
-        looked_at += 1;
         rest.below = Some(RunId::from_bytes(row.get(1).map_err(failed)?));
+        if query.destination.is_some() {
+            let lane: LaneKey = row.get(3).map_err(failed)?;
+            if lane.destination != query.destination {
+                passed += 1;
+                continue;
+            }
+        }
+        looked_at += 1;
         if let Some(run) = records.read(row, query.workspace)? {
             bytes += run.outcome_bytes();
             items.push(run);

@@ -281,7 +281,12 @@ fn hold(
         "-- hold()
          UPDATE runs SET state = ?4, due_at = ?5
          WHERE place = ?1 AND id = ?2 AND attempt = ?3 AND state = 'running'
-             AND (typeof(lane) = 'blob' OR lane IN (SELECT number FROM endpoints))",
+             AND CASE
+                 WHEN typeof(lane) = 'integer' THEN lane IN (SELECT number FROM endpoints)
+                 -- A destination's, by an endpoint.
+                 WHEN length(lane) = 24 THEN (SELECT endpoint FROM events WHERE seq = place >> 20)
+                     IN (SELECT number FROM endpoints)
+                 ELSE TRUE END",
     )?;
     let updated = update.execute(params![
         place,

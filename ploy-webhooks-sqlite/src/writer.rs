@@ -17,7 +17,7 @@ use crate::checkpoint::{self, LogGrowth};
 use crate::database;
 use crate::dedup::{Entry, First, Handover, Keys, Print};
 use crate::error::{commit_kind, kind, store_error};
-use crate::lane::LaneKey;
+use crate::lane::OriginKey;
 use crate::line::Line;
 use crate::owed::{self, Arrivals};
 use crate::progress::{Progress, Written};
@@ -380,8 +380,8 @@ impl Writing<'_> {
         if let Err(error) = self.insert(event, endpoint, seq) {
             return of_this_event_alone(error);
         }
-        let lane = endpoint.map_or(LaneKey::Workspace(event.workspace), LaneKey::Endpoint);
-        self.arrivals.write(&event.owes, seq, lane, self.now)?;
+        let origin = endpoint.map_or(OriginKey::Workspace(event.workspace), OriginKey::Endpoint);
+        self.arrivals.write(&event.owes, seq, origin, self.now)?;
         if let (Some(print), Some(dedup)) = (print, event.dedup) {
             let expires_at = self.now.after(dedup.window);
             self.keys.remember(Entry { print, first: First { event: event.id, expires_at } });

@@ -15,13 +15,15 @@ local run = call('HMGET', key, id, id .. 'm')
 if not run[1] then
     return 0
 end
+local destination = destination_of(run[1])
+local line = tag .. 'line:' .. line_of(owner, destination)
 local before, attempts, said = standing(run[2])
 if not string.find(ARGV[5], before, 1, true) then
     return before
 end
 local ends
 if before == 'r' then
-    ends = call('ZSCORE', tag .. 'line:' .. owner, id)
+    ends = call('ZSCORE', line, id)
     if ends then
         call('HSET', key, id .. 'h', digits(tonumber(ends)))
     end
@@ -32,14 +34,15 @@ call('HSET', key, id .. 'm', state .. digits(attempts) .. ':' .. digits(said))
 call('HDEL', tag .. 'claimed', id)
 call('ZREM', tag .. LISTS[before] .. owner, id)
 call('ZREM', tag .. 'delayed:' .. owner, id)
-call('ZREM', tag .. 'line:' .. owner, id)
-if state == 'q' and ends and tonumber(ends) > now then
+call('ZREM', line, id)
+local due_at = math.max(now, tonumber(ends or '0'))
+if state == 'q' and (destination or due_at > now) then
     call('ZADD', tag .. 'delayed:' .. owner, 0, id)
-    call('ZADD', tag .. 'line:' .. owner, ends, id)
+    call('ZADD', line, digits(due_at), id)
 else
     call('ZADD', tag .. LISTS[state] .. owner, 0, id)
 end
-line_up(tag, owner)
+line_up(tag, owner, destination)
 if state == 'q' then
     tell(ARGV[1])
 end

@@ -1,4 +1,3 @@
-#!lua
 -- append: accepts a batch of events, each for itself.
 --
 -- KEYS    what the keys of each bucket begin with
@@ -64,17 +63,48 @@ local function taken_ids(key, runs_at, count)
     return taken, is_any
 end
 
+-- Has a run stand in the line of what is delivered there.
+local function stand(lines, destination, due_at, id)
+    local line = lines[destination]
+    if not line then
+        line = { least = due_at }
+        lines[destination] = line
+    end
+    line.least = math.min(line.least, due_at)
+    line[#line + 1] = string.format('%.0f', due_at)
+    line[#line + 1] = id
+end
+
+-- Writes the lines to destinations, and has the lane of each stand where it belongs.
+local function write_lines(tag, owner, lines)
+    for destination, line in pairs(lines) do
+        write('ZADD', tag .. 'line:' .. owner .. ':' .. destination, line, 1, #line)
+        if call('ZADD', tag .. 'senders:' .. destination, 'LT', string.format('%.0f', line.least), owner) == 1 then
+            call('SADD', tag .. 'receivers:' .. owner, destination)
+        end
+        local least = line.least > now and line.least or turn
+        call('ZADD', tag .. 'lanes', 'LT', string.format('%.3f', least), destination)
+    end
+end
+
 -- Writes those of the runs: by their numbers, or all of them.
 local function write_runs(tag, owner, runs_at, count, numbers)
     tell_time()
     local made_at = struct.pack('>I6', now)
     local fields, queued, delayed, line, least = {}, {}, {}, {}, math.huge
+    local lines = nil
     for place = 1, count do
         local at = runs_at + 3 * ((numbers and numbers[place] or place) - 1)
         local id = ARGV[at]
         fields[2 * place - 1] = id
         fields[2 * place] = made_at .. ARGV[at + 1]
-        if ARGV[at + 2] == '0' then
+        local destination = string.match(ARGV[at + 1], DELIVERY, 17)
+        if destination then
+            delayed[#delayed + 1] = '0'
+            delayed[#delayed + 1] = id
+            lines = lines or {}
+            stand(lines, destination, now + tonumber(ARGV[at + 2]), id)
+        elseif ARGV[at + 2] == '0' then
             queued[#queued + 1] = '0'
             queued[#queued + 1] = id
         else
@@ -94,7 +124,12 @@ local function write_runs(tag, owner, runs_at, count, numbers)
     write('ZADD', tag .. 'queued:' .. owner, queued, 1, #queued)
     write('ZADD', tag .. 'delayed:' .. owner, delayed, 1, #delayed)
     write('ZADD', tag .. 'line:' .. owner, line, 1, #line)
-    call('ZADD', tag .. 'lanes', 'LT', string.format('%.3f', least), owner)
+    if least < math.huge then
+        call('ZADD', tag .. 'lanes', 'LT', string.format('%.3f', least), owner)
+    end
+    if lines then
+        write_lines(tag, owner, lines)
+    end
 end
 
 -- What is left of a quota: how many events, and the verdict on those past it. `kept` is how many were

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- delete: deletes an endpoint with its history, which is freed behind. Works when memory is full.
 --
 -- Its deduplication keys end by themselves: they name an endpoint that never is again.
@@ -7,7 +6,6 @@
 -- ARGV    its id, its workspace, for how many milliseconds its id is spent
 -- answer  its slug; nil where there is none
 
-local call = redis.call
 local tag, id = KEYS[1], ARGV[1]
 local endpoint = call('HMGET', tag .. 'endpoint:' .. id, 'workspace', 'slug')
 if not endpoint[1] or endpoint[1] ~= ARGV[2] then
@@ -25,6 +23,11 @@ for _, name in ipairs({
     keys[#keys + 1] = tag .. name .. id
 end
 call('UNLINK', unpack(keys))
+for _, destination in ipairs(call('SMEMBERS', tag .. 'receivers:' .. id)) do
+    call('UNLINK', tag .. 'line:' .. line_of(id, destination))
+    line_up(tag, id, destination)
+end
+call('UNLINK', tag .. 'receivers:' .. id)
 call('ZREM', tag .. 'lanes', id)
 call('ZREM', tag .. 'workspace:' .. ARGV[2], id)
 call('SET', tag .. 'gone:' .. id, '', 'PX', ARGV[3])

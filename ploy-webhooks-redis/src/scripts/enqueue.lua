@@ -15,19 +15,31 @@ for at = 4, #ARGV, 3 do
         return -1
     end
 end
+local destinations, is_owners = {}, false
 local ids = { call('HGET', key, 'o' .. id) or '' }
 for at = 4, #ARGV, 3 do
     local run = ARGV[at]
     ids[#ids + 1] = run
     call('HSET', key, run, struct.pack('>I6', now) .. ARGV[at + 1])
-    if ARGV[at + 2] == '0' then
+    local destination = string.match(ARGV[at + 1], DELIVERY, 17)
+    if destination then
+        destinations[destination] = true
+    else
+        is_owners = true
+    end
+    if ARGV[at + 2] == '0' and not destination then
         call('ZADD', tag .. 'queued:' .. owner, 0, run)
     else
         call('ZADD', tag .. 'delayed:' .. owner, 0, run)
-        call('ZADD', tag .. 'line:' .. owner, digits(now + tonumber(ARGV[at + 2])), run)
+        call('ZADD', tag .. 'line:' .. line_of(owner, destination), digits(now + tonumber(ARGV[at + 2])), run)
     end
 end
 call('HSET', key, 'o' .. id, table.concat(ids))
-line_up(tag, owner)
+if is_owners then
+    line_up(tag, owner)
+end
+for destination in pairs(destinations) do
+    line_up(tag, owner, destination)
+end
 tell(ARGV[1])
 return 1

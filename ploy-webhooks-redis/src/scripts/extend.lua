@@ -5,16 +5,20 @@
 -- answer  whether it held
 
 local tag, id = KEYS[1], ARGV[2]
-local owner = call('HGET', tag .. 'claimed', id)
-local kept = owner and call('HGET', tag .. 'runs:' .. owner, id .. 'm')
+local line = call('HGET', tag .. 'claimed', id)
+if not line then
+    return 0
+end
+local owner, destination = parted(line)
+local kept = call('HGET', tag .. 'runs:' .. owner, id .. 'm')
 local held = 'r' .. ARGV[3] .. ':'
 if not kept or sub(kept, 1, #held) ~= held then
     return 0
 end
-local line = tag .. 'line:' .. owner
-local ends, ended = now + tonumber(ARGV[4]), tonumber(call('ZSCORE', line, id) or '0')
-call('ZADD', line, digits(ends), id)
-line_up(tag, owner)
+local key = tag .. 'line:' .. line
+local ends, ended = now + tonumber(ARGV[4]), tonumber(call('ZSCORE', key, id) or '0')
+call('ZADD', key, digits(ends), id)
+line_up(tag, owner, destination)
 if ends < ended then
     -- Earlier than who waits believes.
     tell(ARGV[1])

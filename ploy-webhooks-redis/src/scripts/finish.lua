@@ -6,11 +6,15 @@
 -- answer  whether the lease held
 
 local tag, id, attempt, state, after = KEYS[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local owner = call('HGET', tag .. 'claimed', id)
-local key = owner and tag .. 'runs:' .. owner
-local run = owner and call('HMGET', key, id .. 'm', id .. 'a' .. attempt)
+local line = call('HGET', tag .. 'claimed', id)
+if not line then
+    return 0
+end
+local owner, destination = parted(line)
+local key = tag .. 'runs:' .. owner
+local run = call('HMGET', key, id .. 'm', id .. 'a' .. attempt)
 local held = 'r' .. attempt .. ':'
-if not run or not run[1] or sub(run[1], 1, #held) ~= held then
+if not run[1] or sub(run[1], 1, #held) ~= held then
     return 0
 end
 local said = tonumber(sub(run[1], #held + 1)) + #ARGV[6]
@@ -21,11 +25,11 @@ call('HDEL', tag .. 'claimed', id)
 call('ZREM', tag .. LISTS.r .. owner, id)
 call('ZADD', tag .. LISTS[state] .. owner, 0, id)
 if after == '' then
-    call('ZREM', tag .. 'line:' .. owner, id)
+    call('ZREM', tag .. 'line:' .. line, id)
 else
-    call('ZADD', tag .. 'line:' .. owner, digits(now + tonumber(after)), id)
+    call('ZADD', tag .. 'line:' .. line, digits(now + tonumber(after)), id)
 end
-line_up(tag, owner)
+line_up(tag, owner, destination)
 if after ~= '' then
     tell(ARGV[1])
 end

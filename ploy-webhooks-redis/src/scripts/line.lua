@@ -8,10 +8,31 @@ local micros = time[1] * 1000000 + time[2]
 local now = math.floor(micros / 1000)
 
 -- The list of each state, by its letter. Runs that are queued and wait for a delay have one of their
--- own, and stand in line too: those of `queued` are due, and `queued` is their line.
+-- own, and stand in line too, as do all that are queued and are delivered: those of `queued` are due,
+-- and `queued` is their line.
 local LISTS = {
     q = 'queued:', r = 'running:', w = 'retrying:', s = 'succeeded:', f = 'failed:', c = 'cancelled:',
 }
+
+-- The line that a run stands in: what is delivered to one destination has another than all else of
+-- its owner. It is what `claimed` says of a run.
+local function line_of(owner, destination)
+    return destination and owner .. ':' .. destination or owner
+end
+
+-- Whose line it is, and to which destination.
+local function parted(line)
+    local at = string.find(line, ':', 1, true)
+    if at then
+        return sub(line, 1, at - 1), sub(line, at + 1)
+    end
+    return line
+end
+
+-- Where a run of that record is delivered to.
+local function destination_of(record)
+    return string.match(record, DELIVERY, 23)
+end
 
 local function digits(number)
     return string.format('%.0f', number)
@@ -27,22 +48,43 @@ local function standing(kept)
     return state, tonumber(attempts), tonumber(said)
 end
 
--- Has a lane stand where it belongs after its line has changed: where the first of the line does,
--- while nothing is due. Otherwise it has a turn, and keeps it unless it was served.
-local function line_up(tag, owner, is_served)
-    local is_due = call('EXISTS', tag .. 'queued:' .. owner) == 1
-    local first = not is_due and call('ZRANGE', tag .. 'line:' .. owner, 0, 0, 'WITHSCORES')
-    if not is_due and not first[1] then
-        call('ZREM', tag .. 'lanes', owner)
-    elseif not is_due and tonumber(first[2]) > now then
-        call('ZADD', tag .. 'lanes', first[2], owner)
+-- When the first is due that stands there; nil where nobody does.
+local function first_due(key)
+    return call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+end
+
+-- Has a lane stand where it belongs after a line of it has changed: where the first of the line does,
+-- while nothing is due. Otherwise it has a turn, and keeps it unless it was served. The lane of a
+-- destination has a line of each owner, and stands where the first of all does.
+local function line_up(tag, owner, destination, is_served)
+    local lane, due_at = destination or owner, nil
+    if destination then
+        local senders = tag .. 'senders:' .. destination
+        due_at = first_due(tag .. 'line:' .. line_of(owner, destination))
+        if due_at then
+            if call('ZADD', senders, due_at, owner) == 1 then
+                call('SADD', tag .. 'receivers:' .. owner, destination)
+            end
+        else
+            call('ZREM', senders, owner)
+        end
+        due_at = first_due(senders)
+    elseif call('EXISTS', tag .. 'queued:' .. owner) == 1 then
+        due_at = now
+    else
+        due_at = first_due(tag .. 'line:' .. owner)
+    end
+    if not due_at then
+        call('ZREM', tag .. 'lanes', lane)
+    elseif tonumber(due_at) > now then
+        call('ZADD', tag .. 'lanes', due_at, lane)
     else
         -- Microseconds: turns within a millisecond are told apart.
         local turn = string.format('%.3f', micros / 1000)
         if is_served then
-            call('ZADD', tag .. 'lanes', turn, owner)
+            call('ZADD', tag .. 'lanes', turn, lane)
         else
-            call('ZADD', tag .. 'lanes', 'LT', turn, owner)
+            call('ZADD', tag .. 'lanes', 'LT', turn, lane)
         end
     end
 end

@@ -1,5 +1,6 @@
 //! The line of runs, where it is SQLite's own business: its tables, its bounds, its commits.
 
+mod destinations;
 mod purge;
 
 use std::num::NonZeroU16;
@@ -267,7 +268,12 @@ async fn runs_are_found_and_listed_before_and_after_they_are_filed() {
 
 async fn list(store: &SqliteStore, state: Option<RunState>) -> Vec<Run> {
     let mut query = RunQuery::all(WorkspaceId::DEFAULT);
-    (query.state, query.limit) = (state, PageSize::MAX);
+    query.state = state;
+    list_all(store, query).await
+}
+
+async fn list_all(store: &SqliteStore, mut query: RunQuery) -> Vec<Run> {
+    query.limit = PageSize::MAX;
     let (mut listed, mut next) = (Vec::new(), Some(query));
     while let Some(query) = next {
         let page = store.list_runs(&query).await.expect("the store works");

@@ -1,0 +1,4 @@
+-- Runs deliver to destinations, each of which is a lane. That is kept in `owed` and `runs` as
+-- pieces: the id of the destination (16 bytes) and what the event came by, the number of an
+-- endpoint (8 bytes, the greatest first) or the id of a workspace (16). No table changes, but the
+-- version does: a program that knows nothing of it would take such runs for damaged.
