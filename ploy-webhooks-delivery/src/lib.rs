@@ -3,6 +3,7 @@
 mod address;
 mod client;
 mod courier;
+mod deliveries;
 mod destination;
 mod excerpt;
 mod retry_after;
@@ -20,6 +21,7 @@ pub use sign::{ParseSignerError, Signer, SigningSecret};
 pub use target::{Target, TargetError};
 
 pub use courier::{Courier, Record, RequestRecord, ResponseRecord, Sample, TimingsRecord};
+pub use deliveries::Deliveries;
 pub use destination::{
     Body, Confirmation, Destination, DestinationError, DestinationForm, DestinationState, Disabled,
     HeaderForm, HeaderText, Retry, SecretForm, Signing, SigningForm, Status, Verb,

@@ -13,11 +13,12 @@ use serde_json::{Map, Value};
 use super::DestinationError;
 
 /// How a receiver knows who sends, as it is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "scheme", rename_all = "kebab-case")]
 #[expect(clippy::exhaustive_enums, reason = "what is sent is signed, bears a token, or neither")]
 pub enum Signing {
     /// It does not.
+    #[default]
     None,
     /// By a token in the header `Authorization` (RFC 6750 §2.1).
     Bearer {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::id::{EndpointId, WorkspaceId};
+use crate::id::{DestinationId, EndpointId, WorkspaceId};
 use crate::limits::Rate;
 use crate::store::StoreError;
 
@@ -34,12 +34,14 @@ pub trait RateLimiter: Debug + Send + Sync + 'static {
 
 /// Whose rate it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "an event has an endpoint and a workspace")]
+#[expect(clippy::exhaustive_enums, reason = "limiters keep each of these")]
 pub enum LimitKey {
     /// One endpoint's.
     Endpoint(EndpointId),
     /// That of all endpoints of a workspace together.
     Workspace(WorkspaceId),
+    /// That of what is delivered to a destination.
+    Destination(DestinationId),
 }
 
 /// What a limiter says to one event.

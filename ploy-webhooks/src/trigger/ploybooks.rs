@@ -11,6 +11,7 @@ use super::prompt::Prompt;
 use super::remembered::Remembered;
 use super::runner::{Job, Output, RunError, Terms, TriggerRunner};
 use crate::endpoint::Endpoint;
+use crate::fields::MissingField;
 use crate::id::{EndpointId, WorkspaceId};
 use crate::ploybook::{Ploybook, PloybookName};
 use crate::run::{Action, Lane, LeasedRun, Task, Trigger};
@@ -23,7 +24,8 @@ use crate::store::{
 /// Looks up the Ploybook that a trigger names, and hands the job to `runner` together with it, the
 /// endpoint and its fields, on the Ploybook's own terms. A Ploybook that there is not, or that is
 /// disabled, fails the run and says so; so does a required field that is missing. A route is
-/// decided, and what it decides on is added to the event as a run of its own.
+/// decided, and what it decides on is added to the event as a run of its own. What is to be
+/// delivered is handed to `runner` as it is, with the endpoint and its fields.
 ///
 /// What changes in the store is seen within a second.
 #[derive(Debug)]
@@ -87,20 +89,46 @@ where
         self.endpoints.get((workspace, id), |_| true, look_up).await
     }
 
-    /// The same job, with the endpoint and what it names in the payload.
-    async fn with_endpoint(&self, mut job: Job) -> Result<Job, RunError> {
+    /// The same job, with the endpoint and what it names in the payload; or that of this the payload
+    /// lacks what it has to have.
+    async fn with_endpoint(&self, mut job: Job) -> Result<(Job, Option<MissingField>), RunError> {
         let Some(id) = job.event.endpoint else {
-            return Ok(job);
+            return Ok((job, None));
         };
         job.endpoint = self.endpoint(job.event.workspace, id).await.map_err(failed)?;
         let named = job.endpoint.as_ref().and_then(|endpoint| endpoint.config.fields.as_ref());
-        if let Some(named) = named {
-            // Whatever the intake takes is text.
-            let payload = std::str::from_utf8(&job.event.payload).unwrap_or_default();
-            let fields = named.take(payload);
-            job.fields = Arc::new(fields.map_err(|error| RunError::permanent(error.to_string()))?);
+        // Whatever the intake takes is text.
+        let payload = std::str::from_utf8(&job.event.payload).unwrap_or_default();
+        match named.map(|named| named.take(payload)).transpose() {
+            Ok(fields) => job.fields = fields.map(Arc::new).unwrap_or_default(),
+            Err(missing) => return Ok((job, Some(missing))),
         }
-        Ok(job)
+        Ok((job, None))
+    }
+
+    async fn run_ploybook(
+        &self,
+        job: Job,
+        name: &PloybookName,
+        is_draft: bool,
+    ) -> Result<Output, RunError> {
+        match self.ploybook(job.event.workspace, name).await.map_err(failed)? {
+            None => Err(RunError::permanent(format!(
+                "there is no Ploybook `{name}`: define it, or change the trigger; then retry the run"
+            ))),
+            Some(ploybook) if !ploybook.enabled => Err(RunError::permanent(format!(
+                "the Ploybook `{name}` is disabled: enable it, then retry the run"
+            ))),
+            ploybook if is_draft => {
+                let prompt = Prompt::of(&Job { ploybook, ..job });
+                let note = format!(
+                    "not run, since the subscription is a draft. The Ploybook `{name}` would have \
+                     been told:\n\n"
+                );
+                Ok((note + &prompt.text()).into())
+            }
+            ploybook => self.runner.run(Job { ploybook, ..job }).await,
+        }
     }
 }
 
@@ -111,39 +139,29 @@ where
     R: TriggerRunner,
 {
     async fn run(&self, job: Job) -> Result<Output, RunError> {
-        let job = self.with_endpoint(job).await?;
-        let (name, is_draft) = match &job.trigger {
-            Trigger::FirstOf(route) => return self.decide(&job, route).await,
-            Trigger::Task(Task { action: Action::Ploybook(name), draft, .. }) => (name, *draft),
-            Trigger::Task(Task { action: Action::Destination(_), .. }) => {
-                return Err(RunError::permanent(
-                    "this program delivers nothing: put a runner that does around `Ploybooks`",
-                ));
+        let (job, missing) = self.with_endpoint(job).await?;
+        let task = match &job.trigger {
+            Trigger::Task(task) => task.clone(),
+            Trigger::FirstOf(route) => {
+                return match missing {
+                    None => self.decide(&job, route).await,
+                    Some(missing) => Err(RunError::permanent(missing.to_string())),
+                };
             }
         };
-        let ploybook = self.ploybook(job.event.workspace, name).await.map_err(failed)?;
-        match ploybook {
-            None => Err(RunError::permanent(format!(
-                "there is no Ploybook `{name}`: define it, or change the trigger; then retry the run"
-            ))),
-            Some(ploybook) if !ploybook.enabled => Err(RunError::permanent(format!(
-                "the Ploybook `{name}` is disabled: enable it, then retry the run"
-            ))),
-            ploybook if is_draft => {
-                let prompt = Prompt::of(&Job { ploybook, ..job.clone() });
-                let note = format!(
-                    "not run, since the subscription is a draft. The Ploybook `{name}` would have \
-                     been told:\n\n"
-                );
-                Ok((note + &prompt.text()).into())
-            }
-            ploybook => self.runner.run(Job { ploybook, ..job }).await,
+        match (task.action, missing) {
+            // What is delivered is what came; a template says itself what it cannot do without.
+            (Action::Destination(_), _) => self.runner.run(job).await,
+            (Action::Ploybook(_), Some(missing)) => Err(RunError::permanent(missing.to_string())),
+            (Action::Ploybook(name), None) => self.run_ploybook(job, &name, task.draft).await,
         }
     }
 
     async fn terms(&self, run: &LeasedRun, usual: Terms) -> Result<Terms, RunError> {
-        let Trigger::Task(Task { action: Action::Ploybook(name), .. }) = &run.trigger else {
-            return Ok(usual);
+        let name = match &run.trigger {
+            Trigger::Task(Task { action: Action::Ploybook(name), .. }) => name,
+            Trigger::Task(_) => return self.runner.terms(run, usual).await,
+            Trigger::FirstOf(_) => return Ok(usual),
         };
         let ploybook = self.ploybook(run.event.workspace, name).await.map_err(failed)?;
         // One that there is not fails the attempt itself.

@@ -1,0 +1,208 @@
+//! [`Flow`]: how much is sent to one destination, as its receiver proves what it can take.
+//!
+//! The window is how many requests may be under way: it doubles with every success, up to what the
+//! destination says, and halves with every request that finds its receiver down. After ten of those
+//! in a row the receiver is taken to be down: nothing is sent for a while, then one request tries
+//! it, and so on, with gaps that double up to a minute. One success, and all goes on.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
+
+use ploy_webhooks::Rate;
+use tokio::time::Instant;
+
+use crate::courier::{Remains, Verdict};
+
+/// How many requests in a row have to find a receiver down.
+const DOWN_AFTER: u32 = 10;
+/// The first gap between two requests that try a receiver which is down, and the longest.
+const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// No receiver has it all wait for longer because it says so once.
+const WISH_MAX: Duration = Duration::from_secs(3_600);
+/// With how many requests it is begun, where nothing is known yet.
+const WINDOW_FIRST: u16 = 2;
+/// After so long without a request, what was learned is forgotten.
+const IDLE: Duration = Duration::from_secs(60);
+/// How often it is looked whether a destination that is shut is open again.
+const SHUT: Duration = Duration::from_secs(2);
+/// After so long, what is shut is forgotten: one run finds it shut once more.
+const SHUT_MAX: Duration = Duration::from_secs(600);
+
+/// How a receiver was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    /// It takes what is sent.
+    Up,
+    /// It has not taken this, and it is not known to be down.
+    Failing {
+        /// How often in a row.
+        times: u32,
+    },
+    /// It is taken to be down.
+    Down,
+}
+
+/// How much is sent to one destination, by this node.
+#[derive(Debug)]
+pub(super) struct Flow {
+    window: u16,
+    /// How many are under way, those among them that wait for their turn.
+    under_way: u16,
+    /// How many of them wait for the rate.
+    pacing: u16,
+    /// Requests in a row that failed, whatever was wrong.
+    failures: u32,
+    /// Requests in a row that found the receiver down.
+    downs: u32,
+    /// Until when nothing is sent, since the receiver is down or wishes it.
+    rests_until: Option<Instant>,
+    cool_down: Duration,
+    shut: Option<Shut>,
+    /// When the next request would be on time, if all were evenly spaced.
+    next_slot: Option<Instant>,
+    used_at: Instant,
+}
+
+/// That nothing is sent, whatever the receiver says.
+#[derive(Clone, Copy, Debug)]
+struct Shut {
+    since: Instant,
+    until: Instant,
+}
+
+impl Flow {
+    pub(super) fn new() -> Self {
+        Self {
+            window: WINDOW_FIRST,
+            under_way: 0,
+            pacing: 0,
+            failures: 0,
+            downs: 0,
+            rests_until: None,
+            cool_down: COOL_DOWN.0,
+            shut: None,
+            next_slot: None,
+            used_at: Instant::now(),
+        }
+    }
+
+    /// How many may be under way, and until when that is so.
+    pub(super) fn gate(&self, at_once: NonZeroU16, rate: Option<Rate>) -> (u16, Instant) {
+        let now = Instant::now();
+        if let Some(Shut { until, .. }) = self.shut {
+            return (0, until);
+        }
+        if let Some(until) = self.rests_until.filter(|until| *until > now) {
+            return (0, until);
+        }
+        let until = now + IDLE;
+        if self.downs >= DOWN_AFTER {
+            return (1, until);
+        }
+        let at_once = self.window.min(at_once.get());
+        let Some(rate) = rate else { return (at_once, until) };
+        // What waits for its time takes places from others: a tenth of a second of it is enough.
+        let ahead = u16::try_from(rate.per_second.get() / 10).unwrap_or(u16::MAX).max(1);
+        let sending = self.under_way - self.pacing;
+        (at_once.min(sending.saturating_add(ahead)), until)
+    }
+
+    pub(super) fn enter(&mut self) {
+        self.used_at = Instant::now();
+        self.under_way += 1;
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.used_at = Instant::now();
+        self.under_way -= 1;
+    }
+
+    /// Nothing is to be sent for now.
+    pub(super) fn shut(&mut self) {
+        let now = Instant::now();
+        let since = self.shut.map_or(now, |shut| shut.since);
+        self.shut = Some(Shut { since, until: now + SHUT });
+    }
+
+    /// It is not shut any more.
+    pub(super) const fn open(&mut self) {
+        self.shut = None;
+    }
+
+    /// Whether it is known that nothing would come of a request now.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.rests_until.is_some_and(|until| until > Instant::now())
+    }
+
+    /// Whether it may be forgotten.
+    pub(super) fn is_idle(&self) -> bool {
+        match self.shut {
+            Some(Shut { since, .. }) => since.elapsed() >= SHUT_MAX,
+            None => self.under_way == 0 && !self.is_held_back() && self.used_at.elapsed() >= IDLE,
+        }
+    }
+
+    /// Takes the next slot that the rate gives, evenly spaced but for its burst.
+    pub(super) fn slot(&mut self, rate: Rate) -> Instant {
+        let now = Instant::now();
+        let spacing = Duration::from_secs(1) / rate.per_second.get();
+        let ahead = spacing * (rate.burst.unwrap_or(NonZeroU32::MIN).get() - 1);
+        let on_time = self.next_slot.map_or(now, |next| next.max(now));
+        self.next_slot = Some(on_time + spacing);
+        on_time.checked_sub(ahead).map_or(now, |slot| slot.max(now))
+    }
+
+    pub(super) const fn begin_pacing(&mut self) {
+        self.pacing += 1;
+    }
+
+    pub(super) const fn end_pacing(&mut self) {
+        self.pacing -= 1;
+    }
+
+    /// Learns from what came of a request.
+    pub(super) fn see(&mut self, verdict: Verdict) -> Health {
+        match verdict {
+            Verdict::Delivered => {
+                (self.failures, self.downs) = (0, 0);
+                self.window = self.window.saturating_mul(2);
+                (self.rests_until, self.cool_down) = (None, COOL_DOWN.0);
+                return Health::Up;
+            }
+            Verdict::Failed(Remains::Again | Remains::Gone) => self.downs = 0,
+            Verdict::Failed(Remains::AgainWhenUp { after, .. }) => {
+                self.downs = self.downs.saturating_add(1);
+                self.window = (self.window / 2).max(1);
+                self.rest(after);
+            }
+            // Nothing was sent: that says nothing of the receiver.
+            Verdict::Failed(Remains::Never) => return Health::Failing { times: self.failures },
+        }
+        self.failures = self.failures.saturating_add(1);
+        match self.downs >= DOWN_AFTER {
+            true => Health::Down,
+            false => Health::Failing { times: self.failures },
+        }
+    }
+
+    /// Has nothing be sent for a while, if it is down or says so.
+    fn rest(&mut self, wish: Option<Duration>) {
+        let now = Instant::now();
+        let mut rest = wish.map(|wish| wish.min(WISH_MAX));
+        // Of many that fail at the same time, the first one counts.
+        let is_news = self.rests_until.is_none_or(|until| until <= now);
+        if self.downs >= DOWN_AFTER && is_news {
+            rest = Some(rest.unwrap_or_default().max(jittered(self.cool_down)));
+            self.cool_down = (self.cool_down * 2).min(COOL_DOWN.1);
+        }
+        if let Some(rest) = rest {
+            let until = now + rest;
+            self.rests_until = Some(self.rests_until.map_or(until, |before| before.max(until)));
+        }
+    }
+}
+
+/// Half of it at least, so that nodes do not try a receiver all at once.
+fn jittered(time: Duration) -> Duration {
+    time.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
+}

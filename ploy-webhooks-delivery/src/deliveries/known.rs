@@ -1,0 +1,183 @@
+//! The destinations that this node is sending to, and what it has learned of each.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use ploy_webhooks::store::DefinitionStore;
+use ploy_webhooks::trigger::{Gates, RunError};
+use ploy_webhooks::{DestinationId, Lane, Rate, WorkspaceId};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::{Instant, sleep_until};
+
+use super::current::Current;
+use super::flow::{Flow, Health};
+use super::order::Turns;
+use crate::courier::{Courier, Verdict};
+
+/// A change of a destination is seen after this time.
+const GOOD_FOR: Duration = Duration::from_secs(1);
+
+/// The destinations that this node is sending to. Each is there from its first run until it has had
+/// nothing to do for a minute.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    entries: Mutex<Entries>,
+}
+
+type Entries = HashMap<(DestinationId, WorkspaceId), Arc<Entry>>;
+
+/// A destination, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: DestinationId,
+    pub(super) workspace: WorkspaceId,
+    /// As it was looked up, and when.
+    current: AsyncMutex<Option<(Instant, Option<Arc<Current>>)>>,
+    flow: Mutex<Flow>,
+    /// Whether this node has put on record that it is failing.
+    pub(super) is_marked: AtomicBool,
+    pub(super) turns: Turns,
+    /// Held by who changes the count of submissions.
+    pub(super) submissions: AsyncMutex<()>,
+}
+
+impl Known {
+    pub(super) fn entry(&self, id: DestinationId, workspace: WorkspaceId) -> Arc<Entry> {
+        let new = || {
+            Arc::new(Entry {
+                id,
+                workspace,
+                current: AsyncMutex::default(),
+                flow: Mutex::new(Flow::new()),
+                is_marked: AtomicBool::new(false),
+                turns: Turns::default(),
+                submissions: AsyncMutex::default(),
+            })
+        };
+        self.entries().entry((id, workspace)).or_insert_with(new).clone()
+    }
+
+    /// The one of that id, if it is known.
+    pub(super) fn standing(&self, id: DestinationId) -> Option<Arc<Entry>> {
+        self.entries().values().find(|entry| entry.id == id).cloned()
+    }
+
+    pub(super) fn forget(&self, id: DestinationId) {
+        self.entries().retain(|(known, _), _| *known != id);
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().expect("no holder of the lock panics")
+    }
+}
+
+impl Entry {
+    /// The destination as it was a moment ago; `None` where there is none.
+    pub(super) async fn current(
+        &self,
+        store: &impl DefinitionStore,
+        courier: &Courier,
+    ) -> Result<Option<Arc<Current>>, RunError> {
+        // Who comes meanwhile waits for the same look-up.
+        let mut current = self.current.lock().await;
+        if let Some((since, known)) = &*current
+            && since.elapsed() < GOOD_FOR
+        {
+            return Ok(known.clone());
+        }
+        let asked_at = Instant::now();
+        let found = Current::look_up(store, courier, &self.workspace, self.id).await?;
+        let found = found.map(Arc::new);
+        if found.as_ref().is_some_and(|found| found.why_nothing_is_sent().is_none()) {
+            self.flow().open();
+        }
+        *current = Some((asked_at, found.clone()));
+        Ok(found)
+    }
+
+    /// What was looked up is old news.
+    pub(super) async fn look_up_anew(&self) {
+        *self.current.lock().await = None;
+    }
+
+    /// Counts an attempt as under way, until what is returned is dropped.
+    pub(super) fn enter(self: &Arc<Self>, gates: &Gates, current: &Arc<Current>) -> UnderWay {
+        self.flow().enter();
+        self.set_gate(gates, current);
+        UnderWay { entry: self.clone(), gates: gates.clone(), current: current.clone() }
+    }
+
+    /// Holds back what waits: nothing is sent for now.
+    pub(super) fn shut(&self, gates: &Gates, current: &Current) {
+        self.flow().shut();
+        self.set_gate(gates, current);
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.flow().is_idle()
+    }
+
+    pub(super) fn is_held_back(&self) -> bool {
+        self.flow().is_held_back()
+    }
+
+    /// Waits for the next slot of that rate.
+    pub(super) async fn pace(&self, rate: Rate, gates: &Gates, current: &Current) {
+        let slot = self.flow().slot(rate);
+        if slot <= Instant::now() {
+            return;
+        }
+        let pacing = Pacing::begin(self);
+        sleep_until(slot).await;
+        drop(pacing);
+        // One more may wait in its place.
+        self.set_gate(gates, current);
+    }
+
+    pub(super) fn see(&self, verdict: Verdict) -> Health {
+        self.flow().see(verdict)
+    }
+
+    pub(super) fn set_gate(&self, gates: &Gates, current: &Current) {
+        let destination = current.destination();
+        let (at_once, until) = self.flow().gate(destination.at_once, destination.rate);
+        gates.set(Lane::Destination(self.id), at_once, until);
+    }
+
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().expect("no holder of the lock panics")
+    }
+}
+
+/// An attempt that is under way. When it is dropped, it is no more, and the next may begin.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    entry: Arc<Entry>,
+    gates: Gates,
+    current: Arc<Current>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.entry.flow().leave();
+        self.entry.set_gate(&self.gates, &self.current);
+    }
+}
+
+/// An attempt that waits for its slot.
+struct Pacing<'a>(&'a Entry);
+
+impl<'a> Pacing<'a> {
+    fn begin(entry: &'a Entry) -> Self {
+        entry.flow().begin_pacing();
+        Self(entry)
+    }
+}
+
+impl Drop for Pacing<'_> {
+    fn drop(&mut self) {
+        self.0.flow().end_pacing();
+    }
+}

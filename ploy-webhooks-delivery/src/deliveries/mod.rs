@@ -1,0 +1,243 @@
+//! [`Deliveries`]: carries runs out that deliver an event to a destination.
+
+mod current;
+mod flow;
+mod known;
+mod lasting;
+mod order;
+mod submissions;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ploy_webhooks::limit::{Admission, LimitKey, RateLimiter};
+use ploy_webhooks::store::{DefinitionStore, RunStore, StoreError};
+use ploy_webhooks::trigger::{Gates, Job, Output, RunError, Terms, TriggerRunner};
+use ploy_webhooks::{Action, DestinationId, Lane, LeasedRun, Outcome, Rate, Run, Task, Trigger};
+use tokio::time::{Instant, sleep};
+
+use self::flow::Health;
+use self::known::Known;
+use self::submissions::Submission;
+use crate::client::FailureClass;
+use crate::courier::{Courier, Kind, Parcel, Record, Remains, Sent, Verdict};
+use crate::destination::Status;
+
+/// How long an attempt may wait for its turn, beside what its request takes.
+const WAITS_MAX: Duration = Duration::from_secs(30);
+/// After how long what is delivered to a receiver that is down is due again. It is the gate of the
+/// destination that decides when it is tried.
+const HELD_GAP: Duration = Duration::from_secs(5);
+
+/// Carries runs out that deliver an event to a destination, by the destination as it is defined in a
+/// store, and on its terms.
+///
+/// A change of a destination is seen within a second. What it holds back, being paused or known to
+/// be down, stays in line: see [`gates`](TriggerRunner::gates).
+///
+/// A delivery is one run: it is done when its request was answered with a success (2xx), and may be
+/// sent more than once. All its requests have the same `webhook-id`.
+#[derive(Debug)]
+pub struct Deliveries<S> {
+    store: S,
+    courier: Courier,
+    limiter: Option<Arc<dyn RateLimiter>>,
+    gates: Gates,
+    known: Known,
+}
+
+impl<S: DefinitionStore + RunStore> Deliveries<S> {
+    /// Delivers to what is defined in `store`.
+    #[must_use]
+    pub fn new(store: S, courier: Courier) -> Self {
+        Self { store, courier, limiter: None, gates: Gates::new(), known: Known::default() }
+    }
+
+    /// The same, with the rates of destinations held by that limiter for all nodes together.
+    /// Without one, each node holds them for itself.
+    #[must_use]
+    pub fn limiter(self, limiter: impl RateLimiter) -> Self {
+        Self { limiter: Some(Arc::new(limiter)), ..self }
+    }
+
+    async fn deliver(&self, job: &Job, id: DestinationId, is_draft: bool) -> Attempted {
+        let entry = self.known.entry(id, job.event.workspace);
+        let Some(current) = entry.current(&self.store, &self.courier).await? else {
+            return Err(no_such(id));
+        };
+        let name = job.run.to_string();
+        let parcel = parcel(job, &name);
+        if is_draft || current.destination().status == Status::Draft {
+            return Ok(self.courier.draft(&current.prepared, parcel).to_text().into());
+        }
+        if let Some(why) = current.why_nothing_is_sent() {
+            entry.shut(&self.gates, &current);
+            return Err(held(why, Duration::ZERO));
+        }
+        let _under_way = entry.enter(&self.gates, &current);
+        let _turn = match &current.destination().order_by {
+            None => None,
+            Some(pointer) => order::turn(&self.store, &entry, pointer, job).await?,
+        };
+        if let Some(rate) = current.destination().rate {
+            entry.pace(rate, &self.gates, &current).await;
+            self.pace_with_other_nodes(id, rate).await?;
+        }
+        if entry.is_held_back() {
+            return Err(held("the receiver is down", HELD_GAP));
+        }
+        let submission = Submission::reserve(&self.store, &entry, &current).await?;
+        let sent = self.courier.send(&current.prepared, parcel).await;
+        if !may_be_taken(sent.verdict) {
+            submission.give_back().await?;
+        }
+        let health = entry.see(sent.verdict);
+        entry.remember(&self.store, self.courier.now(), &current, sent.verdict, health).await?;
+        attempted(sent, health)
+    }
+
+    /// Waits until the rate allows one more of all nodes together.
+    async fn pace_with_other_nodes(&self, id: DestinationId, rate: Rate) -> Result<(), RunError> {
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        let rate = Rate { burst: Some(rate.burst.unwrap_or(NonZeroU32::MIN)), ..rate };
+        let give_up_at = Instant::now() + WAITS_MAX;
+        loop {
+            let admission = limiter.check(LimitKey::Destination(id), rate).await;
+            match admission.map_err(failed)? {
+                Admission::Admitted { .. } => return Ok(()),
+                Admission::Exceeded { retry_after } if Instant::now() < give_up_at => {
+                    sleep(retry_after).await;
+                }
+                Admission::Exceeded { retry_after } => {
+                    return Err(held("other nodes take all of the rate", retry_after));
+                }
+            }
+        }
+    }
+
+    async fn uncounted(&self, run: &LeasedRun) -> Result<u32, RunError> {
+        if run.lease.attempt == NonZeroU32::MIN {
+            return Ok(0);
+        }
+        let kept = self.store.run(&run.event.workspace, &run.lease.run).await.map_err(failed)?;
+        Ok(kept.as_ref().map_or(0, uncounted))
+    }
+}
+
+/// What came of an attempt.
+type Attempted = Result<Output, RunError>;
+
+#[async_trait]
+impl<S: DefinitionStore + RunStore> TriggerRunner for Deliveries<S> {
+    async fn run(&self, job: Job) -> Attempted {
+        match job.trigger {
+            Trigger::Task(Task { action: Action::Destination(id), draft, .. }) => {
+                self.deliver(&job, id, draft).await
+            }
+            Trigger::Task(_) | Trigger::FirstOf(_) => {
+                Err(RunError::permanent("the run delivers nothing: it is for another runner"))
+            }
+        }
+    }
+
+    async fn terms(&self, run: &LeasedRun, usual: Terms) -> Result<Terms, RunError> {
+        let Some(id) = run.trigger.destination() else { return Ok(usual) };
+        let entry = self.known.entry(id, run.event.workspace);
+        // One that there is not fails the attempt itself.
+        let Some(current) = entry.current(&self.store, &self.courier).await? else {
+            return Ok(usual);
+        };
+        Ok(Terms {
+            time_limit: current.destination().time_limit + WAITS_MAX,
+            retry: current.destination().retry.policy(),
+            uncounted: self.uncounted(run).await?,
+        })
+    }
+
+    fn gates(&self) -> Option<Gates> {
+        Some(self.gates.clone())
+    }
+
+    async fn look_again(&self, lane: &Lane) {
+        let Lane::Destination(id) = lane else { return };
+        let Some(entry) = self.known.standing(*id) else { return };
+        if entry.is_idle() {
+            return self.known.forget(*id);
+        }
+        match entry.current(&self.store, &self.courier).await {
+            Ok(Some(current)) if current.why_nothing_is_sent().is_some() => {
+                entry.shut(&self.gates, &current);
+            }
+            Ok(Some(current)) => entry.set_gate(&self.gates, &current),
+            // What waits fails, and says why.
+            Ok(None) => self.known.forget(*id),
+            // It is held back as it was, until the store answers.
+            Err(_) => self.gates.set(*lane, 0, Instant::now() + HELD_GAP),
+        }
+    }
+}
+
+fn parcel<'a>(job: &'a Job, id: &'a str) -> Parcel<'a> {
+    let (event, fields, attempt) = (&job.event, &*job.fields, job.attempt);
+    Parcel { event, fields, id, attempt, kind: Kind::Event }
+}
+
+/// Whether the receiver has a request, or may have.
+const fn may_be_taken(verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Delivered => true,
+        Verdict::Failed(Remains::AgainWhenUp { may_be_taken, .. }) => may_be_taken,
+        Verdict::Failed(_) => false,
+    }
+}
+
+/// What goes on record of an attempt. One at a receiver that is known to be down does not count:
+/// what waits there is not given up for it.
+fn attempted(sent: Sent, health: Health) -> Attempted {
+    let Sent { mut record, verdict, .. } = sent;
+    let Verdict::Failed(remains) = verdict else {
+        return Ok(record.to_text().into());
+    };
+    Err(match remains {
+        Remains::AgainWhenUp { after, .. } if health == Health::Down => {
+            record.uncounted = true;
+            RunError::held(record.to_text(), after.unwrap_or(HELD_GAP))
+        }
+        Remains::AgainWhenUp { after: Some(after), .. } => {
+            RunError::retry_after(record.to_text(), after)
+        }
+        Remains::Again | Remains::AgainWhenUp { .. } => RunError::retry(record.to_text()),
+        Remains::Gone | Remains::Never => RunError::permanent(record.to_text()),
+    })
+}
+
+/// How many attempts of a run, before the one that is under way, do not count: those that were held
+/// back, and all before it was given up, if somebody has it tried once more.
+fn uncounted(run: &Run) -> u32 {
+    let Some((_, before)) = run.attempts.split_last() else { return 0 };
+    before.iter().fold(0, |uncounted, attempt| match attempt.end.as_ref().map(|end| &end.outcome) {
+        Some(Outcome::Fail { .. }) => attempt.number.get(),
+        Some(Outcome::Retry { error, .. }) => {
+            let is_counted = Record::of_text(error).is_none_or(|record| !record.uncounted);
+            uncounted + u32::from(!is_counted)
+        }
+        Some(Outcome::Succeed { .. }) | None => uncounted,
+    })
+}
+
+fn no_such(id: DestinationId) -> RunError {
+    let reason = format!("there is no destination {id}: it was deleted");
+    RunError::permanent(Record::refused(FailureClass::Destination, reason).to_text())
+}
+
+/// Nothing was tried, for this reason.
+fn held(reason: impl Into<String>, gap: Duration) -> RunError {
+    RunError::held(Record::held(reason).to_text(), gap)
+}
+
+/// What a store that fails means for a delivery: another attempt.
+fn failed(error: StoreError) -> RunError {
+    RunError::retry(format!("the store failed: {error}"))
+}
