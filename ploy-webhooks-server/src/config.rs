@@ -17,6 +17,7 @@ use ploy_webhooks::trigger::DispatcherSettings;
 use ploy_webhooks::{
     MasterKey, ParseMasterKeyError, ParseWorkerNameError, Secret, SecretDigest, WorkerName,
 };
+use ploy_webhooks_delivery::{AddressPolicy, HttpSettings};
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
@@ -52,6 +53,10 @@ pub(crate) struct Config {
     #[serde(deserialize_with = "names")]
     trusted_proxies: Vec<String>,
     forwarded_header: String,
+    #[serde(deserialize_with = "names")]
+    delivery_allow: Vec<String>,
+    #[serde(deserialize_with = "ports")]
+    delivery_ports: Option<Vec<u16>>,
     /// Where the master key is, unless `PLOY_MASTER_KEY` is set.
     pub(crate) master_key_file: Option<PathBuf>,
 }
@@ -120,6 +125,10 @@ pub(crate) enum ConfigError {
     TrustedProxy(String),
     #[error("`forwarded_header` is `x-forwarded-for` or `forwarded`, not `{0}`")]
     ForwardedHeader(String),
+    #[error("`delivery_allow` has `{0}`, which is no address range such as 10.0.0.0/8")]
+    DeliveryAllow(String),
+    #[error("`delivery_ports` has ports from 1 to 65535: leave it out to open all of them")]
+    DeliveryPorts,
     #[error("`worker` cannot be used")]
     Worker(#[from] ParseWorkerNameError),
     #[error("PLOY_ROOT_TOKEN must be 32 or more visible ASCII characters")]
@@ -153,6 +162,8 @@ impl Default for Config {
             allow_commands: false,
             trusted_proxies: Vec::new(),
             forwarded_header: "x-forwarded-for".to_owned(),
+            delivery_allow: Vec::new(),
+            delivery_ports: None,
             master_key_file: None,
         }
     }
@@ -254,12 +265,28 @@ impl Config {
             "forwarded" => ForwardedHeader::Forwarded,
             _ => return Err(ConfigError::ForwardedHeader(self.forwarded_header.clone())),
         };
-        let ranges = self.trusted_proxies.iter().map(|text| {
-            let one = || text.parse::<IpAddr>().map(IpNet::from).ok();
-            text.parse().ok().or_else(one).ok_or_else(|| ConfigError::TrustedProxy(text.clone()))
-        });
-        let ranges: Vec<IpNet> = ranges.collect::<Result<_, _>>()?;
+        let ranges = ranges(&self.trusted_proxies).map_err(ConfigError::TrustedProxy)?;
         Ok((!ranges.is_empty()).then(|| TrustedProxies::new(ranges, header)))
+    }
+
+    /// How destinations are reached: at public addresses, and those that the operator allows.
+    pub(crate) fn delivery(&self) -> Result<HttpSettings, ConfigError> {
+        let allowed = ranges(&self.delivery_allow).map_err(ConfigError::DeliveryAllow)?;
+        let addresses = AddressPolicy::public().allowing(allowed);
+        let mut settings = HttpSettings::default();
+        settings.addresses = match &self.delivery_ports {
+            None => addresses,
+            Some(ports) if ports.is_empty() || ports.contains(&0) => {
+                return Err(ConfigError::DeliveryPorts);
+            }
+            Some(ports) => addresses.on_ports(ports.iter().copied()),
+        };
+        Ok(settings)
+    }
+
+    /// The longest payload of an event.
+    pub(crate) fn body_bytes_max(&self) -> usize {
+        usize::try_from(self.body_bytes_max).unwrap_or(usize::MAX)
     }
 
     pub(crate) const fn commands(&self) -> Commands {
@@ -273,6 +300,15 @@ impl Config {
     pub(crate) const fn shutdown_grace(&self) -> Duration {
         Duration::from_millis(self.shutdown_grace_ms)
     }
+}
+
+/// The ranges that the texts are, an address being one of itself; or the first text that is none.
+fn ranges(texts: &[String]) -> Result<Vec<IpNet>, String> {
+    let range = |text: &String| {
+        let one = || text.parse::<IpAddr>().map(IpNet::from).ok();
+        text.parse().ok().or_else(one).ok_or_else(|| text.clone())
+    };
+    texts.iter().map(range).collect()
 }
 
 /// The name of a worker that tells this process from others: the host and the number of the
@@ -344,6 +380,26 @@ fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::E
         Written::Commas(text) => {
             let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
             names.map(str::to_owned).collect()
+        }
+    })
+}
+
+/// Ports as a list, or, as suits a variable of the environment, with commas between them.
+fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u16>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a list of ports, or ports with commas between them")]
+    enum Written {
+        One(u16),
+        List(Vec<u16>),
+        Commas(String),
+    }
+    Ok(match Option::deserialize(deserializer)? {
+        None => None,
+        Some(Written::One(port)) => Some(vec![port]),
+        Some(Written::List(ports)) => Some(ports),
+        Some(Written::Commas(text)) => {
+            let ports = text.split(',').map(|port| port.trim().parse());
+            Some(ports.collect::<Result<_, _>>().map_err(serde::de::Error::custom)?)
         }
     })
 }

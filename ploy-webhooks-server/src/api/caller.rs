@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use http::Method;
 use http::request::Parts;
 use ploy_webhooks::{Keyring, WorkspaceId};
+use ploy_webhooks_delivery::Courier;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
@@ -59,6 +60,12 @@ pub(super) struct TenantApi {
 }
 
 impl TenantApi {
+    /// For who shows no token of the API, but that of a link: whatever it is that the link is of, is
+    /// of that workspace.
+    pub(super) const fn of_link(api: Api, workspace: WorkspaceId) -> Self {
+        Self { api, caller: Caller { workspace, access: Access::Token(Scope::Write) } }
+    }
+
     pub(super) fn store(&self) -> &dyn Store {
         self.api.store()
     }
@@ -72,9 +79,19 @@ impl TenantApi {
         &self.api.parts.public_url
     }
 
-    /// What seals the secrets of senders that sign.
+    /// What seals the secrets that are kept.
     pub(super) fn keyring(&self) -> &Keyring {
         &self.api.parts.keyring
+    }
+
+    /// What sends to destinations.
+    pub(super) fn courier(&self) -> &Courier {
+        &self.api.parts.courier
+    }
+
+    /// The longest payload that is published.
+    pub(super) fn payload_bytes_max(&self) -> usize {
+        self.api.parts.payload_bytes_max
     }
 
     pub(super) fn commands(&self) -> Commands {

@@ -1,4 +1,5 @@
-//! What Ploybooks, subscriptions, workspaces and tokens have in common: kept as JSON under a name, with a revision.
+//! What Ploybooks, subscriptions, destinations, workspaces and tokens have in common: kept as JSON
+//! under a name, with a revision.
 
 use ploy_webhooks::Revision;
 use ploy_webhooks::store::{Defined, Definition, DefinitionKind, PageSize};
@@ -83,11 +84,20 @@ pub(super) async fn change<T: Defines>(
     name: &str,
     changes: &Map<String, Value>,
 ) -> Result<Changed<T>, Problem> {
+    change_by(api, name, |before| patched(before, changes)).await
+}
+
+/// Changes a definition as it is now, again if somebody else has changed it meanwhile.
+pub(super) async fn change_by<T: Defines>(
+    api: &TenantApi,
+    name: &str,
+    change: impl Fn(&T) -> Result<T, Problem>,
+) -> Result<Changed<T>, Problem> {
     for _ in 0..ROUNDS_MAX {
         let found = api.store().definition(api.workspace(), T::KIND, name).await?;
         let standing = found.ok_or(Problem::NotFound)?;
         let before: T = read(&standing)?;
-        let now: T = patched(&before, changes)?;
+        let now = change(&before)?;
         now.check(Some(&before), api)?;
         let expected = Some(standing.revision);
         let text = write(&now);
@@ -154,17 +164,26 @@ fn patched<T: Defines>(before: &T, changes: &Map<String, Value>) -> Result<T, Pr
         Ok(Value::Object(members)) => members,
         _ => unreachable!("a definition is an object with string keys"),
     };
+    merge(&mut members, changes, T::SETTINGS);
+    of_members(members)
+}
+
+/// Changes the members that are given; of settings, which are objects, each by itself.
+pub(super) fn merge(
+    members: &mut Map<String, Value>,
+    changes: &Map<String, Value>,
+    settings: &[&str],
+) {
     for (name, change) in changes {
         match (members.get_mut(name), change) {
             (Some(Value::Object(standing)), Value::Object(changes))
-                if T::SETTINGS.contains(&name.as_str()) =>
+                if settings.contains(&name.as_str()) =>
             {
                 changes.iter().for_each(|(name, change)| set(standing, name, change));
             }
-            _ => set(&mut members, name, change),
+            _ => set(members, name, change),
         }
     }
-    of_members(members)
 }
 
 /// A `null` that nothing stands for is kept, and so is refused by its name.

@@ -45,9 +45,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let (head, body) = request.into_parts();
-        require_json(&head.headers)?;
-        parse(&read(body).await?).map(Self)
+        parse(&read_json(request, BODY_BYTES_MAX).await?).map(Self)
     }
 }
 
@@ -56,7 +54,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJ
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
-        let body = read(body).await?;
+        let body = read(body, BODY_BYTES_MAX).await?;
         if body.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -88,12 +86,19 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     is_json.then_some(()).ok_or(Problem::UnsupportedMediaType)
 }
 
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    let collected = Limited::new(body, BODY_BYTES_MAX).collect();
+/// A request's body that is said to be JSON, and has so many bytes at most.
+pub(super) async fn read_json(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
+    let (head, body) = request.into_parts();
+    require_json(&head.headers)?;
+    read(body, bytes_max).await
+}
+
+async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let collected = Limited::new(body, bytes_max).collect();
     match tokio::time::timeout(BODY_TIMEOUT, collected).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Problem::PayloadTooLarge(BODY_BYTES_MAX))
+            Err(Problem::PayloadTooLarge(bytes_max))
         }
         Ok(Err(_)) => Err(Problem::InvalidJson("it ended too early".to_owned())),
         Err(_) => Err(Problem::RequestTimeout),
@@ -101,7 +106,7 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
 }
 
 /// First whether it is JSON at all, so that what is malformed is never called invalid.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse<'body, T: Deserialize<'body>>(body: &'body [u8]) -> Result<T, Problem> {
     serde_json::from_slice::<IgnoredAny>(body)
         .map_err(|error| Problem::InvalidJson(error.to_string()))?;
     let mut deserializer = serde_json::Deserializer::from_slice(body);

@@ -3,17 +3,21 @@
 //! ```
 //! use ploy_webhooks::store::MemoryStore;
 //! use ploy_webhooks::{Keyring, Secret};
+//! use ploy_webhooks_delivery::{AddressPolicy, Courier, HttpSettings};
 //! use ploy_webhooks_server::api::{self, Api};
 //! use std::sync::Arc;
 //!
-//! let token = Secret::mint_token();
-//! let api = Api::new(
-//!     Arc::new(MemoryStore::new()),
-//!     Keyring::mint(),
-//!     token.digest(),
-//!     "https://hooks.example.com".to_owned(),
-//! );
+//! # fn main() -> Result<(), ploy_webhooks_delivery::ClientError> {
+//! let (keyring, token) = (Keyring::mint(), Secret::mint_token());
+//! let mut settings = HttpSettings::default();
+//! settings.addresses = AddressPolicy::public();
+//! let courier = Courier::new(keyring.clone(), settings)?;
+//! let public_url = "https://hooks.example.com".to_owned();
+//! let store = Arc::new(MemoryStore::new());
+//! let api = Api::builder(store, keyring, courier, token.digest(), public_url).build();
 //! let app: axum::Router = api::router(api);
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! Every answer that is no success is `application/problem+json` (RFC 9457) with a `code`.
@@ -21,8 +25,10 @@
 //! other token opens one workspace, and to whoever shows it there is nothing in any other.
 
 mod auth;
+mod builder;
 mod caller;
 mod definitions;
+mod destinations;
 mod endpoints;
 mod events;
 mod health;
@@ -33,6 +39,7 @@ mod ploybooks;
 mod problem;
 mod query;
 mod removal;
+mod rotation;
 mod routing;
 mod run;
 mod runs;
@@ -53,7 +60,9 @@ use axum::routing::any;
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method};
 use ploy_webhooks::{Keyring, SecretDigest, Slug};
+use ploy_webhooks_delivery::Courier;
 
+pub use self::builder::ApiBuilder;
 use self::problem::Problem;
 use self::routing::Call;
 use crate::store::Store;
@@ -68,9 +77,11 @@ pub struct Api {
 struct Parts {
     store: Arc<dyn Store>,
     keyring: Keyring,
+    courier: Courier,
     root: SecretDigest,
     public_url: String,
     commands: Commands,
+    payload_bytes_max: usize,
 }
 
 /// Whether Ploybooks may run programs of the machine: whoever may define one that does, may do on
@@ -86,27 +97,26 @@ pub enum Commands {
 
 impl Api {
     /// An API over that store, whose secrets the keyring seals and whose root token has that
-    /// digest. Endpoints show URLs that begin with `public_url`, which has no slash at its end.
-    #[must_use]
-    pub fn new(
+    /// digest. Destinations are tried out by the courier: have it open secrets by the same keyring,
+    /// and go to [public addresses](ploy_webhooks_delivery::AddressPolicy::public) alone where
+    /// tenants set destinations. Endpoints show URLs that begin with `public_url`, which has no
+    /// slash at its end.
+    pub fn builder(
         store: Arc<dyn Store>,
         keyring: Keyring,
+        courier: Courier,
         root: SecretDigest,
         public_url: String,
-    ) -> Self {
-        Self::with_commands(store, keyring, root, public_url, Commands::Refused)
-    }
-
-    /// The same, and says whether Ploybooks may run programs.
-    #[must_use]
-    pub fn with_commands(
-        store: Arc<dyn Store>,
-        keyring: Keyring,
-        root: SecretDigest,
-        public_url: String,
-        commands: Commands,
-    ) -> Self {
-        Self { parts: Arc::new(Parts { store, keyring, root, public_url, commands }) }
+    ) -> ApiBuilder {
+        ApiBuilder::new(Parts {
+            store,
+            keyring,
+            courier,
+            root,
+            public_url,
+            commands: Commands::Refused,
+            payload_bytes_max: 1 << 20,
+        })
     }
 
     fn store(&self) -> &dyn Store {
@@ -118,11 +128,13 @@ impl Api {
 /// these and no others; `GET` is also `HEAD`.
 #[must_use]
 pub fn calls() -> Vec<(Method, &'static str)> {
-    table().map(|call| (call.method, call.path)).collect()
+    table().chain(destinations::open_calls()).map(|call| (call.method, call.path)).collect()
 }
 
+/// The calls that need a token.
 fn table() -> impl Iterator<Item = Call> {
     std::iter::empty()
+        .chain(destinations::calls())
         .chain(endpoints::calls())
         .chain(events::calls())
         .chain(ploybooks::calls())
@@ -138,7 +150,11 @@ pub fn router(api: Api) -> Router {
     let management = routing::router(table())
         .fallback(|| async { Problem::NotFound })
         .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
-        .layer(from_fn_with_state(api.clone(), auth::admit));
+        .layer(from_fn_with_state(api.clone(), auth::admit))
+        .merge(
+            routing::router(destinations::open_calls())
+                .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed }),
+        );
     Router::new()
         .nest("/api/v1", management)
         .route("/api/v1/webhook/{*rest}", any(|| async { Problem::NotFound }))

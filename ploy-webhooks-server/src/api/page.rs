@@ -25,13 +25,13 @@ pub(super) fn to_cursor<T: Serialize>(position: &T) -> String {
 pub(super) fn take_cursor<T: DeserializeOwned>(
     parameters: &mut Parameters,
 ) -> Result<Option<T>, Problem> {
-    parameters.take("cursor", |text| {
-        URL_SAFE_NO_PAD
-            .decode(text)
-            .ok()
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .ok_or("not a cursor of this list")
-    })
+    parameters.take("cursor", |text| from_cursor(text).ok_or("not a cursor of this list"))
+}
+
+/// What a cursor holds; `None` where it is none.
+pub(super) fn from_cursor<T: DeserializeOwned>(text: &str) -> Option<T> {
+    let json = URL_SAFE_NO_PAD.decode(text).ok()?;
+    serde_json::from_slice(&json).ok()
 }
 
 pub(super) fn take_limit(parameters: &mut Parameters) -> Result<Option<PageSize>, Problem> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use ploy_webhooks::{Attempt, EventId, Outcome, Run, RunId, RunState, Trigger};
+use ploy_webhooks_delivery::Record;
 use serde::Serialize;
 
 use super::time::Rfc3339;
@@ -26,10 +27,14 @@ struct AttemptView<'a> {
     started_at: Rfc3339,
     worker: &'a str,
     ended_at: Option<Rfc3339>,
-    /// `succeeded`, `retry` (it failed and was to be tried again) or `failed` (and was given up).
+    /// `succeeded`, `retry` (it failed and was to be tried again), `held` (nothing was tried, since
+    /// it could not be at that time) or `failed` (and was given up).
     outcome: Option<&'static str>,
     output: Option<Cow<'a, str>>,
-    error: Option<&'a str>,
+    error: Option<Cow<'a, str>>,
+    /// What is on record of an attempt to deliver, in place of the output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<Record>,
 }
 
 impl<'a> RunView<'a> {
@@ -40,7 +45,10 @@ impl<'a> RunView<'a> {
             state: run.state,
             trigger: &run.trigger,
             created_at: Rfc3339(run.created_at),
-            attempts: run.attempts.iter().map(AttemptView::of).collect(),
+            attempts: match run.trigger.destination() {
+                Some(_) => run.attempts.iter().map(AttemptView::of_delivery).collect(),
+                None => run.attempts.iter().map(AttemptView::of).collect(),
+            },
         }
     }
 }
@@ -52,8 +60,10 @@ impl<'a> AttemptView<'a> {
             Some(Outcome::Succeed { output }) => {
                 (Some("succeeded"), Some(String::from_utf8_lossy(output)), None)
             }
-            Some(Outcome::Retry { error, .. }) => (Some("retry"), None, Some(error.as_str())),
-            Some(Outcome::Fail { error }) => (Some("failed"), None, Some(error.as_str())),
+            Some(Outcome::Retry { error, .. }) => {
+                (Some("retry"), None, Some(error.as_str().into()))
+            }
+            Some(Outcome::Fail { error }) => (Some("failed"), None, Some(error.as_str().into())),
             None => (None, None, None),
         };
         Self {
@@ -64,7 +74,22 @@ impl<'a> AttemptView<'a> {
             outcome,
             output,
             error,
+            delivery: None,
         }
+    }
+
+    /// What came of a delivery is a record; what ended otherwise, as by a worker that was stopped, is
+    /// shown as it is.
+    fn of_delivery(attempt: &'a Attempt) -> Self {
+        let view = Self::of(attempt);
+        let said = view.output.as_deref().or(view.error.as_deref());
+        let Some(record) = said.and_then(Record::of_text) else { return view };
+        let outcome = match view.outcome {
+            Some("retry") if record.held => Some("held"),
+            outcome => outcome,
+        };
+        let error = record.error.clone().map(Cow::Owned);
+        Self { outcome, output: None, error, delivery: Some(record), ..view }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use ploy_webhooks::store::{Altered, PageSize, RunQuery};
-use ploy_webhooks::{EventId, Run, RunId, RunState};
+use ploy_webhooks::{DestinationId, EventId, Run, RunId, RunState};
 
 use super::caller::TenantApi;
 use super::id::Id;
@@ -28,6 +28,7 @@ pub(super) fn calls() -> [Call; 4] {
 async fn list(api: TenantApi, mut parameters: Parameters) -> Result<Response, Problem> {
     let limit = take_limit(&mut parameters)?;
     let event = parameters.take("event", str::parse::<EventId>)?;
+    let destination = parameters.take("destination", str::parse::<DestinationId>)?;
     let state = parameters.take("state", |text| {
         RunState::from_name(text)
             .ok_or("none of `queued`, `running`, `retrying`, `succeeded`, `failed` and `cancelled`")
@@ -35,9 +36,10 @@ async fn list(api: TenantApi, mut parameters: Parameters) -> Result<Response, Pr
     let cursor = take_cursor::<Position>(&mut parameters)?;
     parameters.finish()?;
 
+    let wanted = Wanted { event, destination, state };
     let below = match cursor {
         None => None,
-        Some(position) if position.is_of(event, state) => Some(position.below),
+        Some(position) if position.of == wanted => Some(position.below),
         Some(_) => {
             return Err(Problem::invalid(
                 "the conditions differ from those that the cursor was made for; give the same, \
@@ -47,27 +49,37 @@ async fn list(api: TenantApi, mut parameters: Parameters) -> Result<Response, Pr
     };
     let limit = limit.unwrap_or(PageSize::DEFAULT);
     let (runs, next) = match event {
-        Some(event) => of_event(&api, &event, state, below, limit).await?,
-        None => of_all(&api, state, below, limit).await?,
+        Some(event) => of_event(&api, &event, &wanted, below, limit).await?,
+        None => of_all(&api, &wanted, below, limit).await?,
     };
     Ok(Json(List {
-        next_cursor: next.map(|below| to_cursor(&Position { event, state, below })),
+        next_cursor: next.map(|below| to_cursor(&Position { of: wanted, below })),
         data: runs.iter().map(RunView::of).collect(),
     })
     .into_response())
 }
 
+/// Which runs are listed.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Wanted {
+    event: Option<EventId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    destination: Option<DestinationId>,
+    state: Option<RunState>,
+}
+
 /// Where a list goes on, and what it is a list of.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Position {
-    event: Option<EventId>,
-    state: Option<RunState>,
+    #[serde(flatten)]
+    of: Wanted,
     below: RunId,
 }
 
-impl Position {
-    fn is_of(&self, event: Option<EventId>, state: Option<RunState>) -> bool {
-        self.event == event && self.state == state
+impl Wanted {
+    fn has(&self, run: &Run) -> bool {
+        self.state.is_none_or(|state| state == run.state)
+            && self.destination.is_none_or(|id| run.trigger.destination() == Some(id))
     }
 }
 
@@ -75,14 +87,12 @@ impl Position {
 async fn of_event(
     api: &TenantApi,
     event: &EventId,
-    state: Option<RunState>,
+    wanted: &Wanted,
     below: Option<RunId>,
     limit: PageSize,
 ) -> Result<(Vec<Run>, Option<RunId>), Problem> {
     let mut runs = api.store().runs(api.workspace(), event).await?;
-    runs.retain(|run| {
-        state.is_none_or(|state| state == run.state) && below.is_none_or(|below| run.id < below)
-    });
+    runs.retain(|run| wanted.has(run) && below.is_none_or(|below| run.id < below));
     runs.reverse();
     let has_more = runs.len() > limit.get();
     runs.truncate(limit.get());
@@ -93,12 +103,13 @@ async fn of_event(
 /// The runs of all events, likewise.
 async fn of_all(
     api: &TenantApi,
-    state: Option<RunState>,
+    wanted: &Wanted,
     below: Option<RunId>,
     limit: PageSize,
 ) -> Result<(Vec<Run>, Option<RunId>), Problem> {
     let mut query = RunQuery::all(*api.workspace());
-    (query.state, query.below, query.limit) = (state, below, limit);
+    (query.state, query.destination) = (wanted.state, wanted.destination);
+    (query.below, query.limit) = (below, limit);
     let mut page = api.store().list_runs(&query).await?;
     for _ in 0..EMPTY_PAGES_MAX {
         match page.next.as_ref().filter(|_| page.items.is_empty()) {

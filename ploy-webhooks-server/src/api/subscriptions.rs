@@ -1,4 +1,4 @@
-//! `/subscriptions`: which events run what.
+//! `/subscriptions`: which events run what, or are delivered where.
 //!
 //! A change holds when it is answered: no event is accepted any more by what was wired before.
 
@@ -8,12 +8,14 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use ploy_webhooks::store::DefinitionKind;
 use ploy_webhooks::{
-    Clock, Condition, EndpointId, Revision, Subscription, SubscriptionId, SystemClock, rewire,
+    Action, Clock, Condition, EndpointId, Revision, Subscription, SubscriptionId, SystemClock,
+    rewire,
 };
 use serde_json::{Map, Value};
 
 use super::caller::TenantApi;
 use super::definitions::{self, Called, Changed, Defines, PageOf, View};
+use super::destinations;
 use super::id::Id;
 use super::json::{Json, JsonBody};
 use super::page::List;
@@ -57,6 +59,9 @@ async fn create(
     let there = api.store().definitions(api.workspace(), Subscription::KIND, None, ALL).await?;
     if there.len() >= usize::from(ALL.get()) {
         return Err(Problem::conflict("a workspace has at most 200 subscriptions: delete one"));
+    }
+    if let Action::Destination(destination) = subscription.action {
+        destinations::require(&api, destination).await?;
     }
     let id = SubscriptionId::mint(SystemClock.now());
     to_its_end(async move {
@@ -102,6 +107,11 @@ async fn patch(
     // A change that is made again, since it failed on the way, does not know any more which
     // endpoints were meant before.
     let meant = if changes.contains_key("endpoints") { Meant::All } else { Meant::Named };
+    // What is no id is refused by its name when it is set.
+    let destination = changes.get("destination").and_then(Value::as_str);
+    if let Some(destination) = destination.and_then(|text| text.parse().ok()) {
+        destinations::require(&api, destination).await?;
+    }
     to_its_end(async move {
         let Changed { before, now, revision } =
             definitions::change::<Subscription>(&api, &id.to_string(), &changes).await?;

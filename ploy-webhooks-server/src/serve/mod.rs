@@ -12,6 +12,7 @@ mod signals;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ploy_webhooks::{Ingest, SecretDigest};
+use ploy_webhooks_delivery::Courier;
 use ploy_webhooks_postgres::{EndpointChange, EndpointChanges};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -56,7 +57,7 @@ pub(crate) async fn serve(
     // All that can be wrong with the settings is found before the store is made.
     let (listen, url) = (config.listen()?, config.store()?);
     let (mut bounds, public_url) = (config.bounds()?, config.public_url()?);
-    let proxies = config.proxies()?;
+    let (proxies, delivery) = (config.proxies()?, config.delivery()?);
     let (dispatcher, master_keys) = (config.dispatcher()?, config::master_keys_from_env()?);
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let mut open = OpenStore::open(&url).await?;
@@ -88,7 +89,11 @@ pub(crate) async fn serve(
             tokio::spawn(forget_changed(ingest.clone(), changes));
         }
         let mut activity = Activity::new(ingest.clone(), store.clone());
-        let api = Api::with_commands(store, keyring, root, public_url, config.commands());
+        let courier = Courier::new(keyring.clone(), delivery).map_err(RunnerError::Client)?;
+        let api = Api::builder(store, keyring, courier, root, public_url)
+            .commands(config.commands())
+            .payload_bytes_max(config.body_bytes_max())
+            .build();
         let front = Front::new(ingest, api::router(api), proxies);
         let listener = Listener::new(socket, front, ConnectionSettings::of(config));
         let connections = tokio::select! {

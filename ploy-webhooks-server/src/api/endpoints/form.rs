@@ -1,20 +1,17 @@
 //! What callers send about an endpoint, and the bounds of it.
 
-use std::time::Duration;
-
 use ploy_webhooks::{
-    AllowList, DedupRule, EndpointConfig, EndpointTrigger, FieldMap, Limits, Quota, Rate, Secret,
-    Status, SuccessAnswer, ValueSource,
+    AllowList, DedupRule, EndpointConfig, EndpointTrigger, FieldMap, Limits, Quota, Rate, Status,
+    SuccessAnswer, ValueSource,
 };
 use serde::Deserialize;
 
-use super::auth::{AuthForm, Rotated};
+use super::auth::AuthForm;
 use crate::api::json::{nullable, present};
 use crate::api::problem::Problem;
 
 const DESCRIPTION_CHARS_MAX: usize = 500;
 const ALLOW_RANGES_MAX: usize = 256;
-const OVERLAP_SECONDS_MAX: u64 = 30 * 86_400;
 
 /// The body of `POST /endpoints`.
 #[derive(Debug, Deserialize)]
@@ -76,28 +73,6 @@ struct LimitChanges {
     body_bytes: Option<Option<u64>>,
 }
 
-/// The body of `POST /endpoints/{id}/rotate`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Rotation {
-    #[serde(default)]
-    overlap_seconds: u64,
-    /// For senders that choose their own.
-    #[serde(default)]
-    secret: Option<SecretText>,
-}
-
-/// A secret in a request: nothing of it is in an error or in `Debug`.
-#[derive(Debug, Deserialize)]
-#[serde(from = "String")]
-struct SecretText(Secret);
-
-impl From<String> for SecretText {
-    fn from(text: String) -> Self {
-        Self(Secret::from(text))
-    }
-}
-
 impl NewEndpoint {
     /// The credentials that are asked for, and everything else.
     pub(super) fn into_parts(self) -> Result<(Option<AuthForm>, EndpointConfig), Problem> {
@@ -144,20 +119,6 @@ impl Changes {
             set(&mut config.limits.body_bytes, &limits.body_bytes);
         }
         config
-    }
-}
-
-impl Rotation {
-    pub(super) fn into_rotated(self) -> Result<Rotated, Problem> {
-        let overlap = self.overlap()?;
-        Ok(Rotated::new(self.secret.map(|SecretText(secret)| secret), overlap))
-    }
-
-    fn overlap(&self) -> Result<Duration, Problem> {
-        if self.overlap_seconds > OVERLAP_SECONDS_MAX {
-            return Err(invalid("`overlap_seconds` is 0 to 2592000 (30 days)"));
-        }
-        Ok(Duration::from_secs(self.overlap_seconds))
     }
 }
 

@@ -11,8 +11,8 @@ use http::StatusCode;
 use ploy_webhooks::store::{Created, EndpointPatch, PageSize, Updated};
 use ploy_webhooks::{Clock, Endpoint, EndpointId, Slug, SystemClock};
 
-use self::auth::NewAuth;
-use self::form::{Changes, NewEndpoint, Rotation};
+use self::auth::{NewAuth, Rotated};
+use self::form::{Changes, NewEndpoint};
 use self::view::View;
 use super::caller::TenantApi;
 use super::id::Id;
@@ -20,6 +20,7 @@ use super::json::{Json, JsonBody, OptionalJsonBody};
 use super::page::{List, take_cursor, take_limit, to_cursor};
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
+use super::rotation::Rotation;
 use super::routing::{self, Call};
 
 /// How often a change is tried against changes that run at the same time.
@@ -118,7 +119,8 @@ async fn rotate(
     _: NoParameters,
     OptionalJsonBody(rotation): OptionalJsonBody<Rotation>,
 ) -> Result<Response, Problem> {
-    let rotated = rotation.into_rotated()?;
+    let (given, overlap) = rotation.into_parts()?;
+    let rotated = Rotated::new(given, overlap);
     let (endpoint, shown) = change(&api, &id, |endpoint| {
         let (auth, shown) = rotated.apply(endpoint, api.keyring())?;
         Ok((EndpointPatch { config: None, auth: Some(auth) }, shown))

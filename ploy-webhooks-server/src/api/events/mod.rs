@@ -1,5 +1,6 @@
-//! `/events`: searched, shown, and given out byte for byte.
+//! `/events`: published, searched, shown, and given out byte for byte.
 
+mod publish;
 mod search;
 mod view;
 
@@ -20,9 +21,10 @@ use super::query::{NoParameters, Parameters};
 use super::routing::{self, Call};
 use super::run::RunView;
 
-pub(super) fn calls() -> [Call; 4] {
+pub(super) fn calls() -> [Call; 5] {
     [
         routing::get("/events", list),
+        routing::post("/events", publish::publish),
         routing::get("/events/{id}", show),
         routing::get("/events/{id}/payload", payload),
         routing::post("/events/{id}/replay", replay),

@@ -1,0 +1,155 @@
+//! Whether who receives at a destination wants to: they are asked, and answer at once, or later by a
+//! link.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use ploy_webhooks::{
+    Clock, DestinationId, Secret, SecretDigest, SystemClock, Timestamp, WorkspaceId,
+};
+use ploy_webhooks_delivery::{Confirmation, Destination, DestinationState, Record, Status};
+use serde::Serialize;
+
+use super::{find, hasty, unopened};
+use crate::api::Api;
+use crate::api::caller::TenantApi;
+use crate::api::definitions;
+use crate::api::id::Id;
+use crate::api::json::Json;
+use crate::api::problem::Problem;
+use crate::api::query::{NoParameters, Parameters};
+use crate::api::to_its_end::to_its_end;
+
+/// For how long a link confirms.
+const VALID_FOR: Duration = Duration::from_secs(7 * 86_400);
+
+/// The answer to `POST /destinations/{id}/verify`.
+#[derive(Debug, Serialize)]
+struct Verification {
+    verified: bool,
+    record: Record,
+}
+
+/// Asks whoever receives there. A link that was sent before confirms nothing any more.
+pub(super) async fn verify(
+    api: TenantApi,
+    Id(id): Id<DestinationId>,
+    _: NoParameters,
+) -> Result<Response, Problem> {
+    let (destination, _) = find(&api, id).await?;
+    let token = mint_token();
+    let expires_at = SystemClock.now().after(VALID_FOR);
+    let confirmation = Confirmation { token: token.digest(), expires_at };
+    let (store, workspace) = (api.store(), *api.workspace());
+    DestinationState::change(store, &workspace, id, |state| {
+        state.confirmation = Some(confirmation.clone());
+        Some(())
+    })
+    .await?;
+    let link = format!(
+        "{}/api/v1/destinations/{id}/confirm?workspace={workspace}&token={}",
+        api.public_url(),
+        token.expose()
+    );
+    let asked =
+        api.courier().ask_for_confirmation(workspace, id, hasty(destination), &token, &link);
+    let (record, is_repeated) = asked.await.map_err(unopened)?;
+    if is_repeated {
+        redeem(api.clone(), id, token.digest()).await?;
+    }
+    // Where it was not repeated, the link may have been followed all the same.
+    let (state, _) = DestinationState::of(store, &workspace, id).await?;
+    let verified = state.verified_at.is_some() && state.confirmation.is_none();
+    Ok(Json(Verification { verified, record }).into_response())
+}
+
+/// Takes the link that was sent. The token in it is all that is asked for, and whatever is wrong is
+/// answered alike.
+///
+/// HEAD changes nothing: that is what shows a preview of a link, or looks for malware behind it.
+pub(super) async fn confirm(
+    method: Method,
+    State(api): State<Api>,
+    Id(id): Id<DestinationId>,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let mut take = |name| parameters.take(name, |text| Ok::<_, &str>(text.to_owned())).ok()?;
+    let (workspace, token) = (take("workspace"), take("token"));
+    let workspace = workspace.and_then(|text| text.parse::<WorkspaceId>().ok());
+    let (workspace, token) = workspace.zip(token).ok_or(Problem::NotFound)?;
+    let (api, token) = (TenantApi::of_link(api, workspace), SecretDigest::of(token));
+    let is_known = match method {
+        Method::HEAD => is_waited_for(&api, id, &token).await?,
+        _ => redeem(api, id, token).await?,
+    };
+    if !is_known {
+        return Err(Problem::NotFound);
+    }
+    let headers =
+        [(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    Ok((headers, "Thank you: it is confirmed that events may be delivered.\n").into_response())
+}
+
+/// A token of 190 random bits that nobody takes for one that opens the API.
+fn mint_token() -> Secret {
+    Secret::from(URL_SAFE_NO_PAD.encode(Secret::mint_token().digest().as_bytes()))
+}
+
+/// Whether a destination is confirmed by that token. Digests compare in constant time.
+fn is_confirmed_by(state: &DestinationState, token: &SecretDigest, now: Timestamp) -> bool {
+    state
+        .confirmation
+        .as_ref()
+        .is_some_and(|confirmation| confirmation.token == *token && confirmation.expires_at > now)
+}
+
+async fn is_waited_for(
+    api: &TenantApi,
+    id: DestinationId,
+    token: &SecretDigest,
+) -> Result<bool, Problem> {
+    let (state, _) = DestinationState::of(api.store(), api.workspace(), id).await?;
+    Ok(is_confirmed_by(&state, token, SystemClock.now()))
+}
+
+/// Confirms the destination by that token; `false` where it confirms nothing.
+async fn redeem(api: TenantApi, id: DestinationId, token: SecretDigest) -> Result<bool, Problem> {
+    if !is_waited_for(&api, id, &token).await? {
+        return Ok(false);
+    }
+    to_its_end(async move {
+        // The token goes last, so that a call that fails on the way can be made again.
+        activate(&api, id).await?;
+        let now = SystemClock.now();
+        let confirmed = DestinationState::change(api.store(), api.workspace(), id, |state| {
+            is_confirmed_by(state, &token, now).then(|| {
+                state.verified_at = Some(now);
+                state.confirmation = None;
+            })
+        });
+        Ok(confirmed.await?.is_some())
+    })
+    .await
+}
+
+/// Has events be delivered that waited for the confirmation.
+async fn activate(api: &TenantApi, id: DestinationId) -> Result<(), Problem> {
+    let (destination, _) = find(api, id).await?;
+    if destination.status != Status::Unverified {
+        return Ok(());
+    }
+    definitions::change_by(api, &id.to_string(), |before: &Destination| {
+        let mut destination = before.clone();
+        if destination.status == Status::Unverified {
+            destination.status = Status::Active;
+        }
+        Ok(destination)
+    })
+    .await?;
+    Ok(())
+}
