@@ -1,0 +1,1 @@
+//! Destinations from the shell.
