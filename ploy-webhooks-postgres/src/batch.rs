@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
-use ploy_webhooks::{EndpointId, EventId, Fence, NewEvent, Revision, WorkspaceId};
+use ploy_webhooks::{EndpointId, EventId, Fence, NewEvent, NewRun, Revision, WorkspaceId};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{Postgres, Row};
@@ -23,7 +23,7 @@ const APPEND: &str = "SELECT append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
 /// For batches of which some events have a deduplication key or a quota, or owe runs.
 const APPEND_OWING: &str = "SELECT numbers, repeats, firsts, over, resets_ms, newest, bytes FROM \
     append_owing($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-    $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)";
+    $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)";
 
 /// What becomes of one event of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +180,15 @@ fn bind_owed<'q>(append: Append<'q>, batch: &'q [Waiting]) -> Result<Append<'q>,
         .bind(owed().map(|(_, run)| Uuid::from(run.id)).collect::<Vec<_>>())
         .bind(owed().map(|(_, run)| Uuid::from(run.id)).min())
         .bind(triggers)
-        .bind(owed().map(|(_, run)| millis(run.delay)).collect::<Vec<_>>()))
+        .bind(owed().map(|(_, run)| millis(run.delay)).collect::<Vec<_>>())
+        .bind(destinations(owed().map(|(_, run)| run))))
+}
+
+/// Where runs deliver: NULL where none of them does.
+pub(crate) fn destinations<'a>(
+    runs: impl Iterator<Item = &'a NewRun> + Clone,
+) -> Option<Vec<Option<Uuid>>> {
+    unless_all_none(runs.map(|run| run.trigger.destination().map(Uuid::from)))
 }
 
 /// NULL for an array that would have nothing else: the server spends nothing on it.

@@ -208,6 +208,8 @@ async fn migrate_over(connection: &mut PgConnection, schema: &str) -> Result<(),
         migration(4, "definitions", include_str!("../migrations/0004_definitions.sql")),
         migration(5, "keys", include_str!("../migrations/0005_keys.sql")),
         migration(6, "activity", include_str!("../migrations/0006_activity.sql")),
+        migration(7, "destinations", include_str!("../migrations/0007_destinations.sql")),
+        migration(8, "outbox", include_str!("../migrations/0008_outbox.sql")),
     ]);
     migrator.dangerous_set_table_name("migrations");
     if !exists {

@@ -20,10 +20,7 @@ use crate::wire::Uuid;
 #[async_trait]
 impl EventStore for PostgresStore {
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
-        let answered = self.shared.queue.push(event)?;
-        answered.await.unwrap_or_else(|_| {
-            Err(StoreError::new(StoreErrorKind::Indeterminate, "the writers have stopped"))
-        })
+        self.append_from(event, None).await
     }
 
     async fn event(
@@ -55,6 +52,21 @@ impl EventStore for PostgresStore {
             search::page(connection, &tails, query).await
         })
         .await
+    }
+}
+
+impl PostgresStore {
+    /// Stores the event, and deletes the row of the outbox with it that it is made of: where that is
+    /// gone, it was stored before.
+    pub(crate) async fn append_from(
+        &self,
+        event: NewEvent,
+        outbox_row: Option<i64>,
+    ) -> Result<Appended, StoreError> {
+        let answered = self.shared.queue.push(event, outbox_row)?;
+        answered.await.unwrap_or_else(|_| {
+            Err(StoreError::new(StoreErrorKind::Indeterminate, "the writers have stopped"))
+        })
     }
 }
 

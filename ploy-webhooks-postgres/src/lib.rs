@@ -16,9 +16,12 @@ mod index;
 mod keys;
 mod limiter;
 mod line;
+mod outbox;
 mod partitions;
 mod queue;
 mod quotas;
+mod relay;
+mod relayed;
 mod runs;
 mod search;
 mod segment;
@@ -46,7 +49,10 @@ use crate::settle::Settler;
 use crate::writer::{Shared, Tails, Writer};
 
 pub use limiter::PostgresLimiter;
+pub use outbox::{Outbox, OutboxError};
 pub use settings::{Durability, PostgresSettings, SearchIndex};
+/// The version whose connections an [`Outbox`] takes.
+pub use sqlx;
 pub use wake::{EndpointChange, EndpointChanges};
 
 /// A store in one Postgres, for any number of nodes.
@@ -108,6 +114,7 @@ impl PostgresStore {
             tails: Tails::default(),
             runs_due: Arc::default(),
             put_down: Arc::default(),
+            outbox_filled: Arc::default(),
             generations: Arc::default(),
             settings: Arc::new(settings),
         };

@@ -1,7 +1,8 @@
 //! [`RunQueue`]: runs in line, and those who take them from it.
 //!
 //! The line is made of lanes, and a claim goes from one to the next by the index: what waits in
-//! a lane without room is passed over, however much it is. See the function `claim_runs` in
+//! a lane without room is passed over, however much it is. What is delivered to one destination is
+//! one lane, whatever endpoints it came from. See the function `claim_runs` in
 //! `migrations/`.
 
 use std::sync::Mutex;
@@ -16,7 +17,7 @@ use sqlx::postgres::PgRow;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::PostgresStore;
-use crate::batch::{json, millis};
+use crate::batch::{destinations, json, millis};
 use crate::endpoints::stripe_of;
 use crate::enter::enter_all;
 use crate::error::{corrupt, write_error};
@@ -73,6 +74,7 @@ impl RunQueue for PostgresStore {
                     .bind(i32::from(claim.max.get()))
                     .bind(millis(claim.lease))
                     .bind(i32::from(claim.lanes.each().get()))
+                    .bind(i32::from(claim.lanes.each_destination().get()))
                     .bind(&lanes)
                     .bind(&rooms)
                     .bind(self.turns.last_served())
@@ -173,6 +175,7 @@ impl RunQueue for PostgresStore {
                 .bind(runs.iter().map(|run| Uuid::from(run.id)).collect::<Vec<_>>())
                 .bind(&triggers)
                 .bind(runs.iter().map(|run| millis(run.delay)).collect::<Vec<_>>())
+                .bind(destinations(runs.iter()))
                 .fetch_one(connection)
                 .await
                 .map_err(write_failed)
@@ -240,7 +243,7 @@ impl PostgresStore {
     }
 }
 
-pub(crate) const CLAIM: &str = "SELECT * FROM claim_runs($1, $2, $3, $4, $5, $6, $7)";
+pub(crate) const CLAIM: &str = "SELECT * FROM claim_runs($1, $2, $3, $4, $5, $6, $7, $8)";
 
 const NEXT_DUE: &str = "SELECT next_due($1)";
 
@@ -253,7 +256,7 @@ const OWNER: &str = "
     LEFT JOIN endpoints n ON n.number = e.endpoint
     WHERE coalesce(n.workspace, e.workspace) = $2 LIMIT 1";
 
-const ENQUEUE: &str = "SELECT enqueue_runs($1, $2, $3, $4, $5, $6, $7)";
+const ENQUEUE: &str = "SELECT enqueue_runs($1, $2, $3, $4, $5, $6, $7, $8)";
 
 fn leased(row: &PgRow) -> Result<LeasedRun, StoreError> {
     let number: i64 = row.try_get(8).map_err(read_failed)?;

@@ -23,6 +23,8 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) event: NewEvent,
+    /// The row of the outbox that it is made of.
+    pub(crate) outbox_row: Option<i64>,
     answer: oneshot::Sender<Result<Appended, StoreError>>,
 }
 
@@ -34,13 +36,13 @@ impl Waiting {
 
     /// Hands the event back, as not stored.
     pub(crate) fn answer_fenced(self) {
-        let Self { event, answer } = self;
+        let Self { event, answer, .. } = self;
         let _ = answer.send(Ok(Appended::Fenced(Box::new(event))));
     }
 
     /// Answers that the event is stored, and hands it on to what works behind the writers.
     pub(crate) fn answer_stored(self) -> NewEvent {
-        let Self { event, answer } = self;
+        let Self { event, answer, .. } = self;
         let _ = answer.send(Ok(Appended::Stored));
         event
     }
@@ -96,6 +98,7 @@ impl Queue {
     pub(crate) fn push(
         &self,
         event: NewEvent,
+        outbox_row: Option<i64>,
     ) -> Result<oneshot::Receiver<Result<Appended, StoreError>>, StoreError> {
         let (answer, answered) = oneshot::channel();
         let bytes = event.payload.len() as u64;
@@ -110,7 +113,7 @@ impl Queue {
                 return Err(StoreError::new(StoreErrorKind::Busy, message));
             }
             line.bytes += bytes;
-            line.waiting.push_back(Waiting { event, answer });
+            line.waiting.push_back(Waiting { event, outbox_row, answer });
         }
         self.filled.notify_one();
         Ok(answered)

@@ -65,6 +65,7 @@ impl RunStore for PostgresStore {
                 .bind(limit)
                 .bind(PAGE_BYTES_MAX)
                 .bind(query.state.map(RunState::as_str))
+                .bind(query.destination.map(Uuid::from))
                 .fetch_all(connection)
                 .await
                 .map_err(read_failed)?;
@@ -160,10 +161,10 @@ const RUNS_OF_EVENT: &str = found_by!("event");
 /// always a row, which says of the slice how many it was, the least of them, and how many match.
 const LIST: &str = concat!(
     "WITH looked AS MATERIALIZED (
-        SELECT * FROM look_at_runs($1, $6, $2, $3)
+        SELECT * FROM look_at_runs($1, $6, $7, $2, $3)
     ), matched AS (
         SELECT l.*, row_number() OVER (ORDER BY l.id DESC) AS place FROM looked l
-        WHERE l.is_alive AND ($6 IS NULL OR l.state = $6)
+        WHERE l.is_wanted AND ($6 IS NULL OR l.state = $6)
     ), sized AS (
         SELECT m.*, coalesce(sum(b.bytes) OVER (ORDER BY m.id DESC
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before

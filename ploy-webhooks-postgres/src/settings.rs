@@ -48,6 +48,9 @@ pub struct PostgresSettings {
     /// key that is remembered. Past it, keys are looked up in those tables that hold the oldest.
     /// Default: 64 MiB.
     pub key_filter_bytes_max: u64,
+    /// After how long a relay looks into the outbox that has heard of nothing: another node may be
+    /// lost. Default: 5 s.
+    pub outbox_poll: Duration,
     /// How large a table of deduplication keys grows before another one is begun. For tests.
     #[doc(hidden)]
     pub key_generation_bytes: u64,
@@ -131,6 +134,7 @@ impl PostgresSettings {
             retention: None,
             search_index: SearchIndex::Kept,
             key_filter_bytes_max: 64 << 20,
+            outbox_poll: Duration::from_secs(5),
             key_generation_bytes: 44 << 20,
         }
     }
@@ -169,16 +173,18 @@ impl PostgresSettings {
 
     /// The name of the schema, once it is known to be one that needs no quotes.
     pub(crate) fn checked_schema(&self) -> Result<&str, StoreError> {
-        let is_name = |name: &str| {
-            (1..=63).contains(&name.len())
-                && name.starts_with(|char: char| char.is_ascii_lowercase() || char == '_')
-                && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
-        };
-        match is_name(&self.schema) {
+        match is_schema_name(&self.schema) {
             true => Ok(&self.schema),
             false => Err(misuse("a schema's name is 1 to 63 characters of a-z, 0-9 and _")),
         }
     }
+}
+
+/// Whether a schema may be called that: then it needs no quotes.
+pub(crate) fn is_schema_name(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name.starts_with(|char: char| char.is_ascii_lowercase() || char == '_')
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
 /// Without the password, and whatever else the options hold.

@@ -17,6 +17,8 @@ use crate::writer::Shared;
 /// How long after a failure the connection is made again.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
+const CHANNELS: [&str; 3] = ["ploy_endpoints", "ploy_runs", "ploy_outbox"];
+
 /// What changed, by whichever node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a listener knows or does not")]
@@ -69,7 +71,7 @@ async fn listen_until_lost(
     let pool = database::pool(&shared.settings, 1);
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
-    match tokio::time::timeout(limit, listener.listen_all(["ploy_endpoints", "ploy_runs"])).await {
+    match tokio::time::timeout(limit, listener.listen_all(CHANNELS)).await {
         Ok(listening) => listening?,
         Err(_) => return Ok(()),
     }
@@ -103,6 +105,7 @@ fn tell(
     }
     match channel {
         "ploy_runs" => shared.runs_due.notify_waiters(),
+        "ploy_outbox" => shared.outbox_filled.notify_waiters(),
         _ => {
             let change = slug.parse().map_or(EndpointChange::Unknown, EndpointChange::Of);
             // Nobody has to listen.
@@ -113,5 +116,6 @@ fn tell(
 
 fn missed(shared: &Shared, changes: &broadcast::Sender<EndpointChange>) {
     shared.runs_due.notify_waiters();
+    shared.outbox_filled.notify_waiters();
     let _ = changes.send(EndpointChange::Unknown);
 }

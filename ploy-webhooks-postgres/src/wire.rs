@@ -1,7 +1,7 @@
 //! Ids as Postgres has them: `uuid`, sixteen bytes that sort as the id does.
 
 use ploy_webhooks::limit::LimitKey;
-use ploy_webhooks::{EndpointId, EventId, Lane, RunId, WorkspaceId};
+use ploy_webhooks::{DestinationId, EndpointId, EventId, Lane, RunId, WorkspaceId};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
@@ -28,13 +28,14 @@ macro_rules! uuids {
     )*};
 }
 
-uuids!(EndpointId, EventId, RunId, WorkspaceId);
+uuids!(DestinationId, EndpointId, EventId, RunId, WorkspaceId);
 
 impl From<LimitKey> for Uuid {
     fn from(key: LimitKey) -> Self {
         match key {
             LimitKey::Endpoint(endpoint) => endpoint.into(),
             LimitKey::Workspace(workspace) => workspace.into(),
+            LimitKey::Destination(destination) => destination.into(),
         }
     }
 }
@@ -44,6 +45,7 @@ impl From<Lane> for Uuid {
         match lane {
             Lane::Endpoint(endpoint) => endpoint.into(),
             Lane::Workspace(workspace) => workspace.into(),
+            Lane::Destination(destination) => destination.into(),
         }
     }
 }

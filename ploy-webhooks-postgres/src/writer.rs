@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ploy_webhooks::EventId;
 use ploy_webhooks::store::{Appended, StoreError, StoreErrorKind};
+use sqlx::Connection;
 use sqlx::postgres::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -18,12 +19,12 @@ use tokio::time::timeout;
 use crate::batch::{self, Verdict};
 use crate::database::Backend;
 use crate::enter::PutDown;
-use crate::error::{is_rolled_back, timed_out};
+use crate::error::{is_rolled_back, timed_out, write_error};
 use crate::generations::Generations;
 use crate::queue::{Queue, Waiting};
 use crate::settings::{PostgresSettings, SearchIndex};
 use crate::tail::{Stored, Tail, least};
-use crate::{database, index, stream};
+use crate::{database, index, relay, stream};
 
 /// The tails of the streams that this node writes.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     /// Wakes who waits for runs.
     pub(crate) runs_due: Arc<Notify>,
     pub(crate) put_down: Arc<PutDown>,
+    /// Wakes the relay.
+    pub(crate) outbox_filled: Arc<Notify>,
     pub(crate) generations: Arc<Generations>,
 }
 
@@ -192,6 +195,25 @@ fn answer_all(batch: Vec<Waiting>, error: &StoreError) {
     }
 }
 
+/// What came of a batch.
+enum Written {
+    /// It is written: what becomes of each event.
+    Whole(Vec<Verdict>),
+    /// It is not, since these are not all of the rows of the outbox that it is made of.
+    Not { there: Vec<i64> },
+}
+
+/// Answers those whose rows of the outbox are gone, and returns the others.
+fn leave_out_gone(batch: Vec<Waiting>, there: &[i64]) -> Vec<Waiting> {
+    let is_left = |waiting: &Waiting| waiting.outbox_row.is_none_or(|row| there.contains(&row));
+    let (left, gone) = batch.into_iter().partition::<Vec<_>, _>(is_left);
+    for waiting in gone {
+        let stored_before = waiting.event.id;
+        waiting.answer(Ok(Appended::Duplicate(stored_before)));
+    }
+    left
+}
+
 impl Session {
     async fn begin(shared: &Shared) -> Result<Self, StoreError> {
         let Shared { settings, pool, tails, .. } = shared;
@@ -238,11 +260,10 @@ impl Session {
         let least_id = batch.iter().map(|waiting| waiting.event.id).min();
         let from = least([self.tail.from(), least_id]);
         let news = from.filter(|_| from != self.told);
-        let (connection, generations) = (&mut self.connection, &self.generations);
-        let written = batch::append(connection, generations, self.tail.stream, news, &batch);
         let what = "cannot tell whether events were stored";
-        let verdicts = match timeout(limit, written).await {
-            Ok(Ok(verdicts)) => verdicts,
+        let verdicts = match timeout(limit, self.append(news, &batch)).await {
+            Ok(Ok(Written::Whole(verdicts))) => verdicts,
+            Ok(Ok(Written::Not { there })) => return Ok(leave_out_gone(batch, &there)),
             Ok(Err(error)) => return Err((batch, error)),
             Err(_) => {
                 return Err((batch, timed_out(StoreErrorKind::Indeterminate, what, limit)));
@@ -250,6 +271,32 @@ impl Session {
         };
         self.told = from;
         Ok(self.answer(batch, verdicts, least_id))
+    }
+
+    /// What is made of rows of the outbox is stored with their deletion; where one of them is gone,
+    /// nothing is.
+    async fn append(
+        &mut self,
+        tail_from: Option<EventId>,
+        batch: &[Waiting],
+    ) -> Result<Written, StoreError> {
+        let Self { connection, generations, tail, .. } = self;
+        let rows: Vec<i64> = batch.iter().filter_map(|waiting| waiting.outbox_row).collect();
+        if rows.is_empty() {
+            let verdicts = batch::append(connection, generations, tail.stream, tail_from, batch);
+            return verdicts.await.map(Written::Whole);
+        }
+        let failed = |error| write_error("cannot store events of the outbox", error);
+        let mut transaction = connection.begin().await.map_err(failed)?;
+        let there = relay::delete(&mut transaction, &rows).await?;
+        if there.len() < rows.len() {
+            transaction.rollback().await.map_err(failed)?;
+            return Ok(Written::Not { there });
+        }
+        let verdicts =
+            batch::append(&mut transaction, generations, tail.stream, tail_from, batch).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(Written::Whole(verdicts))
     }
 
     /// Searches see the events before anybody is told, and all are told before any is indexed.

@@ -5,9 +5,11 @@ mod scene;
 mod nodes {
     mod change;
     mod dedup;
+    mod destinations;
     mod generations;
     mod migration;
     mod open;
+    mod outbox;
     mod rates;
     mod runs;
     mod search;

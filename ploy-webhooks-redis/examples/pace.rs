@@ -1,5 +1,6 @@
-//! How much does what an event has slow it down, and how fast are runs carried out? Asks a
-//! throwaway Redis that flushes every write, with 64 callers.
+//! How much does what an event has slow it down, how fast are runs carried out, and what does a
+//! destination that is down cost the others? Asks a throwaway Redis that flushes every write, with 64
+//! callers.
 //!
 //! `cargo run --release -p ploy-webhooks-redis --example pace`
 
@@ -9,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ploy_webhooks::store::{
-    Appended, Claim, EndpointStore, EventStore, Lanes, RunQueue, StoreError, Tenure,
+    Appended, Claim, EndpointStore, EventStore, Lanes, RunQuery, RunQueue, RunStore, StoreError,
+    Tenure,
 };
 use ploy_webhooks::{
-    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, NewEvent, NewRun, Outcome,
-    Quota, RunId, SystemClock, Trigger, WorkspaceId,
+    Action, Clock, Dedup, DedupKey, DestinationId, Endpoint, EndpointConfig, EventId, Fence, Lane,
+    NewEvent, NewRun, Outcome, Quota, RunId, RunState, SystemClock, Task, Trigger, WorkspaceId,
 };
 use ploy_webhooks_engines::Redis;
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
@@ -23,6 +25,8 @@ const CALLERS: u64 = 64;
 const PAYLOAD: usize = 1_024;
 const EVENTS: u64 = 40_000;
 const RUNS: u64 = 10_000;
+/// So many wait for a destination that is down.
+const HELD: usize = 100_000;
 const ROUNDS: usize = 9;
 
 /// What an event has besides its payload.
@@ -57,10 +61,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (time, server) = (bare / rate, micros / bare_micros);
         println!("{with:<12?}  {rate:<8.0}  {micros:<21.1}  {time:<10.2}  {server:.2}");
     }
-    for lanes in [1, 100] {
-        drain(lanes).await?;
+    for (lanes, held) in [(1, 0), (100, 0), (100, HELD)] {
+        drain(lanes, held).await?;
     }
-    Ok(())
+    list().await
 }
 
 /// Events a second, each with that, and how long the server has worked on each, in
@@ -93,15 +97,95 @@ fn median(rounds: Vec<(f64, f64)>) -> (f64, f64) {
     (rates[ROUNDS / 2], times[ROUNDS / 2])
 }
 
-/// Carries out what is queued in so many lanes: 64 are claimed, and ended by as many at once.
-async fn drain(lanes: usize) -> Result<(), Box<dyn Error>> {
+/// Carries out what is queued in so many lanes, while so much waits in one without room.
+async fn drain(lanes: usize, held: usize) -> Result<(), Box<dyn Error>> {
     let (_redis, store, endpoints) = scene(lanes).await?;
+    let down = DestinationId::mint(SystemClock.now());
+    deliver(&store, &endpoints, down, held).await?;
     ingest(&store, &endpoints, RUNS, With::Run).await;
-    let worker = "pace".parse()?;
-    let (max, lanes_with_room) = (NonZeroU16::new(64).ok_or("64")?, Lanes::new(NonZeroU16::MAX));
-    let lease = Duration::from_secs(60);
-    let claim = Claim { worker: &worker, max, lease, lanes: &lanes_with_room };
+    let mut lanes_with_room = Lanes::new(NonZeroU16::MAX);
+    lanes_with_room.bound(Lane::Destination(down), 0);
     let begin = Instant::now();
+    let outcome = || Outcome::Succeed { output: vec![b'x'; 100].into() };
+    let (done, claims, claiming) = carry_out(&store, &lanes_with_room, outcome).await?;
+    let took = begin.elapsed();
+    println!(
+        "runs: {done} of {lanes} lanes in {took:.2?}, {:.0}/s, by {claims} claims of {:.2?}, \
+         while {held} wait without room",
+        done as f64 / took.as_secs_f64(),
+        claiming / claims
+    );
+    Ok(())
+}
+
+/// Lists what failed at one destination, where all that failed did so at another.
+async fn list() -> Result<(), Box<dyn Error>> {
+    let (_redis, store, endpoints) = scene(100).await?;
+    let [wanted, other] = [(); 2].map(|()| DestinationId::mint(SystemClock.now()));
+    deliver(&store, &endpoints, wanted, 1).await?;
+    deliver(&store, &endpoints, other, HELD).await?;
+    let outcome = || Outcome::Fail { error: "it is down".to_owned() };
+    let (failed, ..) = carry_out(&store, &Lanes::new(NonZeroU16::MAX), outcome).await?;
+    for (destination, what) in [(wanted, "the one that is last"), (other, "all others")] {
+        let mut query = RunQuery::all(WorkspaceId::DEFAULT);
+        query.state = Some(RunState::Failed);
+        query.destination = Some(destination);
+        let mut next = Some(query);
+        let (mut pages, mut found, mut slowest) = (0, 0, Duration::ZERO);
+        let begin = Instant::now();
+        while let Some(query) = next {
+            let begin = Instant::now();
+            let page = store.list_runs(&query).await?;
+            slowest = slowest.max(begin.elapsed());
+            pages += 1;
+            found += page.items.len();
+            next = page.next;
+        }
+        let took = begin.elapsed();
+        println!(
+            "list of {what}, of {failed}: {found} in {pages} pages, {took:.2?}, {slowest:.2?} at most"
+        );
+    }
+    Ok(())
+}
+
+/// Appends so many runs that deliver there, a hundred an event.
+async fn deliver(
+    store: &RedisStore,
+    endpoints: &[Endpoint],
+    destination: DestinationId,
+    count: usize,
+) -> Result<(), StoreError> {
+    let mut left = count;
+    for endpoint in endpoints.iter().cycle() {
+        if left == 0 {
+            break;
+        }
+        let mut event = event(endpoint, With::Nothing);
+        let of_event = left.min(100);
+        left -= of_event;
+        event.owes.extend((0..of_event).map(|_| {
+            let action = Action::Destination(destination);
+            let task = Task { action, subscription: None, draft: false };
+            let id = RunId::mint(SystemClock.now());
+            NewRun { id, trigger: Trigger::Task(task), delay: Duration::ZERO }
+        }));
+        let appended = store.append(event).await?;
+        assert!(matches!(appended, Appended::Stored), "{appended:?}");
+    }
+    Ok(())
+}
+
+/// Carries out what has room: 64 are claimed, and ended by as many at once. Says how many runs there
+/// were, how many claims, and how long these took.
+async fn carry_out(
+    store: &Arc<RedisStore>,
+    lanes: &Lanes,
+    outcome: impl Fn() -> Outcome,
+) -> Result<(usize, u32, Duration), Box<dyn Error>> {
+    let worker = "pace".parse()?;
+    let (max, lease) = (NonZeroU16::new(64).ok_or("64")?, Duration::from_secs(60));
+    let claim = Claim { worker: &worker, max, lease, lanes };
     let (mut claims, mut done) = (0, 0);
     let mut claiming = Duration::ZERO;
     loop {
@@ -116,20 +200,14 @@ async fn drain(lanes: usize) -> Result<(), Box<dyn Error>> {
         let mut ends: JoinSet<Result<Tenure, StoreError>> = JoinSet::new();
         for run in claimed {
             let store = store.clone();
-            let outcome = Outcome::Succeed { output: vec![b'x'; 100].into() };
+            let outcome = outcome();
             ends.spawn(async move { store.finish(&run.lease, outcome).await });
         }
         for end in ends.join_all().await {
             assert_eq!(end?, Tenure::Held);
         }
     }
-    let took = begin.elapsed();
-    println!(
-        "runs: {done} of {lanes} lanes in {took:.2?}, {:.0}/s, by {claims} claims of {:.2?}",
-        done as f64 / took.as_secs_f64(),
-        claiming / claims
-    );
-    Ok(())
+    Ok((done, claims, claiming))
 }
 
 async fn scene(

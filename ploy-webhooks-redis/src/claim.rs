@@ -323,3 +323,20 @@ fn take(
     }
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_no_more_than_the_whole_and_the_first_gets_something() {
+        for whole in 0..20 {
+            for parts in 1..20 {
+                let parts: Vec<_> = (0..parts).map(|place| part_of(whole, parts, place)).collect();
+                assert_eq!(parts.iter().sum::<usize>(), whole);
+                assert_eq!(parts[0] > 0, whole > 0);
+                assert!(parts.is_sorted_by(|a, b| a >= b && a - b <= 1), "{parts:?}");
+            }
+        }
+    }
+}

@@ -16,8 +16,11 @@
 //! | `{ploy:3}:delayed:ep_…` | the same for runs that are queued and wait for their delay |
 //! | `{ploy:3}:line:ep_…` | sorted set: the runs that are due at a time, by when |
 //! | `{ploy:3}:seen:ep_…:…` | the id of the first event with a deduplication key |
-//! | `{ploy:3}:lanes` | sorted set: who has a line, by when it is its turn |
-//! | `{ploy:3}:claimed` | hash: whose run it is that somebody has claimed |
+//! | `{ploy:3}:line:ep_…:dst_…` | the same for those that are delivered to that destination |
+//! | `{ploy:3}:receivers:ep_…` | set: the destinations to which it has, or had, a line |
+//! | `{ploy:3}:senders:dst_…` | sorted set: who has a line to that destination, by when the first of it is due |
+//! | `{ploy:3}:lanes` | sorted set: who has a line, and to which destinations there are some, by when it is their turn |
+//! | `{ploy:3}:claimed` | hash: in which line the run stands that somebody has claimed |
 //! | `{ploy:3}:ploybook:ws_…` | hash: the definitions of that kind, by name; the same with `subscription` and each other kind, of which `workspace` is called `tenant` |
 //! | `{ploy:3}:ploybook-names:ws_…` | sorted set, all scores 0: their names; likewise |
 //! | `{ploy:rate:ep_…}` | the count of an endpoint's rate; the same with a workspace |
@@ -29,6 +32,10 @@
 //! next attempt, stands in `line`, and so does what is claimed: it is due when its lease ends. A lane
 //! stands among the lanes where the first of its line does while nothing of it is due, and from then
 //! on where its turn is: behind those that came, or were served, before.
+//!
+//! What is delivered stands in `delayed` until it is claimed, and always in a line. A destination has
+//! one lane in a bucket, however many owners of the bucket have a line to it, and in that lane whose
+//! first has waited longest is served first.
 
 use std::fmt::Display;
 use std::num::NonZeroU16;
@@ -103,6 +110,7 @@ impl Layout {
         let tag = match of {
             LimitKey::Endpoint(id) => format!("{}:rate:{id}", self.prefix),
             LimitKey::Workspace(id) => format!("{}:rate:{id}", self.prefix),
+            LimitKey::Destination(id) => format!("{}:rate:{id}", self.prefix),
         };
         (slot_of(tag.as_bytes()), format!("{{{tag}}}"))
     }
@@ -152,7 +160,7 @@ fn slot_of(tag: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ploy_webhooks::{Clock, EndpointId, SystemClock, WorkspaceId};
+    use ploy_webhooks::{Clock, EndpointId, SystemClock};
 
     #[test]
     fn slots_are_those_of_the_specification() {
@@ -204,6 +212,8 @@ mod tests {
             "cancelled",
             "delayed",
             "line",
+            "receivers",
+            "senders",
             "seen",
             "lanes",
             "claimed",

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The record never changes. A run without a standing was never claimed: so it costs an event that
-//! owes it nothing.
+//! owes it nothing. Whether a run is delivered, and to which destination, is told by how its JSON
+//! begins (`scripts/delivery.lua`).
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -165,6 +166,7 @@ fn timestamp(digits: &[u8]) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ploy_webhooks::{Action, DestinationId, Route, Rule, SubscriptionId, Task};
     use proptest::prelude::*;
 
     #[test]
@@ -174,6 +176,34 @@ mod tests {
             assert_eq!(state_of(letter.as_bytes()[0]), Some(state));
         }
         assert_eq!(state_of(b'x'), None);
+    }
+
+    /// The scripts know them by nothing else, of those that are stored too.
+    #[test]
+    fn what_is_delivered_begins_with_where_it_goes() {
+        let destination = DestinationId::from_bytes([7; 16]);
+        let subscription = SubscriptionId::from_bytes([8; 16]);
+        let task = |action| Task { action, subscription: Some(subscription), draft: true };
+        let rule = Rule {
+            subscription,
+            condition: None,
+            action: Action::Destination(destination),
+            draft: false,
+        };
+        let delivered = Trigger::Task(task(Action::Destination(destination)));
+        let named = "{\"destination\":\"".parse().unwrap();
+        for other in [
+            Trigger::Task(task(Action::Ploybook(named))),
+            Trigger::FirstOf(Route { group: None, rules: [rule].into() }),
+        ] {
+            assert!(!json_of(&other).starts_with("{\"destination\":"), "{}", json_of(&other));
+        }
+        let begin = format!("{{\"destination\":\"{destination}\"");
+        assert!(json_of(&delivered).starts_with(&begin), "{}", json_of(&delivered));
+    }
+
+    fn json_of(trigger: &Trigger) -> String {
+        serde_json::to_string(trigger).unwrap()
     }
 
     #[test]

@@ -157,6 +157,14 @@ impl OpenStore {
         Self { store, limiter: Arc::new(LocalLimiter::new()), changes: None, engine }
     }
 
+    /// Where apps put events that they publish with their own data, where the store has that.
+    pub(crate) fn outbox(&self) -> Option<Arc<PostgresStore>> {
+        match &self.engine {
+            Engine::Postgres(store) => Some(store.clone()),
+            Engine::Memory | Engine::Sqlite(_) | Engine::Redis(_) => None,
+        }
+    }
+
     /// Flushes what waits.
     pub(crate) async fn close(self) {
         match self.engine {

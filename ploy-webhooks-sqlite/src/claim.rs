@@ -89,6 +89,7 @@ impl LastServed {
 /// The lanes of the line, each once, beginning after one of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
+    /// The end of a lane: no lane is cut in two.
     begin: LaneKey,
     at: LaneKey,
     /// Whether it goes through those that come before its beginning.

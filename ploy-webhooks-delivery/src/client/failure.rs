@@ -133,9 +133,16 @@ fn class_of(error: &reqwest::Error) -> FailureClass {
 /// Whether it is TLS that failed. Its errors, and the end of the connection amid its handshake,
 /// are of kinds that a connection that is not made does not have.
 fn is_of_tls(error: &reqwest::Error) -> bool {
-    find::<io::Error>(error).is_some_and(|error| {
-        matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
-    })
+    let kind = find::<io::Error>(error).map(innermost).map(io::Error::kind);
+    matches!(kind, Some(ErrorKind::InvalidData | ErrorKind::UnexpectedEof))
+}
+
+/// The error that was wrapped first. Those around it say no kind, and do not name it their source.
+fn innermost(error: &io::Error) -> &io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(inner) => innermost(inner),
+        None => error,
+    }
 }
 
 /// The first error of that type among the causes.
@@ -156,4 +163,15 @@ fn shortened(mut message: String) -> String {
         message.push('…');
     }
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_as_long_as_it_may_be_and_whole() {
+        assert_eq!(shortened("é".repeat(512)), "é".repeat(512));
+        assert_eq!(shortened("é".repeat(513)), format!("{}…", "é".repeat(510)));
+    }
 }

@@ -8,6 +8,8 @@
 
 mod failure;
 mod signed;
+#[cfg(test)]
+mod tests;
 pub(crate) mod timings;
 
 use std::net::SocketAddr;

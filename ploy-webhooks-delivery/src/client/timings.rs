@@ -134,3 +134,28 @@ fn local_address(connection: &impl Connection) -> Option<SocketAddr> {
     connection.connected().get_extras(&mut about);
     about.get::<HttpInfo>().map(HttpInfo::local_addr)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is left of a look-up that is over when an answer comes over the connection at 80.
+    async fn dns_of_an_answer_over_80(made: Option<SocketAddr>) -> Option<Duration> {
+        watched(async {
+            looked_up(Duration::from_millis(7));
+            see(|seen| seen.local = made);
+            answered_over(([127, 0, 0, 1], 80).into());
+            Timings::now(Instant::now(), None).dns
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn what_was_done_for_a_connection_that_is_not_used_does_not_count() {
+        let own = Some(([127, 0, 0, 1], 80).into());
+        let other = Some(([127, 0, 0, 1], 81).into());
+        assert_eq!(dns_of_an_answer_over_80(own).await, Some(Duration::from_millis(7)));
+        assert_eq!(dns_of_an_answer_over_80(other).await, None);
+        assert_eq!(dns_of_an_answer_over_80(None).await, None);
+    }
+}

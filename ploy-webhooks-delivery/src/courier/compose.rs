@@ -131,6 +131,9 @@ fn sign(
     let Some(signer) = &to.signer else { return };
     let signed = Signed { method: method.as_str(), url: url.as_str(), body };
     let proof = signer.sign(id, now, &signed);
-    headers
-        .extend(proof.expect("ids are visible ASCII, and secrets are checked when they are set"));
+    for (name, value) in
+        proof.expect("ids are visible ASCII, and secrets are checked when they are set")
+    {
+        headers.insert(name, value);
+    }
 }

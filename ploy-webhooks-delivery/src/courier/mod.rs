@@ -93,8 +93,8 @@ impl Courier {
 
     /// Where the time comes from that is signed. Default: the machine.
     #[must_use]
-    pub fn clock(self, clock: impl Clock) -> Self {
-        Self { clock: Arc::new(clock), ..self }
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// Sends a sample to that destination, which says that it is one: by the header `ploy-test: true`,

@@ -21,12 +21,13 @@ const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 const WISH_MAX: Duration = Duration::from_secs(3_600);
 /// With how many requests it is begun, where nothing is known yet.
 const WINDOW_FIRST: u16 = 2;
-/// After so long without a request, what was learned is forgotten.
+/// After so long without a request, what was learned of a receiver that is up is forgotten.
 const IDLE: Duration = Duration::from_secs(60);
+/// The same for one that is not, or that nothing is sent to: what is owed to it then finds that out
+/// once more.
+const IDLE_MAX: Duration = Duration::from_secs(600);
 /// How often it is looked whether a destination that is shut is open again.
 const SHUT: Duration = Duration::from_secs(2);
-/// After so long, what is shut is forgotten: one run finds it shut once more.
-const SHUT_MAX: Duration = Duration::from_secs(600);
 
 /// How a receiver was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,9 +137,12 @@ impl Flow {
 
     /// Whether it may be forgotten.
     pub(super) fn is_idle(&self) -> bool {
+        let unused = self.used_at.elapsed();
         match self.shut {
-            Some(Shut { since, .. }) => since.elapsed() >= SHUT_MAX,
-            None => self.under_way == 0 && !self.is_held_back() && self.used_at.elapsed() >= IDLE,
+            Some(Shut { since, .. }) => since.elapsed() >= IDLE_MAX,
+            None if self.under_way > 0 || self.is_held_back() => false,
+            None if self.downs > 0 => unused >= IDLE_MAX,
+            None => unused >= IDLE,
         }
     }
 

@@ -79,7 +79,9 @@ impl<S: DefinitionStore + RunStore> Deliveries<S> {
         let _under_way = entry.enter(&self.gates, &current);
         let _turn = match &current.destination().order_by {
             None => None,
-            Some(pointer) => order::turn(&self.store, &entry, pointer, job).await?,
+            Some(pointer) => {
+                order::turn(&self.store, &entry, pointer, job, self.courier.now()).await?
+            }
         };
         if let Some(rate) = current.destination().rate {
             entry.pace(rate, &self.gates, &current).await;

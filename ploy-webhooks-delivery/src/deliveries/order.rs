@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ploy_webhooks::store::{RunQuery, RunStore};
 use ploy_webhooks::trigger::{Job, RunError};
-use ploy_webhooks::{JsonPointer, RunId, RunState};
+use ploy_webhooks::{AttemptEnd, JsonPointer, Outcome, Run, RunId, RunState, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -23,8 +23,9 @@ use super::{failed, held};
 const TURN_MAX: Duration = Duration::from_secs(20);
 /// So many runs are looked at that come before one. With more, it waits until there are fewer.
 const BEFORE_MAX: usize = 1_000;
-/// How long a run is held back at most, for one that comes before it.
-const HOLD_MAX: Duration = Duration::from_secs(60);
+/// How long a run is held back for one that is under way. For one that is to be tried again, it is
+/// until then, and a little longer.
+const HOLD: Duration = Duration::from_secs(1);
 
 /// What events share that are in order, as it is written in their payloads.
 type Key = Box<str>;
@@ -50,25 +51,31 @@ pub(super) async fn turn<S: RunStore>(
     entry: &Arc<Entry>,
     pointer: &JsonPointer,
     job: &Job,
+    now: Timestamp,
 ) -> Result<Option<Turn>, RunError> {
     let Some(key) = key_of(pointer, &job.event.payload) else { return Ok(None) };
     let turn = Turn::wait_for(entry, key, job.run);
     if timeout(TURN_MAX, turn.comes()).await.is_err() {
-        return Err(held("another event of the same key is being delivered", hold(job)));
+        return Err(held("another event of the same key is being delivered", HOLD));
     }
     match first_before(store, pointer, &turn, job).await? {
         None => Ok(Some(turn)),
         Some(before) => {
-            let reason = format!("{before} comes before it, and is not delivered yet");
-            Err(held(reason, hold(job)))
+            let reason = format!("{} comes before it, and is not delivered yet", before.id);
+            Err(held(reason, hold(&before, now)))
         }
     }
 }
 
-/// The longer, the more often it was held back.
-fn hold(job: &Job) -> Duration {
-    let doublings = job.attempt.get().saturating_sub(1).min(6);
-    (Duration::from_secs(1) * (1 << doublings)).min(HOLD_MAX)
+/// How long what comes after that run is held back.
+fn hold(before: &Run, now: Timestamp) -> Duration {
+    let end = before.attempts.last().and_then(|attempt| attempt.end.as_ref());
+    match end {
+        Some(AttemptEnd { at, outcome: Outcome::Retry { after, .. } }) => {
+            at.after(*after).since(now) + HOLD
+        }
+        _ => HOLD,
+    }
 }
 
 fn key_of(pointer: &JsonPointer, payload: &[u8]) -> Option<Key> {
@@ -82,7 +89,7 @@ async fn first_before<S: RunStore>(
     pointer: &JsonPointer,
     turn: &Turn,
     job: &Job,
-) -> Result<Option<RunId>, RunError> {
+) -> Result<Option<Run>, RunError> {
     let workspace = job.event.workspace;
     let mut looked_at = 0;
     for state in [RunState::Running, RunState::Retrying, RunState::Queued] {
@@ -91,12 +98,12 @@ async fn first_before<S: RunStore>(
         let mut rest = Some(query);
         while let Some(query) = rest {
             let page = store.list_runs(&query).await.map_err(failed)?;
-            for run in &page.items {
+            for run in page.items {
                 let event = store.event(&workspace, &run.event).await.map_err(failed)?;
                 let key = event.and_then(|event| key_of(pointer, &event.payload));
                 looked_at += 1;
                 if key.as_ref() == Some(&turn.key) || looked_at >= BEFORE_MAX {
-                    return Ok(Some(run.id));
+                    return Ok(Some(run));
                 }
             }
             rest = page.next;

@@ -1,5 +1,6 @@
 //! [`Merge`]: what merge fields see of an event.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 
@@ -70,7 +71,6 @@ impl Merge {
 }
 
 /// What is behind a [`Merge`]: shared with the engine, whose values outlive every borrow.
-#[derive(Debug)]
 pub(super) struct Scope {
     /// Without its payload.
     event: Event,
@@ -84,12 +84,24 @@ pub(super) struct Scope {
 }
 
 /// What was asked for already.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Read {
     event: OnceLock<Value>,
     delivery: OnceLock<Value>,
     fields: OnceLock<Option<Value>>,
     payload: OnceLock<Option<Value>>,
+}
+
+/// Without the payload, and what is named in it.
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("event", &self.event.id)
+            .field("delivery", &self.delivery_id)
+            .field("attempt", &self.attempt)
+            .field("missing", &self.missing)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Scope {

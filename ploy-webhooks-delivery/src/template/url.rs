@@ -185,6 +185,11 @@ impl Form {
             return Err(TemplateError::UrlOrigin);
         };
         self.origin = first[..end].into();
+        // Parsers forgive `https:///`, and take the first segment for the host.
+        let origin = Url::parse(&self.origin).map_err(|_| TemplateError::UrlOrigin)?;
+        if origin.origin() != self.example.origin() {
+            return Err(TemplateError::UrlOrigin);
+        }
         if first[end..].starts_with('?') {
             // The path of a URL is never empty.
             self.segments.push(Vec::new());

@@ -1,14 +1,14 @@
 //! What lies where: nothing stays behind, and what another version has made is left alone.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::time::Duration;
 
 use crate::scene::{
-    PATIENCE, append, ask, claim, endpoint_of, event, keyed, open, refused, run, settings,
-    workspace,
+    PATIENCE, append, ask, claim_in, delivery, destination, endpoint_of, event, keyed, open,
+    refused, roomy, run, settings, workspace,
 };
-use ploy_webhooks::store::{ActivityStore, EndpointStore, RunQueue, StoreErrorKind, Tenure};
-use ploy_webhooks::{NewEvent, Outcome, Quota};
+use ploy_webhooks::store::{ActivityStore, EndpointStore, Lanes, RunQueue, StoreErrorKind, Tenure};
+use ploy_webhooks::{Lane, NewEvent, Outcome, Quota};
 use ploy_webhooks_engines::Redis;
 use ploy_webhooks_redis::RedisStore;
 
@@ -31,7 +31,8 @@ async fn a_deleted_endpoint_leaves_nothing_behind() {
     let settings = settings([Redis::shared().url()]);
     let store = open(&settings).await;
     let endpoint = endpoint_of(&store, workspace()).await;
-    let owes: Vec<_> = (0..6).map(|_| run()).collect();
+    let to = destination();
+    let owes: Vec<_> = (0..6).map(|_| run()).chain([delivery(to), delivery(to)]).collect();
     append(&store, NewEvent { owes, ..keyed(event(&endpoint, "{}"), 1) }).await.unwrap();
     let quota = Some(Quota { events: NonZeroU64::MIN, period_seconds: None });
     append(&store, NewEvent { quota, ..event(&endpoint, "{}") }).await.unwrap();
@@ -39,7 +40,17 @@ async fn a_deleted_endpoint_leaves_nothing_behind() {
     let mut delayed = run();
     delayed.delay = PATIENCE;
     append(&store, NewEvent { owes: vec![delayed], ..event(&endpoint, "{}") }).await.unwrap();
-    let claimed = claim(&store, 5, PATIENCE).await;
+    let mut held = roomy();
+    held.bound(Lane::Destination(to), 0);
+    let claimed = claim_in(&store, 5, PATIENCE, &held).await;
+    assert_eq!(claimed.len(), 5);
+    let lanes = Lanes::new(NonZeroU16::MIN);
+    let delivered = claim_in(&store, 9, PATIENCE, &lanes).await;
+    assert_eq!(
+        delivered.len(),
+        2,
+        "left: claimed of the lane of the endpoint and of the destination"
+    );
     let error = String::new();
     let again = Outcome::Retry { error: error.clone(), after: PATIENCE };
     for (leased, outcome) in claimed.iter().zip([

@@ -2,6 +2,7 @@
 //! on one, and Clusters.
 
 mod activity;
+mod destinations;
 mod faults;
 mod lanes;
 mod layout;

@@ -10,8 +10,8 @@ use ploy_webhooks::store::{
     Observed, RunQueue, StoreError, Updated,
 };
 use ploy_webhooks::{
-    Clock, Dedup, DedupKey, Endpoint, EndpointConfig, EventId, Fence, LeasedRun, NewEvent, NewRun,
-    RunId, Status, SystemClock, Trigger, WorkspaceId,
+    Action, Clock, Dedup, DedupKey, DestinationId, Endpoint, EndpointConfig, EventId, Fence,
+    LeasedRun, NewEvent, NewRun, RunId, Status, SystemClock, Task, Trigger, WorkspaceId,
 };
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
 
@@ -96,6 +96,17 @@ pub(crate) fn run() -> NewRun {
         trigger: Trigger::ploybook("page".parse().expect("it is a name")),
         delay: Duration::ZERO,
     }
+}
+
+/// A run that delivers there.
+pub(crate) fn delivery(destination: DestinationId) -> NewRun {
+    let action = Action::Destination(destination);
+    let task = Task { action, subscription: None, draft: false };
+    NewRun { trigger: Trigger::Task(task), ..run() }
+}
+
+pub(crate) fn destination() -> DestinationId {
+    DestinationId::mint(SystemClock.now())
 }
 
 /// A request that the endpoint has refused so often.

@@ -75,8 +75,11 @@ pub(crate) async fn serve(
         first_start::print(&format!("listening on {listening_on}\n"))?;
 
         let store = open.store.clone();
+        let courier = Courier::new(keyring.clone(), delivery).map_err(RunnerError::Client)?;
+        let limiter = open.limiter.clone();
+        let runner = runs::runner(store.clone(), config.commands(), courier.clone(), limiter)?;
         let ingest = Ingest::builder(store.clone(), store.clone())
-            .runner(runs::runner(store.clone(), config.commands())?)
+            .runner(runner)
             .definitions(store.clone())
             .keyring(keyring.clone())
             .settings(bounds)
@@ -88,8 +91,11 @@ pub(crate) async fn serve(
         if let Some(changes) = open.changes.take() {
             tokio::spawn(forget_changed(ingest.clone(), changes));
         }
+        if let Some(outbox) = open.outbox() {
+            // Until the store is closed.
+            tokio::spawn(async move { outbox.relay_outbox().await });
+        }
         let mut activity = Activity::new(ingest.clone(), store.clone());
-        let courier = Courier::new(keyring.clone(), delivery).map_err(RunnerError::Client)?;
         let api = Api::builder(store, keyring, courier, root, public_url)
             .commands(config.commands())
             .payload_bytes_max(config.body_bytes_max())

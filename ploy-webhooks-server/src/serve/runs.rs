@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ploy_webhooks::limit::RateLimiter;
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use ploy_webhooks::trigger::command::guard::{Guardian, NoGuardian};
 use ploy_webhooks::trigger::command::{CommandRunner, CommandSettings};
-use ploy_webhooks::trigger::{Job, Observer, Output, Ploybooks, RunError, TriggerRunner};
-use ploy_webhooks::{Means, Outcome, RunId};
-use ploy_webhooks_delivery::{ClientError, HttpRunner, HttpSettings};
+use ploy_webhooks::trigger::{
+    Gates, Job, Observer, Output, Ploybooks, RunError, Terms, TriggerRunner,
+};
+use ploy_webhooks::{Lane, LeasedRun, Means, Outcome, RunId};
+use ploy_webhooks_delivery::{ClientError, Courier, Deliveries, HttpRunner, HttpSettings};
 
 use thiserror::Error;
 
@@ -20,8 +23,14 @@ use crate::store::Store;
 /// What carries out what is defined in the store.
 pub(super) type Runner = Ploybooks<Arc<dyn Store>, ByMeans>;
 
-/// What carries out what is defined in that store.
-pub(super) fn runner(store: Arc<dyn Store>, commands: Commands) -> Result<Runner, RunnerError> {
+/// What carries out what is defined in that store, and delivers by that courier, at rates that the
+/// limiter holds.
+pub(super) fn runner(
+    store: Arc<dyn Store>,
+    commands: Commands,
+    courier: Courier,
+    limiter: Arc<dyn RateLimiter>,
+) -> Result<Runner, RunnerError> {
     let http = HttpRunner::of_ploybooks(HttpSettings::default())?;
     let commands = match commands {
         Commands::Refused => None,
@@ -30,7 +39,8 @@ pub(super) fn runner(store: Arc<dyn Store>, commands: Commands) -> Result<Runner
             Some(CommandRunner::of_ploybooks(settings))
         }
     };
-    Ok(Ploybooks::new(store, ByMeans { commands, http }))
+    let deliveries = Deliveries::new(store.clone(), courier).limiter(limiter);
+    Ok(Ploybooks::new(store, ByMeans { commands, http, deliveries }))
 }
 
 /// Why no run can be carried out.
@@ -42,17 +52,21 @@ pub(crate) enum RunnerError {
     Guardian(#[from] NoGuardian),
 }
 
-/// Carries a Ploybook out by the means that it names.
+/// Carries a Ploybook out by the means that it names, and delivers.
 #[derive(Debug)]
 pub(super) struct ByMeans {
     /// `None` where programs are not to be run.
     commands: Option<CommandRunner>,
     http: HttpRunner,
+    deliveries: Deliveries<Arc<dyn Store>>,
 }
 
 #[async_trait]
 impl TriggerRunner for ByMeans {
     async fn run(&self, job: Job) -> Result<Output, RunError> {
+        if job.trigger.destination().is_some() {
+            return self.deliveries.run(job).await;
+        }
         let means = job.ploybook.as_ref().map(|ploybook| ploybook.run.clone());
         match means {
             Some(Means::Http { .. }) => self.http.run(job).await,
@@ -69,6 +83,18 @@ impl TriggerRunner for ByMeans {
             ))),
             _ => Err(RunError::permanent("this server does not know how to run that Ploybook")),
         }
+    }
+
+    async fn terms(&self, run: &LeasedRun, usual: Terms) -> Result<Terms, RunError> {
+        self.deliveries.terms(run, usual).await
+    }
+
+    fn gates(&self) -> Option<Gates> {
+        self.deliveries.gates()
+    }
+
+    async fn look_again(&self, lane: &Lane) {
+        self.deliveries.look_again(lane).await;
     }
 }
 
