@@ -442,6 +442,41 @@ mod tests {
     }
 
     #[test]
+    fn what_deliveries_may_reach() {
+        let addresses = |text: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("ploy.toml");
+            std::fs::write(&path, text).unwrap();
+            let config =
+                Config::load(Some(&path), &Flags::default()).map_err(|error| error.to_string())?;
+            config.delivery().map(|settings| settings.addresses).map_err(|error| error.to_string())
+        };
+        let is_open = |text: &str, address: &str| {
+            addresses(text).unwrap().check(address.parse().unwrap()).is_ok()
+        };
+        assert!(is_open("", "8.8.8.8:9") && !is_open("", "127.0.0.1:80"));
+        let here = "delivery_allow = '127.0.0.0/8, 10.0.0.7'";
+        assert!(is_open(here, "127.0.0.1:80") && is_open(here, "10.0.0.7:1"));
+        assert!(!is_open(here, "10.0.0.8:80") && !is_open(here, "[::1]:80"));
+        for some in ["[80, 443]", "'80,443'", "' 443, 80 '"] {
+            let some = format!("delivery_ports = {some}");
+            assert!(is_open(&some, "8.8.8.8:443") && !is_open(&some, "8.8.8.8:8443"), "{some}");
+        }
+        assert!(!is_open("delivery_ports = 80", "8.8.8.8:443"));
+        for (text, named) in [
+            ("delivery_allow = ['10.0.0.0/33']", "delivery_allow"),
+            ("delivery_ports = []", "delivery_ports"),
+            ("delivery_ports = [0]", "delivery_ports"),
+            ("delivery_ports = ''", "delivery_ports"),
+            ("delivery_ports = '80;443'", "delivery_ports"),
+            ("delivery_ports = [65536]", "delivery_ports"),
+        ] {
+            let error = addresses(text).unwrap_err();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn addresses_to_listen_on() {
         let of = |text: &str| Config { listen: text.to_owned(), ..Config::default() };
         for text in ["127.0.0.1:0", "[::1]:8080", "localhost:65535", "a-host.example.com:80"] {

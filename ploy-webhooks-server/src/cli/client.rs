@@ -30,12 +30,18 @@ pub(super) struct Call<'a> {
     pub(super) path: Vec<&'a str>,
     /// The parameters that are given.
     pub(super) query: Vec<(&'static str, Option<String>)>,
-    pub(super) body: Option<serde_json::Value>,
+    /// In JSON, as it is sent.
+    pub(super) body: Option<String>,
+    /// A header more.
+    header: Option<(&'static str, String)>,
+    /// How long it may take.
+    within: Duration,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn new(method: Method, path: impl Into<Vec<&'a str>>) -> Self {
-        Self { method, path: path.into(), query: Vec::new(), body: None }
+        let (path, query) = (path.into(), Vec::new());
+        Self { method, path, query, body: None, header: None, within: TIMEOUT }
     }
 
     /// The same with these parameters more.
@@ -48,7 +54,21 @@ impl<'a> Call<'a> {
     }
 
     pub(super) fn body(self, body: serde_json::Value) -> Self {
+        self.text(body.to_string())
+    }
+
+    /// The same with a body whose bytes matter.
+    pub(super) fn text(self, body: String) -> Self {
         Self { body: Some(body), ..self }
+    }
+
+    pub(super) fn header(self, name: &'static str, value: String) -> Self {
+        Self { header: Some((name, value)), ..self }
+    }
+
+    /// The same with more patience, for what waits for others.
+    pub(super) fn within(self, within: Duration) -> Self {
+        Self { within, ..self }
     }
 }
 
@@ -69,12 +89,16 @@ impl Client {
         let mut request = self
             .http
             .request(call.method, self.url(&call.path, &call.query)?)
+            .timeout(call.within)
             .header(AUTHORIZATION, self.authorization.clone());
         if let Some(workspace) = &self.workspace {
             request = request.header("ploy-workspace", workspace.clone());
         }
+        if let Some((name, value)) = call.header {
+            request = request.header(name, value);
+        }
         if let Some(body) = call.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
         let failed = |error: reqwest::Error| Failure::Failed(chain(&error));
         let response = request.send().await.map_err(failed)?;

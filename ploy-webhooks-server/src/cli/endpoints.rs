@@ -222,7 +222,8 @@ impl CreateArgs {
     }
 }
 
-fn description(path: &Path) -> Result<Map<String, Value>, Failure> {
+/// The description of a scheme that is in that file.
+pub(super) fn description(path: &Path) -> Result<Map<String, Value>, Failure> {
     let unusable = |why: &dyn std::fmt::Display| {
         Failure::Failed(format!("cannot use {}: {why}", path.display()))
     };

@@ -1,4 +1,4 @@
-//! `events`: found, shown and replayed from the shell.
+//! `events`: published, found, shown and replayed from the shell.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,14 @@ use super::Failure;
 use super::client::{Call, Client, parse};
 use super::output::{harmless_lines, print, print_bytes, sheet};
 use super::page::{PageArgs, print_list};
+use super::publish::{self, PublishArgs};
 use super::replay::{self, ReplayArgs};
 use super::runs;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EventsCommand {
+    /// Publish an event of your own: subscriptions say what comes of it.
+    Publish(PublishArgs),
     #[command(flatten)]
     Look(LookCommand),
     /// Run again what is wired to events: to one, or to all that the conditions find.
@@ -105,6 +108,7 @@ pub(super) async fn run(
     command: EventsCommand,
 ) -> Result<(), Failure> {
     match command {
+        EventsCommand::Publish(args) => publish::run(client, json, &args).await,
         EventsCommand::Look(command) => look(client, json, command).await,
         EventsCommand::Replay(args) => replay::run(client, json, &args).await,
     }

@@ -1,12 +1,15 @@
 //! The command line: `serve`, and the commands that talk to a server.
 
 mod client;
+mod destinations;
 mod endpoints;
 mod events;
 mod output;
 mod pace;
 mod page;
 mod ploybooks;
+mod publish;
+mod record;
 mod replay;
 mod runs;
 mod send;
@@ -49,7 +52,14 @@ enum Command {
         #[command(subcommand)]
         command: endpoints::EndpointsCommand,
     },
-    /// Find and show events.
+    /// Say where events are delivered to, try it, and have it confirmed.
+    Destinations {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: destinations::DestinationsCommand,
+    },
+    /// Publish, find and show events.
     Events {
         #[command(flatten)]
         server: ServerArgs,
@@ -77,7 +87,7 @@ enum Command {
         #[command(subcommand)]
         command: ploybooks::PloybooksCommand,
     },
-    /// Say which events run what.
+    /// Say which events run what, or are delivered where.
     Subscriptions {
         #[command(flatten)]
         server: ServerArgs,
@@ -209,6 +219,9 @@ fn execute(command: Command) -> Result<(), Failure> {
             Command::Send(args) => send::send(args).await,
             Command::Endpoints { server, command } => {
                 endpoints::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Destinations { server, command } => {
+                destinations::run(&Client::of(&server)?, server.json, command).await
             }
             Command::Events { server, command } => {
                 events::run(&Client::of(&server)?, server.json, command).await

@@ -9,6 +9,7 @@ use super::Failure;
 use super::client::{Call, Client, parse};
 use super::output::{harmless_lines, print, sheet};
 use super::page::{PageArgs, print_list};
+use super::record::Record;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RunsCommand {
@@ -27,6 +28,9 @@ pub(super) struct ListArgs {
     /// Only those of this event.
     #[arg(long, value_name = "ID")]
     event: Option<String>,
+    /// Only those that deliver to this destination.
+    #[arg(long, value_name = "ID")]
+    destination: Option<String>,
     /// Only those in this state: queued, running, retrying, succeeded, failed or cancelled.
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
@@ -56,6 +60,7 @@ struct Attempt {
     outcome: Option<String>,
     output: Option<String>,
     error: Option<String>,
+    delivery: Option<Record>,
 }
 
 pub(super) async fn run(client: &Client, json: bool, command: RunsCommand) -> Result<(), Failure> {
@@ -70,9 +75,12 @@ pub(super) async fn run(client: &Client, json: bool, command: RunsCommand) -> Re
 impl RunsCommand {
     fn to_call(&self) -> Call<'_> {
         match self {
-            Self::List(ListArgs { event, state, page }) => Call::new(Method::GET, ["runs"])
-                .query([("event", event.clone()), ("state", state.clone())])
-                .query(page.query()),
+            Self::List(ListArgs { event, destination, state, page }) => {
+                Call::new(Method::GET, ["runs"])
+                    .query([("event", event.clone()), ("destination", destination.clone())])
+                    .query([("state", state.clone())])
+                    .query(page.query())
+            }
             Self::Show { id } => Call::new(Method::GET, ["runs", id]),
             Self::Retry { id } => Call::new(Method::POST, ["runs", id, "retry"]),
             Self::Cancel { id } => Call::new(Method::POST, ["runs", id, "cancel"]),
@@ -91,9 +99,12 @@ impl Row {
 
     /// What it runs, in a few words.
     fn runs(&self) -> String {
-        match (&self.trigger["ploybook"], &self.trigger["group"]) {
-            (Value::String(name), _) => name.clone(),
-            (_, Value::String(group)) => format!("(first of {group})"),
+        let Value::Object(trigger) = &self.trigger else { return String::new() };
+        let named = |name| trigger.get(name).and_then(Value::as_str);
+        match (named("ploybook").or(named("destination")), named("group")) {
+            (Some(name), _) if trigger.contains_key("draft") => format!("{name} (draft)"),
+            (Some(name), _) => name.to_owned(),
+            (_, Some(group)) => format!("(first of {group})"),
             _ => "(a condition)".to_owned(),
         }
     }
@@ -126,9 +137,13 @@ impl Attempt {
         let (number, started) = (self.number, &self.started_at);
         let line = [format!("attempt {number}"), format!("{started} on {}: {ended}", self.worker)];
         print(&sheet([line]))?;
-        let said = [("error", &self.error), ("output", &self.output)];
+        for [name, value] in self.delivery.iter().flat_map(Record::lines) {
+            print(&format!("  {name}: {}", harmless_lines(&value)))?;
+        }
+        let error = self.error.as_ref().filter(|_| self.delivery.is_none());
+        let said = [("error", error), ("output", self.output.as_ref())];
         for (name, said) in said {
-            if let Some(said) = said.as_deref().filter(|said| !said.is_empty()) {
+            if let Some(said) = said.filter(|said| !said.is_empty()) {
                 print(&format!("  {name}: {}", harmless_lines(said)))?;
             }
         }

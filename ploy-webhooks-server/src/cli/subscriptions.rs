@@ -12,7 +12,7 @@ use super::page::{PageArgs, print_list};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SubscriptionsCommand {
-    /// Have events run a Ploybook.
+    /// Have events run a Ploybook, or be delivered to a destination.
     Create(CreateArgs),
     /// List subscriptions, the oldest first.
     List(PageArgs),
@@ -35,8 +35,19 @@ pub(super) enum SubscriptionsCommand {
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
     /// What is run.
-    #[arg(long, value_name = "NAME")]
-    ploybook: String,
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "destination",
+        conflicts_with = "destination"
+    )]
+    ploybook: Option<String>,
+    /// Where events are delivered to.
+    #[arg(long, value_name = "ID")]
+    destination: Option<String>,
+    /// Only put on record what would be done.
+    #[arg(long)]
+    draft: bool,
     /// Only where this holds, in CEL, as in 'payload.icp_score >= 80 && has(payload.email)'.
     #[arg(long, value_name = "CONDITION")]
     when: Option<String>,
@@ -60,8 +71,17 @@ pub(super) struct CreateArgs {
 #[derive(Debug, Args)]
 pub(super) struct SetArgs {
     /// What is run.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "destination")]
     ploybook: Option<String>,
+    /// Where events are delivered to.
+    #[arg(long, value_name = "ID")]
+    destination: Option<String>,
+    /// Only put on record what would be done.
+    #[arg(long, conflicts_with = "no_draft")]
+    draft: bool,
+    /// Do it from now on.
+    #[arg(long)]
+    no_draft: bool,
     /// Only where this holds, in CEL.
     #[arg(long, value_name = "CONDITION", conflicts_with = "always")]
     when: Option<String>,
@@ -87,7 +107,9 @@ struct Row {
     endpoints: Vec<String>,
     types: Vec<String>,
     condition: Option<String>,
-    ploybook: String,
+    ploybook: Option<String>,
+    destination: Option<String>,
+    draft: bool,
     group: Option<String>,
     position: u32,
 }
@@ -125,6 +147,8 @@ impl CreateArgs {
     fn to_json(&self) -> Value {
         json!({
             "ploybook": self.ploybook,
+            "destination": self.destination,
+            "draft": self.draft,
             "condition": self.when,
             "group": self.group,
             "position": self.position.unwrap_or_default(),
@@ -141,8 +165,16 @@ impl SetArgs {
             Some(condition) => Some(condition.as_str().into()),
             None => self.always.then_some(Value::Null),
         };
+        // Of the two, one takes the place of the other.
+        let (ploybook, destination) = match (&self.ploybook, &self.destination) {
+            (None, None) => (None, None),
+            (ploybook, destination) => (Some(json!(ploybook)), Some(json!(destination))),
+        };
+        let draft = (self.draft || self.no_draft).then_some(self.draft);
         let members = [
-            ("ploybook", self.ploybook.as_deref().map(Value::from)),
+            ("ploybook", ploybook),
+            ("destination", destination),
+            ("draft", draft.map(Value::from)),
             ("condition", condition),
             ("position", self.position.map(Value::from)),
             ("description", self.description.as_deref().map(Value::from)),
@@ -155,14 +187,28 @@ impl SetArgs {
 impl Row {
     fn cells(self) -> [String; 6] {
         let place = if self.group.is_some() { self.position.to_string() } else { String::new() };
+        let (enabled, runs) = (self.enabled(), self.runs());
         [
             self.id,
-            if self.enabled { "yes" } else { "no" }.to_owned(),
+            enabled.to_owned(),
             self.group.unwrap_or_default(),
             place,
             self.condition.unwrap_or_else(|| "always".to_owned()),
-            self.ploybook,
+            runs,
         ]
+    }
+
+    const fn enabled(&self) -> &'static str {
+        match (self.enabled, self.draft) {
+            (true, false) => "yes",
+            (true, true) => "draft",
+            (false, _) => "no",
+        }
+    }
+
+    /// What is run, or where is delivered to.
+    fn runs(&self) -> String {
+        self.ploybook.clone().or_else(|| self.destination.clone()).unwrap_or_default()
     }
 
     fn print(self) -> Result<(), Failure> {
@@ -170,16 +216,18 @@ impl Row {
             true => "all".to_owned(),
             false => names.join(", "),
         };
+        let runs = self.runs();
         let group = self.group.map_or(String::new(), |name| format!("{name}, {}", self.position));
         let lines = [
             ("id", self.id),
             ("enabled", self.enabled.to_string()),
+            ("draft", self.draft.to_string()),
             ("description", self.description),
             ("endpoints", or_all(self.endpoints)),
             ("types", or_all(self.types)),
             ("when", self.condition.unwrap_or_else(|| "always".to_owned())),
             ("group, place", group),
-            ("runs", self.ploybook),
+            ("runs", runs),
         ];
         print(&sheet(lines.map(|(name, value)| [name.to_owned(), value])))
     }

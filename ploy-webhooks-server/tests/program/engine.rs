@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::harness::{read_until, write};
+use crate::harness::{read_request, write};
 
 /// How long it is waited for what ought to happen before a test says that it does not.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,16 +54,8 @@ impl Engine {
 
     async fn next(&self) -> Asked {
         let (mut connection, _) = self.listener.accept().await.unwrap();
-        let mut read = read_until(&mut connection, "\r\n\r\n").await;
-        let mut body = read.split_off(read.find("\r\n\r\n").unwrap() + 4).into_bytes();
-        let length = read.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
-        });
-        while body.len() < length.unwrap() {
-            assert_ne!(connection.read_buf(&mut body).await.unwrap(), 0);
-        }
-        Asked { head: read, body: serde_json::from_slice(&body).unwrap(), connection }
+        let (head, body) = read_request(&mut connection).await;
+        Asked { head, body: serde_json::from_slice(&body).unwrap(), connection }
     }
 
     /// The form of a Ploybook that is run by this engine.

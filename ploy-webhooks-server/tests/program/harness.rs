@@ -274,6 +274,20 @@ pub(crate) async fn read_until(connection: &mut TcpStream, text: &str) -> String
     String::from_utf8(read).unwrap()
 }
 
+/// Reads a request to the end of its body.
+pub(crate) async fn read_request(connection: &mut TcpStream) -> (String, Vec<u8>) {
+    let mut head = read_until(connection, "\r\n\r\n").await;
+    let mut body = head.split_off(head.find("\r\n\r\n").unwrap() + 4).into_bytes();
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
+    });
+    while body.len() < length.unwrap_or(0) {
+        assert_ne!(connection.read_buf(&mut body).await.unwrap(), 0);
+    }
+    (head, body)
+}
+
 /// Reads until the server closes the connection.
 pub(crate) async fn read_to_end(connection: &mut TcpStream) -> String {
     let mut read = String::new();

@@ -9,6 +9,8 @@ mod commands;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod destinations;
+#[cfg(test)]
 mod endpoints;
 #[cfg(test)]
 mod engine;
@@ -22,6 +24,10 @@ mod harness;
 mod lifecycle;
 #[cfg(test)]
 mod ploybooks;
+#[cfg(test)]
+mod publish;
+#[cfg(test)]
+mod receiver;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]

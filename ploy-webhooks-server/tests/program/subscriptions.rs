@@ -79,7 +79,7 @@ async fn of_a_group_the_first_whose_condition_holds_is_followed() {
                 assert_eq!(follower["trigger"]["subscription"], **id);
                 assert_eq!(output(follower), format!("did {name}"));
                 let said = format!(
-                    "{id} is followed: `{name}` is run as {}",
+                    "{id} is followed: the Ploybook `{name}` is run as {}",
                     follower["id"].as_str().unwrap()
                 );
                 assert_eq!(*account.last().unwrap(), said);

@@ -18,6 +18,7 @@ struct Tenant {
 
 /// What there is of each kind in the workspace of a tenant: the name or id by which paths have it.
 struct Things {
+    destination: String,
     endpoint: String,
     event: String,
     run: String,
@@ -60,6 +61,7 @@ impl Tenant {
             async |path: &str, form: Value| self.done(server, Method::POST, path, Some(form)).await;
         make("/ploybooks", ploybook("page")).await;
         let subscription = make("/subscriptions", json!({"ploybook": "page"})).await;
+        let destination = make("/destinations", json!({"url": "http://127.0.0.1:9/"})).await;
         let endpoint = make("/endpoints", json!({"description": "Clay"})).await;
         let sent = server.http.post(endpoint["url"].as_str().unwrap());
         let sent = sent.bearer_auth(endpoint["api_key"].as_str().unwrap());
@@ -68,6 +70,7 @@ impl Tenant {
         assert_eq!(status, 202, "{event}");
         let runs = self.done(server, Method::GET, "/runs", None).await;
         Things {
+            destination: text(&destination, "id"),
             endpoint: text(&endpoint, "id"),
             event: text(&event, "id"),
             run: text(&runs["data"][0], "id"),
@@ -77,8 +80,8 @@ impl Tenant {
 }
 
 impl Things {
-    fn ids(&self) -> [&str; 4] {
-        [&self.endpoint, &self.event, &self.run, &self.subscription]
+    fn ids(&self) -> [&str; 5] {
+        [&self.destination, &self.endpoint, &self.event, &self.run, &self.subscription]
     }
 }
 

@@ -26,6 +26,16 @@ fn rows() -> Vec<Row> {
     let post = |path, body| Row { method: Method::POST, path, body: Some(body) };
     let patch = |path, body| Row { method: Method::PATCH, path, body: Some(body) };
     vec![
+        get("/destinations"),
+        post("/destinations", json!({"url": "http://127.0.0.1:9/"})),
+        get("/destinations/{id}"),
+        patch("/destinations/{id}", json!({"status": "paused"})),
+        delete("/destinations/{id}"),
+        get("/destinations/{id}/confirm"),
+        ask("/destinations/{id}/retry"),
+        ask("/destinations/{id}/rotate"),
+        ask("/destinations/{id}/test"),
+        ask("/destinations/{id}/verify"),
         get("/endpoints"),
         post("/endpoints", json!({"description": "made"})),
         get("/endpoints/{id}"),
@@ -33,6 +43,7 @@ fn rows() -> Vec<Row> {
         ask("/endpoints/{id}/rotate"),
         delete("/endpoints/{id}"),
         get("/events"),
+        post("/events", json!({"type": "made", "payload": {}})),
         get("/events/{id}"),
         get("/events/{id}/payload"),
         ask("/events/{id}/replay"),
@@ -66,6 +77,11 @@ impl Row {
     /// Whether it is for the root token alone.
     fn is_of_root(&self) -> bool {
         ["/tokens", "/workspaces"].iter().any(|path| self.path.starts_with(path))
+    }
+
+    /// Whether it is opened by what a link has, and not by a token: there is nothing without.
+    fn is_open(&self) -> bool {
+        self.path.ends_with("/confirm")
     }
 
     fn names_something(&self) -> bool {
@@ -110,6 +126,7 @@ impl Scene {
 
     fn path(&self, row: &Row) -> String {
         let named = match row.path.split('/').nth(1).unwrap() {
+            "destinations" => &self.things.destination,
             "endpoints" => &self.things.endpoint,
             "events" => &self.things.event,
             "ploybooks" => "page",
@@ -125,7 +142,7 @@ impl Scene {
     /// All that can be read of what is ours, and of all workspaces and tokens.
     async fn dump(&self) -> Vec<Value> {
         let mut dump = Vec::new();
-        for row in rows().iter().filter(|row| row.only_reads()) {
+        for row in rows().iter().filter(|row| row.only_reads() && !row.is_open()) {
             let token = if row.is_of_root() { ROOT_TOKEN } else { &self.ours.token };
             let (status, shown) = answer(self.request(row).bearer_auth(token)).await;
             assert_eq!(status, 200, "{}: {shown}", row.call());
@@ -198,10 +215,12 @@ async fn without_a_token_that_is_valid_nothing_is_done() {
     let spoilt = format!("{}0", &other.token[..41]);
     let revoked = text(&revoked, "token");
     for token in [&revoked, &expired, never_minted.expose(), key.expose(), &spoilt, "x", ""] {
-        scene.refuses(rows().into_iter(), token, (401, "unauthorized")).await;
+        let (open, closed): (Vec<_>, Vec<_>) = rows().into_iter().partition(Row::is_open);
+        scene.refuses(closed.into_iter(), token, (401, "unauthorized")).await;
+        scene.refuses(open.into_iter(), token, (404, "not_found")).await;
     }
     let before = scene.dump().await;
-    for row in rows() {
+    for row in rows().into_iter().filter(|row| !row.is_open()) {
         let said = refused(scene.request(&row), 401, "unauthorized").await;
         assert!(said.contains("missing"), "{said}");
         let twice = scene.request(&row).bearer_auth(&other.token).bearer_auth(&scene.ours.token);
@@ -239,6 +258,7 @@ async fn in_another_workspace_there_is_none_of_it() {
         format!("/events?endpoint={}", things.endpoint),
         "/events?contains=acme".to_owned(),
         format!("/runs?event={}", things.event),
+        format!("/runs?destination={}", things.destination),
     ] {
         let shown = theirs.done(server, Method::GET, &path, None).await;
         assert_eq!(shown["data"], json!([]), "{path}");
@@ -255,7 +275,9 @@ async fn a_cursor_of_one_workspace_shows_nothing_of_it_in_another() {
     ours.done(server, Method::POST, "/subscriptions", Some(json!({"ploybook": "second"}))).await;
     let replay = format!("/events/{}/replay", things.event);
     ours.done(server, Method::POST, &replay, None).await;
-    for list in ["/endpoints", "/ploybooks", "/subscriptions", "/runs"] {
+    let destination = json!({"url": "https://second.example/"});
+    ours.done(server, Method::POST, "/destinations", Some(destination)).await;
+    for list in ["/destinations", "/endpoints", "/ploybooks", "/subscriptions", "/runs"] {
         let first = ours.done(server, Method::GET, &format!("{list}?limit=1"), None).await;
         let cursor = text(&first, "next_cursor");
         let path = format!("{list}?cursor={cursor}");
@@ -273,7 +295,8 @@ async fn a_token_that_reads_changes_nothing() {
     let token = minted(&scene.server, form).await;
     let changing = rows().into_iter().filter(|row| !row.only_reads());
     scene.refuses(changing, &token, (403, "forbidden")).await;
-    for row in rows().into_iter().filter(|row| row.only_reads() && !row.is_of_root()) {
+    let reading = |row: &Row| row.only_reads() && !row.is_of_root() && !row.is_open();
+    for row in rows().into_iter().filter(reading) {
         let read = answer(scene.request(&row).bearer_auth(&token)).await;
         let written = answer(scene.request(&row).bearer_auth(&scene.ours.token)).await;
         assert_eq!((read.0.as_u16(), &read.1), (200, &written.1), "{}", row.call());

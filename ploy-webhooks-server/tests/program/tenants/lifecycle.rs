@@ -159,7 +159,7 @@ async fn a_workspace_without_endpoints_is_deleted_with_all_that_is_in_it() {
     assert_eq!(names(&server, "/workspaces").await, ["Default", "Theirs"]);
 
     for id in theirs_has.ids() {
-        let lists = ["/endpoints", "/events", "/runs", "/subscriptions"]
+        let lists = ["/destinations", "/endpoints", "/events", "/runs", "/subscriptions"]
             .map(|list| theirs.done(&server, Method::GET, list, None));
         let mut shown = String::new();
         for list in lists {
@@ -237,8 +237,8 @@ async fn nothing_is_left_of_a_workspace_that_is_deleted() {
         left
     };
     assert_eq!((left(&ours).await, left(&unused).await), (0, 0));
-    // An endpoint, a Ploybook, a subscription, a token and the workspace itself.
-    assert_eq!(left(&theirs).await, 5, "what is left of another workspace");
+    // An endpoint, a destination, a Ploybook, a subscription, a token and the workspace itself.
+    assert_eq!(left(&theirs).await, 6, "what is left of another workspace");
     store.close().await;
 }
 
