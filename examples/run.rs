@@ -86,6 +86,16 @@ async fn axum() {
 }
 
 #[tokio::test]
+async fn deliver() {
+    let ended = program("deliver").kill_on_drop(true).output().await;
+    let ended = ended.expect("`cargo test` builds examples");
+    let printed = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "{printed} {}", String::from_utf8_lossy(&ended.stderr));
+    let expected = r#"received, signed: true: {"text":"Acme \"Inc.\" has paid 129.5"}"#;
+    assert_eq!(printed.lines().last(), Some(expected), "{printed}");
+}
+
+#[tokio::test]
 async fn hyper() {
     takes_what_it_prints("hyper").await;
 }
