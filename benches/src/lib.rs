@@ -7,6 +7,7 @@
 //! - [`auth`]: what proving a sender costs, and whether its time tells anything.
 //! - [`pipeline`]: the intake in process, beside the parts that it cannot do without.
 //! - [`engines`]: stores on servers of databases, in process, each beside what is written by hand.
+//! - [`deliveries`]: how fast events are delivered, beside a plain loop of the HTTP client.
 //! - [`dedup`]: what deduplication costs beside many keys that are remembered.
 //! - [`runs`]: how runs are carried out on each store, and what an event that owes one costs.
 //! - [`search`]: looking for a rare text among many events, at rest and during ingest.
@@ -15,6 +16,7 @@
 pub mod auth;
 pub mod cpu;
 pub mod dedup;
+pub mod deliveries;
 pub mod engines;
 pub mod folder;
 pub mod http;

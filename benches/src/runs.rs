@@ -24,7 +24,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::payload::{Pool, Shape};
 
-mod stores;
+pub(crate) mod stores;
 
 use self::stores::Opened;
 
@@ -181,7 +181,7 @@ async fn measure(options: &Options, kind: Kind) -> Result<StoreReport, RunsError
     })
 }
 
-fn median(figures: &mut [f64]) -> f64 {
+pub(crate) fn median(figures: &mut [f64]) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
@@ -359,7 +359,7 @@ impl fmt::Display for Report {
 }
 
 /// To the terminal, so that who waits sees that something happens.
-fn show(what: &str) {
+pub(crate) fn show(what: &str) {
     let _shown = write!(io::stderr(), "\r{what:<72}\r");
 }
 

@@ -17,8 +17,8 @@ use crate::folder;
 const MEMORY_BYTES_MAX: u64 = 16 << 30;
 
 /// A store that holds nothing, and what it stands on.
-pub(super) struct Opened {
-    pub(super) store: Arc<dyn Store>,
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn Store>,
     ground: Ground,
 }
 
@@ -30,7 +30,7 @@ enum Ground {
 }
 
 impl Opened {
-    pub(super) async fn open(kind: Kind) -> Result<Self, RunsError> {
+    pub(crate) async fn open(kind: Kind) -> Result<Self, RunsError> {
         Ok(match kind {
             Kind::Memory => {
                 let store = MemoryStore::with_parts(MEMORY_BYTES_MAX, Arc::new(SystemClock));
@@ -58,7 +58,7 @@ impl Opened {
     }
 
     /// Another node on the same store, where there may be several.
-    pub(super) async fn another_node(&self) -> Result<Option<Arc<dyn Store>>, RunsError> {
+    pub(crate) async fn another_node(&self) -> Result<Option<Arc<dyn Store>>, RunsError> {
         Ok(match &self.ground {
             Ground::Memory | Ground::Sqlite(..) => None,
             Ground::Postgres(_, server) => Some(open_postgres(server).await?),
@@ -66,7 +66,7 @@ impl Opened {
         })
     }
 
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         match self.ground {
             Ground::Memory => {}
             Ground::Sqlite(store, _) => store.close().await,

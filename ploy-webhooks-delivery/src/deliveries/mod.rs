@@ -65,8 +65,10 @@ impl<S: DefinitionStore + RunStore> Deliveries<S> {
     async fn deliver(&self, job: &Job, id: DestinationId, is_draft: bool) -> Attempted {
         let entry = self.known.entry(id, job.event.workspace);
         let Some(current) = entry.current(&self.store, &self.courier).await? else {
+            self.known.forget(id);
             return Err(no_such(id));
         };
+        entry.set_gate(&self.gates, &current);
         let name = job.run.to_string();
         let parcel = parcel(job, &name);
         if is_draft || current.destination().status == Status::Draft {

@@ -12,8 +12,8 @@ use ploy_webhooks::store::{
 };
 use ploy_webhooks::trigger::{Dispatcher, DispatcherSettings, Ploybooks, Remedy, TriggerRunner};
 use ploy_webhooks::{
-    Clock, EventId, Means, NewEvent, NewRun, Outcome, Ploybook, RunId, RunState, SystemClock,
-    Trigger, WorkspaceId,
+    Clock, EventId, Means, NewEvent, NewRun, Outcome, Ploybook, RetryPolicy, RunId, RunState,
+    SystemClock, Trigger, WorkspaceId,
 };
 use ploy_webhooks_delivery::{HttpRunner, HttpSettings, Target};
 use tokio::process::Command;
@@ -118,7 +118,7 @@ async fn a_run_is_carried_out_by_its_second_attempt() {
     let mut ploybook = signed_by(&engine, "PLOY_SECRET");
     ploybook.instructions = "Make a page.".to_owned();
     // So that the second attempt is signed at another second.
-    ploybook.retry.first_gap = Duration::from_secs(2);
+    ploybook.retry = RetryPolicy::listed([Duration::from_secs(2)]);
     ploybook.check().unwrap();
     let text = serde_json::to_string(&ploybook).unwrap();
     let kind = DefinitionKind::Ploybook;

@@ -234,7 +234,12 @@ async fn claimed_next(store: &RedisStore, lanes: &Lanes, lease: Duration) -> Lea
 }
 
 async fn state_of(store: &RedisStore, endpoint: &Endpoint, id: ploy_webhooks::RunId) -> RunState {
-    store.run(&endpoint.workspace, &id).await.unwrap().expect("it is there").state
+    store
+        .run(&endpoint.workspace, &id)
+        .await
+        .expect("looking it up works")
+        .expect("it is there")
+        .state
 }
 
 /// An endpoint that is deleted takes its line along, and what others deliver there goes on.

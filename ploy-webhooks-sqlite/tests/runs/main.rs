@@ -180,6 +180,11 @@ async fn an_end_that_is_refused_fails_alone() {
         .unwrap();
     let gone = leases.pop().unwrap();
     let until = due_at(&other, &gone.run);
+    // The writer begins with this, and waits for the lock: so it takes nothing of what is said
+    // behind it before that is let go.
+    let unknown = RunId::mint(SystemClock.now());
+    let cancelling = timeout(Duration::ZERO, store.cancel(&WorkspaceId::DEFAULT, &unknown));
+    assert!(cancelling.await.is_err(), "it waits for the lock");
     let mut finishes = JoinSet::new();
     for (number, lease) in leases.into_iter().enumerate() {
         let store = store.clone();
@@ -189,7 +194,7 @@ async fn an_end_that_is_refused_fails_alone() {
         });
     }
     tokio::task::yield_now().await;
-    // Said behind the first, which the writer has begun with, and not waited for.
+    // Not waited for.
     let extending = timeout(Duration::ZERO, store.extend(&gone, 2 * LONG));
     assert!(extending.await.is_err(), "it waits for the lock");
     other.execute_batch("COMMIT").unwrap();

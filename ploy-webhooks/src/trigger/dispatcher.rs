@@ -22,9 +22,6 @@ use crate::store::{Claim, Lanes, RunQueue};
 /// Gaps between two calls of a store that fails: they double.
 const STORE_GAPS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// How long a runner may take to set a gate anew.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
 /// How long a store may take for the record of what was interrupted.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -77,7 +74,7 @@ impl Dispatcher {
         let observer = Box::new(observer);
         let gates = runner.gates().unwrap_or_default();
         let shared = Arc::new(Shared { queue, runner, observer, settings, interrupted });
-        let work = Work { shared, stopped, attempts, gates };
+        let work = Work { shared, stopped, attempts, gates, looks: JoinSet::new() };
         Self { stopping, interrupting, work: tokio::spawn(work.go_on()) }
     }
 
@@ -119,6 +116,8 @@ struct Work<Q, T> {
     stopped: watch::Receiver<bool>,
     attempts: Attempts,
     gates: Gates,
+    /// Those gates that the runner is looking at.
+    looks: JoinSet<()>,
 }
 
 /// The attempts under way, and the lanes that they are in.
@@ -145,7 +144,7 @@ impl<Q: RunQueue, T: TriggerRunner> Work<Q, T> {
                 self.until_one_ends().await;
                 continue;
             };
-            self.look_at_gates().await;
+            self.look_at_gates();
             match self.claim(room).await {
                 Look::Claimed => gap = STORE_GAPS.0,
                 Look::Nothing => {
@@ -168,12 +167,16 @@ impl<Q: RunQueue, T: TriggerRunner> Work<Q, T> {
         NonZeroU16::new(self.shared.settings.concurrency.get().saturating_sub(under_way))
     }
 
-    /// Has the runner set those gates anew whose time is over, and bounds lanes by all of them.
-    async fn look_at_gates(&mut self) {
+    /// Has the runner look at the gates that have lasted their time, beside all else, and bounds
+    /// lanes by all of them.
+    fn look_at_gates(&mut self) {
+        while self.looks.try_join_next().is_some() {}
         for lane in self.gates.lapsed() {
-            // A runner that takes too long has its lane held back no more.
-            let _ = timeout(LOOK_AGAIN, self.shared.runner.look_again(&lane)).await;
-            self.gates.forget_lapsed(&lane);
+            let (shared, gates) = (self.shared.clone(), self.gates.clone());
+            self.looks.spawn(async move {
+                shared.runner.look_again(&lane).await;
+                gates.looked_at(&lane);
+            });
         }
         self.gates.bound(&mut self.attempts.lanes);
     }
@@ -211,7 +214,7 @@ impl<Q: RunQueue, T: TriggerRunner> Work<Q, T> {
     /// Waits until something may be due where there is room. An attempt that ends in a lane with
     /// room makes nothing due.
     async fn until_something_is_due(&mut self) {
-        let Self { shared, stopped, attempts, gates } = self;
+        let Self { shared, stopped, attempts, gates, .. } = self;
         let lanes = attempts.lanes.clone();
         let mut wait = pin!(shared.queue.wait(shared.settings.poll, &lanes));
         let mut gates = pin!(gates.moved());

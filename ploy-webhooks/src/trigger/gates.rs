@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -31,7 +32,12 @@ struct Shared {
 struct Gate {
     at_once: u16,
     until: Instant,
+    /// Whether the runner is looking again. Until it has, the gate holds as it was.
+    is_looked_at: bool,
 }
+
+/// How long a runner may look. One that takes longer is asked once more.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 
 impl Gates {
     /// Gates that hold nothing back.
@@ -43,7 +49,7 @@ impl Gates {
     /// Until then, no more than `at_once` attempts are to be under way in that lane. What is under
     /// way goes on.
     pub fn set(&self, lane: Lane, at_once: u16, until: Instant) {
-        let before = self.gates().insert(lane, Gate { at_once, until });
+        let before = self.gates().insert(lane, Gate { at_once, until, is_looked_at: false });
         // Who waits does so for a lane that may be wider now, or until a moment that may be nearer.
         if before.is_none_or(|before| before.at_once < at_once || until < before.until) {
             self.shared.moved.notify_one();
@@ -57,18 +63,22 @@ impl Gates {
         }
     }
 
-    /// The lanes whose gates have lasted their time.
+    /// The lanes whose gates have lasted their time, each once, to be looked at again.
     pub(super) fn lapsed(&self) -> Vec<Lane> {
         let now = Instant::now();
-        let gates = self.gates();
-        gates.iter().filter(|(_, gate)| gate.until <= now).map(|(lane, _)| *lane).collect()
+        let mut lapsed = Vec::new();
+        for (lane, gate) in self.gates().iter_mut().filter(|(_, gate)| gate.until <= now) {
+            *gate = Gate { until: now + LOOK_MAX, is_looked_at: true, ..*gate };
+            lapsed.push(*lane);
+        }
+        lapsed
     }
 
-    /// Forgets the gate of that lane, if nobody has set it anew.
-    pub(super) fn forget_lapsed(&self, lane: &Lane) {
-        let mut gates = self.gates();
-        if gates.get(lane).is_some_and(|gate| gate.until <= Instant::now()) {
-            gates.remove(lane);
+    /// That lane was looked at: its gate is forgotten, if nobody has set it anew.
+    pub(super) fn looked_at(&self, lane: &Lane) {
+        let is_old = self.gates().get(lane).is_some_and(|gate| gate.is_looked_at);
+        if is_old {
+            self.forget(lane);
         }
     }
 

@@ -59,8 +59,8 @@ pub trait TriggerRunner: Debug + Send + Sync + 'static {
         None
     }
 
-    /// Sets the gate of that lane anew, whose time is over: called before runs are claimed, which
-    /// waits for it. One that is not set again is forgotten.
+    /// Sets the gate of that lane anew, whose time is over. Until this returns it holds as it was; one
+    /// that is not set by then is forgotten.
     async fn look_again(&self, lane: &Lane) {
         let _ = lane;
     }

@@ -1,6 +1,7 @@
 //! The dispatcher: what is owed is carried out, whatever the runner does, and is on record.
 
 mod faulty;
+mod gates;
 mod lanes;
 mod leases;
 mod observed;
