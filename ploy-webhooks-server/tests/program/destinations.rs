@@ -4,6 +4,7 @@ mod confirm;
 mod runs;
 mod sample;
 mod shell;
+mod state;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};

@@ -19,12 +19,12 @@ use serde_json::{Value, json};
 use super::{made, path_of, text};
 use crate::harness::Server;
 
-async fn serving(folder: &Path) -> Server {
+pub(super) async fn serving(folder: &Path) -> Server {
     Server::in_folder(folder, &[("PLOY_DISPATCH", "false")]).await
 }
 
 /// Stops the server, and opens its store.
-async fn store_of(server: Server, folder: &Path) -> SqliteStore {
+pub(super) async fn store_of(server: Server, folder: &Path) -> SqliteStore {
     server.terminate();
     assert_eq!(server.exit_code().await, Some(0));
     SqliteStore::open(SqliteSettings::at(folder.join("ploy-data/ploy.db"))).await.unwrap()
@@ -67,7 +67,7 @@ fn fail() -> Outcome {
     Outcome::Fail { error: json!({"error": "it is down", "class": "connect"}).to_string() }
 }
 
-fn id_of(destination: &Value) -> DestinationId {
+pub(super) fn id_of(destination: &Value) -> DestinationId {
     text(destination, "id").parse().unwrap()
 }
 
