@@ -126,7 +126,16 @@ pub enum Means {
         /// The environment variable that holds the secret which signs it; `None` signs nothing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         secret_env: Option<String>,
+        /// Whether nothing within the operator's own network may be reached by it: set where
+        /// others than the operator say where to.
+        #[serde(default, skip_serializing_if = "is_not")]
+        public_only: bool,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "that is how serde asks")]
+const fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 const fn enabled() -> bool {
@@ -243,7 +252,7 @@ impl Means {
                     && argv.iter().chain(folder).all(is_text);
                 if is_command { Ok(()) } else { Err(PloybookError::Command) }
             }
-            Self::Http { url, secret_env } => {
+            Self::Http { url, secret_env, .. } => {
                 let scheme = url.split_once("://").map(|(scheme, _)| scheme);
                 let is_url = url.len() <= 2_048
                     && scheme.is_some_and(|scheme| {
@@ -429,7 +438,8 @@ mod tests {
     #[test]
     fn what_is_out_of_bounds_is_named() {
         let with = |run| Ploybook::new(run).check();
-        let http = |url: &str| Means::Http { url: url.to_owned(), secret_env: None };
+        let http =
+            |url: &str| Means::Http { url: url.to_owned(), secret_env: None, public_only: false };
         assert_eq!(with(http("https://engine.example/run?x=1")), Ok(()));
         for url in ["", "engine.example", "ftp://a/b", "http://", "https://a b"] {
             assert_eq!(with(http(url)), Err(PloybookError::Url), "{url}");

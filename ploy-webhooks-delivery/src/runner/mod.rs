@@ -77,7 +77,7 @@ impl HttpRunner {
                  the runner, or give it a URL",
             ));
         };
-        let Means::Http { url, secret_env } = &ploybook.run else {
+        let Means::Http { url, secret_env, .. } = &ploybook.run else {
             return Err(RunError::permanent("the Ploybook is not one that is run by HTTP"));
         };
         let target = Target::at(url).map_err(|error| {

@@ -47,7 +47,11 @@ fn of_ploybooks() -> HttpRunner {
 }
 
 fn signed_by(engine: &Engine, variable: &str) -> Ploybook {
-    Ploybook::new(Means::Http { url: engine.url(), secret_env: Some(variable.to_owned()) })
+    Ploybook::new(Means::Http {
+        url: engine.url(),
+        secret_env: Some(variable.to_owned()),
+        public_only: false,
+    })
 }
 
 #[tokio::test]

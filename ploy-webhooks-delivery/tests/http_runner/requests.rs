@@ -27,8 +27,11 @@ fn signed(engine: &Engine, signer: impl Into<Signer>) -> HttpRunner {
 async fn an_engine_is_told_all_about_the_run() {
     let mut engine = Engine::start(|_| answer(200, "done")).await;
     let mut job = job(r#"{"hello":"engine"}"#);
-    let mut ploybook =
-        Ploybook::new(Means::Http { url: engine.url() + "?key=k", secret_env: None });
+    let mut ploybook = Ploybook::new(Means::Http {
+        url: engine.url() + "?key=k",
+        secret_env: None,
+        public_only: false,
+    });
     ploybook.instructions = "Make a page.\nA good one.".to_owned();
     job.ploybook = Some(Arc::new(ploybook));
     job.event.event_type = Some(EventType::try_from("lead.new".to_owned()).unwrap());
@@ -169,7 +172,8 @@ async fn attempts_share_their_id_and_are_signed_anew() {
 async fn a_fixed_target_is_kept_to() {
     let mut engine = Engine::start(|_| answer(200, "")).await;
     let mut job = job("{}");
-    let elsewhere = Means::Http { url: "http://127.0.0.1:9/".to_owned(), secret_env: None };
+    let elsewhere =
+        Means::Http { url: "http://127.0.0.1:9/".to_owned(), secret_env: None, public_only: false };
     job.ploybook = Some(Arc::new(Ploybook::new(elsewhere)));
     runner_to(&engine.url()).run(job).await.unwrap();
     let data = engine.received().await.json()["data"].take();
@@ -186,7 +190,8 @@ async fn what_cannot_be_sent_fails_for_good() {
         assert_eq!(error.remedy(), Remedy::None, "{error}");
         error.into_message()
     };
-    let at = |url: &str| Some(Means::Http { url: url.to_owned(), secret_env: None });
+    let at =
+        |url: &str| Some(Means::Http { url: url.to_owned(), secret_env: None, public_only: false });
     assert!(with(None).await.contains("no Ploybook"));
     let function = Some(Means::Function("page".to_owned()));
     assert!(with(function).await.contains("not one that is run by HTTP"));

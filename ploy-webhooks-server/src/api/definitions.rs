@@ -159,7 +159,7 @@ fn write<T: Defines>(defined: &T) -> String {
     serde_json::to_string(defined).expect("definitions have string keys only")
 }
 
-fn patched<T: Defines>(before: &T, changes: &Map<String, Value>) -> Result<T, Problem> {
+pub(super) fn patched<T: Defines>(before: &T, changes: &Map<String, Value>) -> Result<T, Problem> {
     let mut members = match serde_json::to_value(before) {
         Ok(Value::Object(members)) => members,
         _ => unreachable!("a definition is an object with string keys"),

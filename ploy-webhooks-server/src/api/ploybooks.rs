@@ -52,6 +52,19 @@ fn check_for_tenant(ploybook: &Ploybook, before: Option<&Ploybook>) -> Result<()
     }
 }
 
+/// The Ploybook as this caller may have it: what a tenant has asked for, and was not so before, is what
+/// is public.
+fn by_caller(mut ploybook: Ploybook, before: Option<&Ploybook>, api: &TenantApi) -> Ploybook {
+    let is_new = before.is_none_or(|before| before.run != ploybook.run);
+    if let Means::Http { public_only, .. } = &mut ploybook.run
+        && is_new
+        && !api.is_root()
+    {
+        *public_only = true;
+    }
+    ploybook
+}
+
 /// Why a Ploybook is for the root token alone, if it is.
 const fn reach(ploybook: &Ploybook) -> Option<&'static str> {
     match &ploybook.run {
@@ -63,6 +76,9 @@ const fn reach(ploybook: &Ploybook) -> Option<&'static str> {
         Means::Http { secret_env: Some(_), .. } => {
             Some("`run.http.secret_env`: only the root token names variables of the server")
         }
+        Means::Http { public_only: false, .. } => Some(
+            "`run.http.public_only`: only the root token has Ploybooks reach what is not public",
+        ),
         _ => None,
     }
 }
@@ -89,7 +105,7 @@ async fn create(
     JsonBody(mut form): JsonBody<Map<String, Value>>,
 ) -> Result<Response, Problem> {
     let Named { name } = of_members(form.remove_entry("name").into_iter().collect())?;
-    let ploybook: Ploybook = of_members(form)?;
+    let ploybook = by_caller(of_members(form)?, None, &api);
     match definitions::make(&api, name.as_str(), &ploybook).await? {
         Some(revision) => {
             Ok((StatusCode::CREATED, view(name.as_str(), revision, ploybook)).into_response())
@@ -125,7 +141,10 @@ async fn patch(
     _: NoParameters,
     JsonBody(changes): JsonBody<Map<String, Value>>,
 ) -> Result<Response, Problem> {
-    let changed = definitions::change(&api, name.as_str(), &changes).await?;
+    let changed = definitions::change_by(&api, name.as_str(), |before: &Ploybook| {
+        Ok(by_caller(definitions::patched(before, &changes)?, Some(before), &api))
+    });
+    let changed = changed.await?;
     Ok(view(name.as_str(), changed.revision, changed.now))
 }
 

@@ -75,9 +75,11 @@ pub(crate) async fn serve(
         first_start::print(&format!("listening on {listening_on}\n"))?;
 
         let store = open.store.clone();
-        let courier = Courier::new(keyring.clone(), delivery).map_err(RunnerError::Client)?;
+        let courier = Courier::new(keyring.clone(), delivery.clone());
+        let courier = courier.map_err(RunnerError::Client)?;
         let limiter = open.limiter.clone();
-        let runner = runs::runner(store.clone(), config.commands(), courier.clone(), limiter)?;
+        let commands = config.commands();
+        let runner = runs::runner(store.clone(), commands, courier.clone(), delivery, limiter)?;
         let ingest = Ingest::builder(store.clone(), store.clone())
             .runner(runner)
             .definitions(store.clone())

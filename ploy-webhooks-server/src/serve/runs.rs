@@ -23,14 +23,16 @@ use crate::store::Store;
 /// What carries out what is defined in the store.
 pub(super) type Runner = Ploybooks<Arc<dyn Store>, ByMeans>;
 
-/// What carries out what is defined in that store, and delivers by that courier, at rates that the
-/// limiter holds.
+/// What carries out what is defined in that store, delivers by that courier at rates that the limiter
+/// holds, and has Ploybooks that others than the operator define reach what is public.
 pub(super) fn runner(
     store: Arc<dyn Store>,
     commands: Commands,
     courier: Courier,
+    public: HttpSettings,
     limiter: Arc<dyn RateLimiter>,
 ) -> Result<Runner, RunnerError> {
+    let public_http = HttpRunner::of_ploybooks(public)?;
     let http = HttpRunner::of_ploybooks(HttpSettings::default())?;
     let commands = match commands {
         Commands::Refused => None,
@@ -40,7 +42,7 @@ pub(super) fn runner(
         }
     };
     let deliveries = Deliveries::new(store.clone(), courier).limiter(limiter);
-    Ok(Ploybooks::new(store, ByMeans { commands, http, deliveries }))
+    Ok(Ploybooks::new(store, ByMeans { commands, http, public_http, deliveries }))
 }
 
 /// Why no run can be carried out.
@@ -58,6 +60,8 @@ pub(super) struct ByMeans {
     /// `None` where programs are not to be run.
     commands: Option<CommandRunner>,
     http: HttpRunner,
+    /// What reaches no more than deliveries do.
+    public_http: HttpRunner,
     deliveries: Deliveries<Arc<dyn Store>>,
 }
 
@@ -69,6 +73,7 @@ impl TriggerRunner for ByMeans {
         }
         let means = job.ploybook.as_ref().map(|ploybook| ploybook.run.clone());
         match means {
+            Some(Means::Http { public_only: true, .. }) => self.public_http.run(job).await,
             Some(Means::Http { .. }) => self.http.run(job).await,
             Some(Means::Command { .. }) => match &self.commands {
                 Some(commands) => commands.run(job).await,

@@ -33,7 +33,11 @@ async fn a_runner_of_ploybooks_runs_what_each_names() {
     let runner = CommandRunner::of_ploybooks(settings());
     let output = runner.run(with(Some(echo(None)))).await.unwrap();
     assert_eq!(output.into_bytes(), "the Ploybook's\n");
-    let http = Means::Http { url: "https://engine.example".to_owned(), secret_env: None };
+    let http = Means::Http {
+        url: "https://engine.example".to_owned(),
+        secret_env: None,
+        public_only: false,
+    };
     for means in [None, Some(Means::Function("page".to_owned())), Some(http)] {
         let error = runner.run(with(means)).await.unwrap_err();
         assert_eq!(error.remedy(), Remedy::None, "{error}");
