@@ -1,7 +1,8 @@
 //! [`Flow`]: how much is sent to one destination, as its receiver proves what it can take.
 //!
 //! The window is how many requests may be under way: it doubles with every success, up to what the
-//! destination says, and halves with every request that finds its receiver down. After ten of those
+//! destination says, and halves with every request that finds its receiver down. As many attempts
+//! again may wait for a place, so that the next request begins as one ends. After ten failures
 //! in a row the receiver is taken to be down: nothing is sent for a while, then one request tries
 //! it, and so on, with gaps that double up to a minute. One success, and all goes on.
 
@@ -47,8 +48,10 @@ pub(super) enum Health {
 #[derive(Debug)]
 pub(super) struct Flow {
     window: u16,
-    /// How many are under way, those among them that wait for their turn.
+    /// How many attempts are under way, those among them that wait for a place or their time.
     under_way: u16,
+    /// How many of them have a place: their requests are under way.
+    sending: u16,
     /// How many of them wait for the rate.
     pacing: u16,
     /// Requests in a row that failed, whatever was wrong.
@@ -76,6 +79,7 @@ impl Flow {
         Self {
             window: WINDOW_FIRST,
             under_way: 0,
+            sending: 0,
             pacing: 0,
             failures: 0,
             downs: 0,
@@ -100,12 +104,14 @@ impl Flow {
         if self.downs >= DOWN_AFTER {
             return (1, until);
         }
-        let at_once = self.window.min(at_once.get());
+        let places = self.window.min(at_once.get());
+        let waiting = if self.downs == 0 { places } else { 0 };
+        let at_once = places.saturating_add(waiting);
         let Some(rate) = rate else { return (at_once, until) };
         // What waits for its time takes places from others: a tenth of a second of it is enough.
         let ahead = u16::try_from(rate.per_second.get() / 10).unwrap_or(u16::MAX).max(1);
-        let sending = self.under_way - self.pacing;
-        (at_once.min(sending.saturating_add(ahead)), until)
+        let on_time = self.under_way - self.pacing;
+        (at_once.min(on_time.saturating_add(ahead)), until)
     }
 
     pub(super) fn enter(&mut self) {
@@ -116,6 +122,17 @@ impl Flow {
     pub(super) fn leave(&mut self) {
         self.used_at = Instant::now();
         self.under_way -= 1;
+    }
+
+    /// Takes a place for a request, if there is one.
+    pub(super) fn take_place(&mut self, at_once: NonZeroU16) -> bool {
+        let is_free = self.sending < self.window.min(at_once.get());
+        self.sending += u16::from(is_free);
+        is_free
+    }
+
+    pub(super) const fn leave_place(&mut self) {
+        self.sending -= 1;
     }
 
     /// Nothing is to be sent for now.

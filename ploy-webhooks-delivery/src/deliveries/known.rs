@@ -8,7 +8,7 @@ use std::time::Duration;
 use ploy_webhooks::store::DefinitionStore;
 use ploy_webhooks::trigger::{Gates, RunError};
 use ploy_webhooks::{DestinationId, Lane, Rate, WorkspaceId};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, sleep_until};
 
 use super::current::Current;
@@ -36,6 +36,8 @@ pub(super) struct Entry {
     /// As it was looked up, and when.
     current: AsyncMutex<Option<(Instant, Option<Arc<Current>>)>>,
     flow: Mutex<Flow>,
+    /// A place is free, or there are more of them.
+    place: Notify,
     /// Whether this node has put on record that it is failing.
     pub(super) is_marked: AtomicBool,
     pub(super) turns: Turns,
@@ -51,6 +53,7 @@ impl Known {
                 workspace,
                 current: AsyncMutex::default(),
                 flow: Mutex::new(Flow::new()),
+                place: Notify::new(),
                 is_marked: AtomicBool::new(false),
                 turns: Turns::default(),
                 submissions: AsyncMutex::default(),
@@ -136,8 +139,23 @@ impl Entry {
         self.set_gate(gates, current);
     }
 
+    /// Waits for one of the places that there are for requests.
+    pub(super) async fn place(&self, current: &Current) -> Place<'_> {
+        loop {
+            // What comes free from here on is not missed.
+            let freed = self.place.notified();
+            if self.flow().take_place(current.destination().at_once) {
+                return Place(self);
+            }
+            freed.await;
+        }
+    }
+
     pub(super) fn see(&self, verdict: Verdict) -> Health {
-        self.flow().see(verdict)
+        let health = self.flow().see(verdict);
+        // There may be more places than there were.
+        self.place.notify_waiters();
+        health
     }
 
     pub(super) fn set_gate(&self, gates: &Gates, current: &Current) {
@@ -163,6 +181,17 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.entry.flow().leave();
         self.entry.set_gate(&self.gates, &self.current);
+    }
+}
+
+/// A place for a request. When it is dropped, it is free for the next.
+#[derive(Debug)]
+pub(super) struct Place<'a>(&'a Entry);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.flow().leave_place();
+        self.0.place.notify_waiters();
     }
 }
 

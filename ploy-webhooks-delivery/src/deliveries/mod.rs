@@ -16,7 +16,7 @@ use ploy_webhooks::limit::{Admission, LimitKey, RateLimiter};
 use ploy_webhooks::store::{DefinitionStore, RunStore, StoreError};
 use ploy_webhooks::trigger::{Gates, Job, Output, RunError, Terms, TriggerRunner};
 use ploy_webhooks::{Action, DestinationId, Lane, LeasedRun, Outcome, Rate, Run, Task, Trigger};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::flow::Health;
 use self::known::Known;
@@ -25,8 +25,11 @@ use crate::client::FailureClass;
 use crate::courier::{Courier, Kind, Parcel, Record, Remains, Sent, Verdict};
 use crate::destination::Status;
 
-/// How long an attempt may wait for its turn, beside what its request takes.
-const WAITS_MAX: Duration = Duration::from_secs(30);
+/// How long an attempt may wait in all, beside what its request takes: for its turn, its time, that of
+/// all nodes, and a place.
+const WAITS_MAX: Duration = Duration::from_secs(60);
+/// How long it may wait for each of the last three. What waits longer is held back, and waits in line.
+const WAIT_MAX: Duration = Duration::from_secs(12);
 /// After how long what is delivered to a receiver that is down is due again. It is the gate of the
 /// destination that decides when it is tried.
 const HELD_GAP: Duration = Duration::from_secs(5);
@@ -86,14 +89,18 @@ impl<S: DefinitionStore + RunStore> Deliveries<S> {
             }
         };
         if let Some(rate) = current.destination().rate {
-            entry.pace(rate, &self.gates, &current).await;
+            let paced = timeout(WAIT_MAX, entry.pace(rate, &self.gates, &current)).await;
+            paced.map_err(|_| held("others come first at this rate", Duration::ZERO))?;
             self.pace_with_other_nodes(id, rate).await?;
         }
+        let place = timeout(WAIT_MAX, entry.place(&current)).await;
+        let place = place.map_err(|_| held("other requests are under way", Duration::ZERO))?;
         if entry.is_held_back() {
             return Err(held("the receiver is down", HELD_GAP));
         }
         let submission = Submission::reserve(&self.store, &entry, &current).await?;
         let sent = self.courier.send(&current.prepared, parcel).await;
+        drop(place);
         if !may_be_taken(sent.verdict) {
             submission.give_back().await?;
         }
@@ -106,7 +113,7 @@ impl<S: DefinitionStore + RunStore> Deliveries<S> {
     async fn pace_with_other_nodes(&self, id: DestinationId, rate: Rate) -> Result<(), RunError> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         let rate = Rate { burst: Some(rate.burst.unwrap_or(NonZeroU32::MIN)), ..rate };
-        let give_up_at = Instant::now() + WAITS_MAX;
+        let give_up_at = Instant::now() + WAIT_MAX;
         loop {
             let admission = limiter.check(LimitKey::Destination(id), rate).await;
             match admission.map_err(failed)? {
