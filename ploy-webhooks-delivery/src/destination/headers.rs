@@ -1,8 +1,12 @@
 //! The headers that a destination sets itself.
 
+use std::fmt;
+
 use http::{HeaderName, HeaderValue};
 use ploy_webhooks::{DestinationId, Keyring, Sealed, Secret, UnsealError};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::template::{HeaderTemplate, Merge, RenderError};
 
@@ -22,7 +26,7 @@ pub enum HeaderText {
 
 /// A header as callers give and see it: a text, or `{"secret": "…"}`, which is shown as
 /// `{"secret": true}`. Given as that, it stays what it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 #[expect(clippy::exhaustive_enums, reason = "a value is secret or it is not")]
 pub enum HeaderForm {
@@ -47,9 +51,34 @@ enum Given {
     AsBefore(bool),
 }
 
-impl std::fmt::Debug for SecretForm {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for SecretForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretForm(…)")
+    }
+}
+
+impl<'de> Deserialize<'de> for HeaderForm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FormVisitor)
+    }
+}
+
+/// Tells the two forms by what they are, so that the fault of a template is told.
+struct FormVisitor;
+
+impl<'de> Visitor<'de> for FormVisitor {
+    type Value = HeaderForm;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(r#"a text or {"secret": "…"}"#)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<HeaderForm, E> {
+        text.parse().map(HeaderForm::Open).map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<HeaderForm, A::Error> {
+        SecretForm::deserialize(MapAccessDeserializer::new(members)).map(HeaderForm::Secret)
     }
 }
 

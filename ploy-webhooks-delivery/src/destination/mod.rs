@@ -6,7 +6,7 @@ mod retry;
 mod signing;
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU16, NonZeroU64};
 use std::time::Duration;
 
@@ -391,10 +391,14 @@ impl DestinationForm {
         self.check()?;
         let standing = |name: &str| before.and_then(|before| before.headers.get(name));
         let own = self.signing.header();
+        let mut names = BTreeSet::new();
         let sealed = self.with(
             |name, value| {
                 let wrong = |why| DestinationError::Header { name: name.to_owned(), why };
                 headers::check_name(name, own.as_ref()).map_err(wrong)?;
+                if !names.insert(name.to_ascii_lowercase()) {
+                    return Err(wrong("it is set twice, in another case".to_owned()));
+                }
                 value.seal(id, name, standing(name), keyring).map_err(wrong)
             },
             |signing| signing.seal(id, before.map(|before| &before.signing), keyring, minted, now),
