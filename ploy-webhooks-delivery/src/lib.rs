@@ -24,5 +24,5 @@ pub use courier::{Courier, Record, RequestRecord, ResponseRecord, Sample, Timing
 pub use deliveries::Deliveries;
 pub use destination::{
     Body, Confirmation, Destination, DestinationError, DestinationForm, DestinationState, Disabled,
-    HeaderForm, HeaderText, Retry, SecretForm, Signing, SigningForm, Status, Verb,
+    HeaderForm, HeaderText, Retry, SecretForm, Signing, SigningForm, Status, Verb, Verified,
 };

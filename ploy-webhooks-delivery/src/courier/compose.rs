@@ -3,15 +3,15 @@
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use ploy_webhooks::Timestamp;
+use ploy_webhooks::{Timestamp, ValueSource};
 use ploy_webhooks::verify::Signed;
 use reqwest::{Method, Url};
 
 use super::record::RequestRecord;
 use super::{Kind, Parcel, Prepared};
 use crate::client::Request;
-use crate::destination::Body;
-use crate::template::{Merge, MergeParts, RenderError};
+use crate::destination::{Body, Signing};
+use crate::template::{Merge, MergeParts, Missing, RenderError};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const PLOY_DELIVERY_ID: HeaderName = HeaderName::from_static("ploy-delivery-id");
@@ -48,7 +48,10 @@ pub(super) fn compose(
         fields: parcel.fields,
         delivery_id: parcel.id,
         attempt: parcel.attempt,
-        missing: destination.missing,
+        missing: match parcel.kind {
+            Kind::Confirmation => Missing::Empty,
+            Kind::Event | Kind::Test => destination.missing,
+        },
     });
     let url = destination.url.render(&merge)?;
     let method = match parcel.kind {
@@ -57,6 +60,7 @@ pub(super) fn compose(
     };
     let content = content(to, parcel, &merge)?;
     let mut headers = own_headers(parcel);
+    name_by_scheme(to, parcel, &mut headers);
     if let Some(media_type) = content.media_type {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     }
@@ -117,6 +121,24 @@ fn own_headers(parcel: Parcel<'_>) -> HeaderMap {
         headers.insert(PLOY_TEST, HeaderValue::from_static("true"));
     }
     headers
+}
+
+/// Says what the delivery and the event are called where the scheme has headers for that, so that a
+/// receiver knows a repeat by it.
+fn name_by_scheme(to: &Prepared, parcel: Parcel<'_>, headers: &mut HeaderMap) {
+    let Signing::Signature { by, .. } = &to.destination.signing else { return };
+    let event_type = parcel.event.event_type.as_ref().map(|name| name.as_str());
+    let names = [
+        (&by.description().delivery, Some(parcel.id)),
+        (&by.description().event_type, event_type),
+    ];
+    for (source, name) in names {
+        if let (Some(ValueSource::Header(header)), Some(name)) = (source, name)
+            && let Ok(value) = HeaderValue::from_str(name)
+        {
+            headers.insert(header, value);
+        }
+    }
 }
 
 fn sign(

@@ -17,6 +17,7 @@ use ploy_webhooks::{
     SignatureAuthError, SystemClock, Timestamp, WorkspaceId,
 };
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::client::Client;
 use crate::destination::{Destination, PreparedHeader};
@@ -31,13 +32,19 @@ pub struct Courier {
     client: Client,
     keyring: Keyring,
     clock: Arc<dyn Clock>,
+    by_hand: Arc<Semaphore>,
 }
+
+/// How many tests and confirmations are under way at once.
+const BY_HAND_MAX: usize = 16;
 
 /// A destination that is ready to be sent to: its secrets opened.
 pub(crate) struct Prepared {
     pub(crate) destination: Destination,
     headers: Vec<(HeaderName, PreparedHeader)>,
     signer: Option<Signer>,
+    /// What a receiver is told in clear, and nobody else is.
+    told: Vec<Secret>,
 }
 
 impl fmt::Debug for Prepared {
@@ -88,7 +95,8 @@ impl Courier {
     /// When the HTTP client cannot be set up.
     pub fn new(keyring: Keyring, settings: HttpSettings) -> Result<Self, ClientError> {
         let clock = Arc::new(SystemClock);
-        Ok(Self { client: Client::new(settings)?, keyring, clock })
+        let by_hand = Arc::new(Semaphore::new(BY_HAND_MAX));
+        Ok(Self { client: Client::new(settings)?, keyring, clock, by_hand })
     }
 
     /// Where the time comes from that is signed. Default: the machine.
@@ -99,7 +107,8 @@ impl Courier {
 
     /// Sends a sample to that destination, which says that it is one: by the header `ploy-test: true`,
     /// and, where no payload of one's own is given, by its type `test`. What is on record of it is
-    /// returned, and kept nowhere.
+    /// returned, and kept nowhere. It goes out at once, whatever the rate, and is not counted among
+    /// the submissions.
     ///
     /// # Errors
     ///
@@ -121,7 +130,8 @@ impl Courier {
     /// that repeats the token.
     ///
     /// It is a POST of `{"type":"destination.confirm","confirmation_token":"…",
-    /// "confirmation_url":"…"}`, signed as everything is, whatever method and body are set.
+    /// "confirmation_url":"…"}`, signed as everything is, whatever method and body are set. Merge
+    /// fields of headers and of the query are empty; a URL whose path has them cannot be asked.
     ///
     /// # Errors
     ///
@@ -144,8 +154,8 @@ impl Courier {
         let sent = self.send_alone(&prepared, &event, Kind::Confirmation).await;
         let is_repeated = memchr::memmem::find(&sent.answer, token.expose().as_bytes()).is_some();
         let is_confirmed = is_repeated && matches!(sent.verdict, Verdict::Delivered);
-        // The token is not for whoever may read what was sent.
-        Ok((sent.record.without_bodies(), is_confirmed))
+        // The token is for the receiver alone, who may have it anywhere in its answer.
+        Ok((sent.record.in_outline(), is_confirmed))
     }
 
     fn event(
@@ -165,7 +175,9 @@ impl Courier {
         }
     }
 
+    /// Sends by hand: not many of those are under way at once.
     async fn send_alone(&self, prepared: &Prepared, event: &Event, kind: Kind) -> Sent {
+        let _place = self.by_hand.acquire().await;
         let id = RunId::mint(self.clock.now()).to_string();
         let (fields, attempt) = (Fields::default(), NonZeroU32::MIN);
         self.send(prepared, Parcel { event, fields: &fields, id: &id, attempt, kind }).await
@@ -182,10 +194,12 @@ impl Courier {
             let name = name.parse().expect("names of headers are checked when they are set");
             Ok((name, header))
         };
-        let headers =
+        let headers: Vec<(HeaderName, PreparedHeader)> =
             destination.headers.iter().map(open).collect::<Result<_, SignatureAuthError>>()?;
         let signer = destination.signing.signer(id, &self.keyring, self.clock.now())?;
-        Ok(Prepared { destination, headers, signer })
+        let mut told = destination.signing.tokens(id, &self.keyring)?;
+        told.extend(headers.iter().flat_map(|(_, header)| header.secrets()));
+        Ok(Prepared { destination, headers, signer, told })
     }
 
     /// Sends it once. When the future is dropped, the connection is closed.
@@ -198,10 +212,12 @@ impl Courier {
         let origin = to.destination.url.origin();
         let requested = composed.shown;
         match self.client.send(composed.request).await {
-            Ok(answer) => {
+            Ok(mut answer) => {
+                let said = std::mem::take(&mut answer.body);
+                answer.body = without(&said, &to.told);
                 let (verdict, error) = verdict::of(&answer, &origin, self.clock.now());
-                let record = Record::of_answer(requested, &answer, error);
-                Sent { record, verdict, answer: answer.body }
+                let record = Record::of_answer(requested, &answer, error, &to.told);
+                Sent { record, verdict, answer: said }
             }
             Err(none) => {
                 let verdict = verdict::of_silence(&none);
@@ -221,6 +237,18 @@ impl Courier {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// The text without the secrets: a receiver may repeat what it is told.
+fn without(text: &[u8], secrets: &[Secret]) -> Bytes {
+    let mut text = text.to_vec();
+    for secret in secrets {
+        let secret = secret.expose().as_bytes();
+        while let Some(at) = memchr::memmem::find(&text, secret) {
+            text.splice(at..at + secret.len(), "…".bytes());
+        }
+    }
+    text.into()
 }
 
 impl Sent {

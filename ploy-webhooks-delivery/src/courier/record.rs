@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use ploy_webhooks::Secret;
 use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
 
+use super::without;
 use crate::client::timings::Timings;
 use crate::client::{Answer, FailureClass, NoAnswer};
 use crate::excerpt::harmless;
@@ -193,12 +195,13 @@ impl Record {
         request: RequestRecord,
         answer: &Answer,
         error: Option<String>,
+        secrets: &[Secret],
     ) -> Self {
         Self {
             class: error.is_some().then_some(FailureClass::Status),
             error,
             request: Some(request),
-            response: Some(ResponseRecord::of(answer)),
+            response: Some(ResponseRecord::of(answer, secrets)),
             timings: Some(answer.timings.into()),
             ..Self::default()
         }
@@ -214,11 +217,18 @@ impl Record {
         }
     }
 
-    /// The same without what was said on either side.
-    pub(super) fn without_bodies(mut self) -> Self {
-        self.request.iter_mut().for_each(|request| request.body = None);
-        self.response.iter_mut().for_each(|response| response.body = None);
-        self
+    /// What came of it, without anything that was said on either side.
+    pub(super) fn in_outline(self) -> Self {
+        let response = self.response.map(|response| ResponseRecord {
+            status: response.status,
+            peer: response.peer,
+            ..ResponseRecord::default()
+        });
+        let error = match (&response, self.error) {
+            (Some(response), Some(_)) => Some(format!("the receiver answered {}", response.status)),
+            (_, error) => error,
+        };
+        Self { error, response, request: None, ..self }
     }
 }
 
@@ -233,7 +243,7 @@ impl RequestRecord {
         Self {
             method: method.to_string(),
             url: beginning(url.as_str().as_bytes(), URL_BYTES_MAX),
-            headers: shown(headers, |_| true),
+            headers: shown(headers, &[], |_| true),
             body_bytes: body_bytes as u64,
             body: body.map(|body| beginning(body, BODY_BYTES_MAX)),
         }
@@ -241,11 +251,11 @@ impl RequestRecord {
 }
 
 impl ResponseRecord {
-    fn of(answer: &Answer) -> Self {
+    fn of(answer: &Answer, secrets: &[Secret]) -> Self {
         let is_empty = answer.body.is_empty();
         Self {
             status: answer.status.as_u16(),
-            headers: shown(&answer.headers, |name| TELLING.contains(&name)),
+            headers: shown(&answer.headers, secrets, |name| TELLING.contains(&name)),
             body: (!is_empty).then(|| beginning(&answer.body, BODY_BYTES_MAX)),
             body_is_cut: answer.is_cut || answer.body.len() > BODY_BYTES_MAX,
             peer: answer.peer.map(|peer| peer.to_string()),
@@ -265,13 +275,17 @@ impl From<Timings> for TimingsRecord {
     }
 }
 
-fn shown(headers: &HeaderMap, is_shown: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+fn shown(
+    headers: &HeaderMap,
+    secrets: &[Secret],
+    is_shown: impl Fn(&str) -> bool,
+) -> BTreeMap<String, String> {
     let shown = headers.iter().filter(|(name, _)| is_shown(name.as_str())).take(HEADERS_MAX);
     shown
         .map(|(name, value)| {
             let value = match value.is_sensitive() {
                 true => "…".to_owned(),
-                false => beginning(value.as_bytes(), VALUE_BYTES_MAX),
+                false => beginning(&without(value.as_bytes(), secrets), VALUE_BYTES_MAX),
             };
             (name.as_str().to_owned(), value)
         })

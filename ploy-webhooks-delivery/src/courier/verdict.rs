@@ -58,11 +58,14 @@ pub(super) fn of(answer: &Answer, origin: &str, now: Timestamp) -> (Verdict, Opt
     }
     let is_down = status.is_server_error()
         || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+    // Who stands behind a gateway may have it.
+    let is_of_gateway = matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
     let remains = match status {
         StatusCode::GONE => Remains::Gone,
-        _ if is_down => {
-            Remains::AgainWhenUp { after: retry_after(&answer.headers, now), may_be_taken: false }
-        }
+        _ if is_down => Remains::AgainWhenUp {
+            after: retry_after(&answer.headers, now),
+            may_be_taken: is_of_gateway,
+        },
         _ => Remains::Again,
     };
     (Verdict::Failed(remains), Some(message))

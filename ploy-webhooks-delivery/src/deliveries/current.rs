@@ -40,6 +40,14 @@ impl Current {
         &self.prepared.destination
     }
 
+    /// Whether somebody has set it otherwise since, so that nothing is known of how it takes what is
+    /// sent.
+    pub(super) fn was_mended_since(&self, before: &Self) -> bool {
+        let is_elsewhere = self.destination().url.as_str() != before.destination().url.as_str();
+        let is_enabled = before.why_nothing_is_sent().is_some();
+        is_elsewhere || (is_enabled && self.why_nothing_is_sent().is_none())
+    }
+
     /// Why what is owed to it has to wait, if it has.
     pub(super) fn why_nothing_is_sent(&self) -> Option<String> {
         if let Some(disabled) = &self.state.disabled {

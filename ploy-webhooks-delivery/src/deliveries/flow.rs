@@ -1,9 +1,9 @@
 //! [`Flow`]: how much is sent to one destination, as its receiver proves what it can take.
 //!
 //! The window is how many requests may be under way: it doubles with every success, up to what the
-//! destination says, and halves with every request that finds its receiver down. As many attempts
-//! again may wait for a place, so that the next request begins as one ends. After ten failures
-//! in a row the receiver is taken to be down: nothing is sent for a while, then one request tries
+//! destination says, and halves with every request that finds its receiver down. Where it answers
+//! quickly, as many attempts again may wait for a place, so that the next request begins as one ends.
+//! After ten failures in a row the receiver is taken to be down: nothing is sent for a while, then one request tries
 //! it, and so on, with gaps that double up to a minute. One success, and all goes on.
 
 use std::num::{NonZeroU16, NonZeroU32};
@@ -18,6 +18,12 @@ use crate::courier::{Remains, Verdict};
 const DOWN_AFTER: u32 = 10;
 /// The first gap between two requests that try a receiver which is down, and the longest.
 const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// A receiver that answers within this time is quick.
+const QUICK: Duration = Duration::from_millis(500);
+/// How often it is looked whether a destination that rests has been changed.
+const RESTS: Duration = Duration::from_secs(10);
+/// One that has been failing for so long is taken to be down by who begins with it.
+const DOWN_FOR: Duration = Duration::from_secs(60);
 /// No receiver has it all wait for longer because it says so once.
 const WISH_MAX: Duration = Duration::from_secs(3_600);
 /// With how many requests it is begun, where nothing is known yet.
@@ -58,9 +64,12 @@ pub(super) struct Flow {
     failures: u32,
     /// Requests in a row that found the receiver down.
     downs: u32,
-    /// Until when nothing is sent, since the receiver is down or wishes it.
+    /// Until when nothing is sent, since the receiver is down.
     rests_until: Option<Instant>,
+    /// Until when nothing is sent, since the receiver wishes it.
+    is_wished_until: Option<Instant>,
     cool_down: Duration,
+    is_quick: bool,
     shut: Option<Shut>,
     /// When the next request would be on time, if all were evenly spaced.
     next_slot: Option<Instant>,
@@ -84,7 +93,9 @@ impl Flow {
             failures: 0,
             downs: 0,
             rests_until: None,
+            is_wished_until: None,
             cool_down: COOL_DOWN.0,
+            is_quick: false,
             shut: None,
             next_slot: None,
             used_at: Instant::now(),
@@ -97,15 +108,15 @@ impl Flow {
         if let Some(Shut { until, .. }) = self.shut {
             return (0, until);
         }
-        if let Some(until) = self.rests_until.filter(|until| *until > now) {
-            return (0, until);
+        if let Some(until) = self.rest_ends(now) {
+            return (0, until.min(now + RESTS));
         }
         let until = now + IDLE;
         if self.downs >= DOWN_AFTER {
             return (1, until);
         }
         let places = self.window.min(at_once.get());
-        let waiting = if self.downs == 0 { places } else { 0 };
+        let waiting = if self.downs == 0 && self.is_quick { places } else { 0 };
         let at_once = places.saturating_add(waiting);
         let Some(rate) = rate else { return (at_once, until) };
         // What waits for its time takes places from others: a tenth of a second of it is enough.
@@ -149,7 +160,24 @@ impl Flow {
 
     /// Whether it is known that nothing would come of a request now.
     pub(super) fn is_held_back(&self) -> bool {
-        self.rests_until.is_some_and(|until| until > Instant::now())
+        self.rest_ends(Instant::now()).is_some()
+    }
+
+    fn rest_ends(&self, now: Instant) -> Option<Instant> {
+        self.rests_until.max(self.is_wished_until).filter(|until| *until > now)
+    }
+
+    /// Forgets what was learned: the receiver is another one, or somebody has mended it.
+    pub(super) fn start_over(&mut self) {
+        let Self { under_way, sending, pacing, next_slot, .. } = *self;
+        *self = Self { under_way, sending, pacing, next_slot, ..Self::new() };
+    }
+
+    /// It is on record that it has been failing for so long, by whoever has sent to it.
+    pub(super) fn hear_of_failures(&mut self, for_so_long: Duration) {
+        if for_so_long >= DOWN_FOR {
+            self.downs = DOWN_AFTER;
+        }
     }
 
     /// Whether it may be forgotten.
@@ -181,12 +209,13 @@ impl Flow {
         self.pacing -= 1;
     }
 
-    /// Learns from what came of a request.
-    pub(super) fn see(&mut self, verdict: Verdict) -> Health {
+    /// Learns from what came of a request that took so long.
+    pub(super) fn see(&mut self, verdict: Verdict, took: Duration, at_once: NonZeroU16) -> Health {
+        self.is_quick = took <= QUICK;
         match verdict {
             Verdict::Delivered => {
                 (self.failures, self.downs) = (0, 0);
-                self.window = self.window.saturating_mul(2);
+                self.window = self.window.saturating_mul(2).min(at_once.get());
                 (self.rests_until, self.cool_down) = (None, COOL_DOWN.0);
                 return Health::Up;
             }
@@ -209,16 +238,13 @@ impl Flow {
     /// Has nothing be sent for a while, if it is down or says so.
     fn rest(&mut self, wish: Option<Duration>) {
         let now = Instant::now();
-        let mut rest = wish.map(|wish| wish.min(WISH_MAX));
+        let wished = wish.map(|wish| now + wish.min(WISH_MAX));
+        self.is_wished_until = self.is_wished_until.max(wished);
         // Of many that fail at the same time, the first one counts.
         let is_news = self.rests_until.is_none_or(|until| until <= now);
         if self.downs >= DOWN_AFTER && is_news {
-            rest = Some(rest.unwrap_or_default().max(jittered(self.cool_down)));
+            self.rests_until = Some(now + jittered(self.cool_down));
             self.cool_down = (self.cool_down * 2).min(COOL_DOWN.1);
-        }
-        if let Some(rest) = rest {
-            let until = now + rest;
-            self.rests_until = Some(self.rests_until.map_or(until, |before| before.max(until)));
         }
     }
 }

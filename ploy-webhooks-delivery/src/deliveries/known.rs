@@ -1,13 +1,12 @@
 //! The destinations that this node is sending to, and what it has learned of each.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ploy_webhooks::store::DefinitionStore;
 use ploy_webhooks::trigger::{Gates, RunError};
-use ploy_webhooks::{DestinationId, Lane, Rate, WorkspaceId};
+use ploy_webhooks::{DestinationId, Lane, Rate, Timestamp, WorkspaceId};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, sleep_until};
 
@@ -38,8 +37,6 @@ pub(super) struct Entry {
     flow: Mutex<Flow>,
     /// A place is free, or there are more of them.
     place: Notify,
-    /// Whether this node has put on record that it is failing.
-    pub(super) is_marked: AtomicBool,
     pub(super) turns: Turns,
     /// Held by who changes the count of submissions.
     pub(super) submissions: AsyncMutex<()>,
@@ -54,7 +51,6 @@ impl Known {
                 current: AsyncMutex::default(),
                 flow: Mutex::new(Flow::new()),
                 place: Notify::new(),
-                is_marked: AtomicBool::new(false),
                 turns: Turns::default(),
                 submissions: AsyncMutex::default(),
             })
@@ -67,8 +63,8 @@ impl Known {
         self.entries().values().find(|entry| entry.id == id).cloned()
     }
 
-    pub(super) fn forget(&self, id: DestinationId) {
-        self.entries().retain(|(known, _), _| *known != id);
+    pub(super) fn forget(&self, entry: &Entry) {
+        self.entries().remove(&(entry.id, entry.workspace));
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -93,16 +89,36 @@ impl Entry {
         let asked_at = Instant::now();
         let found = Current::look_up(store, courier, &self.workspace, self.id).await?;
         let found = found.map(Arc::new);
-        if found.as_ref().is_some_and(|found| found.why_nothing_is_sent().is_none()) {
-            self.flow().open();
+        if let Some(found) = &found {
+            let before = current.as_ref().and_then(|(_, before)| before.as_deref());
+            self.hear(found, before, courier.now());
         }
         *current = Some((asked_at, found.clone()));
         Ok(found)
     }
 
+    /// Learns from how the destination is set, and how it was.
+    fn hear(&self, now: &Current, before: Option<&Current>, time: Timestamp) {
+        let mut flow = self.flow();
+        if now.why_nothing_is_sent().is_none() {
+            flow.open();
+        }
+        match before {
+            None => {
+                if let Some(since) = now.state.failing_since {
+                    flow.hear_of_failures(time.since(since));
+                }
+            }
+            Some(before) if now.was_mended_since(before) => flow.start_over(),
+            Some(_) => {}
+        }
+    }
+
     /// What was looked up is old news.
     pub(super) async fn look_up_anew(&self) {
-        *self.current.lock().await = None;
+        if let Some((since, _)) = &mut *self.current.lock().await {
+            *since = since.checked_sub(GOOD_FOR).unwrap_or(*since);
+        }
     }
 
     /// Counts an attempt as under way, until what is returned is dropped.
@@ -151,8 +167,8 @@ impl Entry {
         }
     }
 
-    pub(super) fn see(&self, verdict: Verdict) -> Health {
-        let health = self.flow().see(verdict);
+    pub(super) fn see(&self, verdict: Verdict, took: Duration, current: &Current) -> Health {
+        let health = self.flow().see(verdict, took, current.destination().at_once);
         // There may be more places than there were.
         self.place.notify_waiters();
         health

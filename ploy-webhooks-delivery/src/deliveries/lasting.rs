@@ -1,6 +1,5 @@
 //! What lasts of how deliveries are going: since when they fail, and that they were stopped for it.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ploy_webhooks::Timestamp;
@@ -41,7 +40,7 @@ impl Entry {
         verdict: Verdict,
         health: Health,
     ) -> Result<(), RunError> {
-        let Some(news) = self.news(now, current, verdict, health) else { return Ok(()) };
+        let Some(news) = Self::news(now, current, verdict, health) else { return Ok(()) };
         let note = |state: &mut DestinationState| {
             news.note(state, now);
             Some(())
@@ -52,19 +51,10 @@ impl Entry {
         Ok(())
     }
 
-    fn news(
-        &self,
-        now: Timestamp,
-        current: &Current,
-        verdict: Verdict,
-        health: Health,
-    ) -> Option<News> {
+    fn news(now: Timestamp, current: &Current, verdict: Verdict, health: Health) -> Option<News> {
         let since = current.state.failing_since;
         match (verdict, health) {
-            (Verdict::Delivered, _) => {
-                let is_marked = self.is_marked.swap(false, Ordering::Relaxed);
-                (is_marked || since.is_some()).then_some(News::Well)
-            }
+            (Verdict::Delivered, _) => since.map(|_| News::Well),
             (Verdict::Failed(Remains::Gone), _) => Some(News::Gone),
             (Verdict::Failed(Remains::Never), _) => None,
             (_, Health::Failing { times }) if times < FAILING_AFTER => None,
@@ -75,8 +65,7 @@ impl Entry {
                 if let Some(limit) = limit.filter(is_over) {
                     return Some(News::FailingFor(limit));
                 }
-                let is_marked = self.is_marked.swap(true, Ordering::Relaxed);
-                (!is_marked && since.is_none()).then_some(News::Failing)
+                since.is_none().then_some(News::Failing)
             }
         }
     }

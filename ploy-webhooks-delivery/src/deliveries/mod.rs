@@ -7,15 +7,16 @@ mod lasting;
 mod order;
 mod submissions;
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ploy_webhooks::limit::{Admission, LimitKey, RateLimiter};
 use ploy_webhooks::store::{DefinitionStore, RunStore, StoreError};
-use ploy_webhooks::trigger::{Gates, Job, Output, RunError, Terms, TriggerRunner};
+use ploy_webhooks::trigger::{Gates, INTERRUPTED, Job, Output, RunError, Terms, TriggerRunner};
 use ploy_webhooks::{Action, DestinationId, Lane, LeasedRun, Outcome, Rate, Run, Task, Trigger};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::flow::Health;
@@ -28,11 +29,17 @@ use crate::destination::Status;
 /// How long an attempt may wait in all, beside what its request takes: for its turn, its time, that of
 /// all nodes, and a place.
 const WAITS_MAX: Duration = Duration::from_secs(60);
-/// How long it may wait for each of the last three. What waits longer is held back, and waits in line.
+/// How long it may wait for its time. What waits longer is held back, and waits in line.
 const WAIT_MAX: Duration = Duration::from_secs(12);
-/// After how long what is delivered to a receiver that is down is due again. It is the gate of the
-/// destination that decides when it is tried.
-const HELD_GAP: Duration = Duration::from_secs(5);
+/// After how long what could not be sent is due again. It is the gate of the destination that decides
+/// when it is tried.
+const HELD_GAP: Duration = Duration::from_secs(1);
+/// The same for what was sent to a receiver that is down: it doubles up to the longest, so that not
+/// one run alone tries it all the time.
+const DOWN_GAP: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// How many deliveries are under way at once where nothing else is said: three quarters of what a
+/// dispatcher has, so that receivers that hang leave some of it to others.
+const AT_ONCE_MAX: usize = 48;
 
 /// Carries runs out that deliver an event to a destination, by the destination as it is defined in a
 /// store, and on its terms.
@@ -49,13 +56,24 @@ pub struct Deliveries<S> {
     limiter: Option<Arc<dyn RateLimiter>>,
     gates: Gates,
     known: Known,
+    places: Semaphore,
 }
 
 impl<S: DefinitionStore + RunStore> Deliveries<S> {
     /// Delivers to what is defined in `store`.
     #[must_use]
     pub fn new(store: S, courier: Courier) -> Self {
-        Self { store, courier, limiter: None, gates: Gates::new(), known: Known::default() }
+        let (gates, known) = (Gates::new(), Known::default());
+        let places = Semaphore::new(AT_ONCE_MAX);
+        Self { store, courier, limiter: None, gates, known, places }
+    }
+
+    /// The same, with so many deliveries under way at once: fewer than its dispatcher has
+    /// [runs](ploy_webhooks::trigger::DispatcherSettings::concurrency), so that receivers that hang
+    /// leave some of these to others. 48 where nothing is said.
+    #[must_use]
+    pub fn at_once(self, deliveries: NonZeroU16) -> Self {
+        Self { places: Semaphore::new(deliveries.get().into()), ..self }
     }
 
     /// The same, with the rates of destinations held by that limiter for all nodes together.
@@ -68,7 +86,7 @@ impl<S: DefinitionStore + RunStore> Deliveries<S> {
     async fn deliver(&self, job: &Job, id: DestinationId, is_draft: bool) -> Attempted {
         let entry = self.known.entry(id, job.event.workspace);
         let Some(current) = entry.current(&self.store, &self.courier).await? else {
-            self.known.forget(id);
+            self.known.forget(&entry);
             return Err(no_such(id));
         };
         entry.set_gate(&self.gates, &current);
@@ -79,8 +97,11 @@ impl<S: DefinitionStore + RunStore> Deliveries<S> {
         }
         if let Some(why) = current.why_nothing_is_sent() {
             entry.shut(&self.gates, &current);
-            return Err(held(why, Duration::ZERO));
+            return Err(held(why, HELD_GAP));
         }
+        let Ok(_one_of_all) = self.places.try_acquire() else {
+            return Err(held("too many deliveries are under way", HELD_GAP));
+        };
         let _under_way = entry.enter(&self.gates, &current);
         let _turn = match &current.destination().order_by {
             None => None,
@@ -88,25 +109,30 @@ impl<S: DefinitionStore + RunStore> Deliveries<S> {
                 order::turn(&self.store, &entry, pointer, job, self.courier.now()).await?
             }
         };
+        // Every request ends within its limit, and so one that is waited for does.
+        let place = timeout(current.destination().time_limit, entry.place(&current)).await;
+        let place = place.map_err(|_| held("other requests are under way", HELD_GAP))?;
         if let Some(rate) = current.destination().rate {
             let paced = timeout(WAIT_MAX, entry.pace(rate, &self.gates, &current)).await;
-            paced.map_err(|_| held("others come first at this rate", Duration::ZERO))?;
+            paced.map_err(|_| held("others come first at this rate", HELD_GAP))?;
             self.pace_with_other_nodes(id, rate).await?;
         }
-        let place = timeout(WAIT_MAX, entry.place(&current)).await;
-        let place = place.map_err(|_| held("other requests are under way", Duration::ZERO))?;
         if entry.is_held_back() {
             return Err(held("the receiver is down", HELD_GAP));
         }
         let submission = Submission::reserve(&self.store, &entry, &current).await?;
+        let begun = Instant::now();
         let sent = self.courier.send(&current.prepared, parcel).await;
+        let health = entry.see(sent.verdict, begun.elapsed(), &current);
         drop(place);
+        // What the request came to is what goes on record. A store that fails now leaves a submission
+        // counted that was none, or has the next request say how it is going.
         if !may_be_taken(sent.verdict) {
-            submission.give_back().await?;
+            let _ = submission.give_back().await;
         }
-        let health = entry.see(sent.verdict);
-        entry.remember(&self.store, self.courier.now(), &current, sent.verdict, health).await?;
-        attempted(sent, health)
+        let now = self.courier.now();
+        let _ = entry.remember(&self.store, now, &current, sent.verdict, health).await;
+        attempted(sent, health, job.attempt)
     }
 
     /// Waits until the rate allows one more of all nodes together.
@@ -161,7 +187,7 @@ impl<S: DefinitionStore + RunStore> TriggerRunner for Deliveries<S> {
             return Ok(usual);
         };
         Ok(Terms {
-            time_limit: current.destination().time_limit + WAITS_MAX,
+            time_limit: 2 * current.destination().time_limit + WAITS_MAX,
             retry: current.destination().retry.policy(),
             uncounted: self.uncounted(run).await?,
         })
@@ -175,7 +201,7 @@ impl<S: DefinitionStore + RunStore> TriggerRunner for Deliveries<S> {
         let Lane::Destination(id) = lane else { return };
         let Some(entry) = self.known.standing(*id) else { return };
         if entry.is_idle() {
-            return self.known.forget(*id);
+            return self.known.forget(&entry);
         }
         match entry.current(&self.store, &self.courier).await {
             Ok(Some(current)) if current.why_nothing_is_sent().is_some() => {
@@ -183,7 +209,7 @@ impl<S: DefinitionStore + RunStore> TriggerRunner for Deliveries<S> {
             }
             Ok(Some(current)) => entry.set_gate(&self.gates, &current),
             // What waits fails, and says why.
-            Ok(None) => self.known.forget(*id),
+            Ok(None) => self.known.forget(&entry),
             // It is held back as it was, until the store answers.
             Err(_) => self.gates.set(*lane, 0, Instant::now() + HELD_GAP),
         }
@@ -206,7 +232,7 @@ const fn may_be_taken(verdict: Verdict) -> bool {
 
 /// What goes on record of an attempt. One at a receiver that is known to be down does not count:
 /// what waits there is not given up for it.
-fn attempted(sent: Sent, health: Health) -> Attempted {
+fn attempted(sent: Sent, health: Health, attempt: NonZeroU32) -> Attempted {
     let Sent { mut record, verdict, .. } = sent;
     let Verdict::Failed(remains) = verdict else {
         return Ok(record.to_text().into());
@@ -214,7 +240,8 @@ fn attempted(sent: Sent, health: Health) -> Attempted {
     Err(match remains {
         Remains::AgainWhenUp { after, .. } if health == Health::Down => {
             record.uncounted = true;
-            RunError::held(record.to_text(), after.unwrap_or(HELD_GAP))
+            let gap = DOWN_GAP.0 * (1 << (attempt.get() - 1).min(6));
+            RunError::held(record.to_text(), after.unwrap_or_default().max(gap.min(DOWN_GAP.1)))
         }
         Remains::AgainWhenUp { after: Some(after), .. } => {
             RunError::retry_after(record.to_text(), after)
@@ -231,7 +258,8 @@ fn uncounted(run: &Run) -> u32 {
     before.iter().fold(0, |uncounted, attempt| match attempt.end.as_ref().map(|end| &end.outcome) {
         Some(Outcome::Fail { .. }) => attempt.number.get(),
         Some(Outcome::Retry { error, .. }) => {
-            let is_counted = Record::of_text(error).is_none_or(|record| !record.uncounted);
+            let is_counted = error != INTERRUPTED
+                && Record::of_text(error).is_none_or(|record| !record.uncounted);
             uncounted + u32::from(!is_counted)
         }
         Some(Outcome::Succeed { .. }) | None => uncounted,
@@ -250,5 +278,5 @@ fn held(reason: impl Into<String>, gap: Duration) -> RunError {
 
 /// What a store that fails means for a delivery: another attempt.
 fn failed(error: StoreError) -> RunError {
-    RunError::retry(format!("the store failed: {error}"))
+    held(format!("the store failed: {error}"), HELD_GAP)
 }

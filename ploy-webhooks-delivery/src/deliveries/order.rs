@@ -22,10 +22,10 @@ use super::{failed, held};
 /// How long a run waits for another one of this node.
 const TURN_MAX: Duration = Duration::from_secs(20);
 /// So many runs are looked at that come before one. With more, it waits until there are fewer.
-const BEFORE_MAX: usize = 1_000;
-/// How long a run is held back for one that is under way. For one that is to be tried again, it is
-/// until then, and a little longer.
-const HOLD: Duration = Duration::from_secs(1);
+const BEFORE_MAX: usize = 200;
+/// How long a run is held back for one that is under way: longer each time, up to so much. For one
+/// that is to be tried again, it is until then, and a little longer.
+const HOLD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
 /// What events share that are in order, as it is written in their payloads.
 type Key = Box<str>;
@@ -56,25 +56,25 @@ pub(super) async fn turn<S: RunStore>(
     let Some(key) = key_of(pointer, &job.event.payload) else { return Ok(None) };
     let turn = Turn::wait_for(entry, key, job.run);
     if timeout(TURN_MAX, turn.comes()).await.is_err() {
-        return Err(held("another event of the same key is being delivered", HOLD));
+        return Err(held("another event of the same key is being delivered", HOLD.0));
     }
     match first_before(store, pointer, &turn, job).await? {
         None => Ok(Some(turn)),
         Some(before) => {
             let reason = format!("{} comes before it, and is not delivered yet", before.id);
-            Err(held(reason, hold(&before, now)))
+            Err(held(reason, hold(&before, job, now)))
         }
     }
 }
 
 /// How long what comes after that run is held back.
-fn hold(before: &Run, now: Timestamp) -> Duration {
+fn hold(before: &Run, job: &Job, now: Timestamp) -> Duration {
     let end = before.attempts.last().and_then(|attempt| attempt.end.as_ref());
     match end {
         Some(AttemptEnd { at, outcome: Outcome::Retry { after, .. } }) => {
-            at.after(*after).since(now) + HOLD
+            at.after(*after).since(now) + HOLD.0
         }
-        _ => HOLD,
+        _ => (HOLD.0 * (1 << job.attempt.get().saturating_sub(1).min(6))).min(HOLD.1),
     }
 }
 

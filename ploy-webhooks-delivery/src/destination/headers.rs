@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
 use ploy_webhooks::{DestinationId, Keyring, Sealed, Secret, UnsealError};
 use serde::de::value::MapAccessDeserializer;
@@ -154,6 +155,15 @@ pub(crate) enum PreparedHeader {
 }
 
 impl PreparedHeader {
+    /// What is secret in it: the value, and what stands behind the word of a scheme (RFC 9110 §11.4).
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
+        let Self::Secret(value) = self else { return Vec::new() };
+        let Ok(value) = value.to_str() else { return Vec::new() };
+        let credentials = value.split_once(' ').map(|(_, credentials)| credentials.trim());
+        let secrets = [Some(value), credentials].into_iter().flatten();
+        secrets.filter(|secret| !secret.is_empty()).map(|secret| secret.to_owned().into()).collect()
+    }
+
     pub(crate) fn render(&self, merge: &Merge) -> Result<HeaderValue, RenderError> {
         match self {
             Self::Template(template) => template.render(merge),
@@ -169,7 +179,7 @@ fn place(id: DestinationId, name: &str) -> Vec<u8> {
 
 /// What belongs to the connection and the length of what is sent (RFC 9110 §7.6.1, §8.6), or says
 /// what the request is of.
-const NOT_TO_BE_SET: [&str; 14] = [
+const OF_THE_REQUEST: [&str; 12] = [
     "host",
     "content-length",
     "transfer-encoding",
@@ -181,16 +191,23 @@ const NOT_TO_BE_SET: [&str; 14] = [
     "trailer",
     "upgrade",
     "expect",
-    "webhook-id",
-    "webhook-timestamp",
-    "webhook-signature",
+    "content-type",
 ];
+
+/// What a signature by Standard Webhooks is in.
+const OF_SIGNATURES: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+
+/// Whether a header of that name belongs to the request itself, or says what it is of.
+pub(super) fn is_of_the_request(name: &HeaderName) -> bool {
+    OF_THE_REQUEST.contains(&name.as_str()) || name.as_str().starts_with("ploy-")
+}
 
 /// Whether a header of that name may be set, beside the one that a signature is in.
 pub(super) fn check_name(name: &str, signature: Option<&HeaderName>) -> Result<(), String> {
     let parsed: HeaderName = name.parse().map_err(|_| "it is no name of a header".to_owned())?;
-    let is_taken = NOT_TO_BE_SET.contains(&parsed.as_str())
-        || parsed.as_str().starts_with("ploy-")
+    // What is sent may be of another type than it looks like.
+    let is_taken = (parsed != CONTENT_TYPE && is_of_the_request(&parsed))
+        || OF_SIGNATURES.contains(&parsed.as_str())
         || signature == Some(&parsed);
     match is_taken {
         true => Err("it is set by who sends, and cannot be set otherwise".to_owned()),

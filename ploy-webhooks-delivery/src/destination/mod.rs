@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU16, NonZeroU64};
 use std::time::Duration;
 
-use ploy_webhooks::{DestinationId, JsonPointer, Keyring, Rate, Timestamp};
+use ploy_webhooks::{DestinationId, JsonPointer, Keyring, Rate, SecretDigest, Timestamp};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -22,7 +22,7 @@ pub(crate) use self::headers::PreparedHeader;
 pub use self::headers::{HeaderForm, HeaderText, SecretForm};
 pub use self::retry::Retry;
 pub use self::signing::{Signing, SigningForm};
-pub use self::state::{Confirmation, DestinationState, Disabled};
+pub use self::state::{Confirmation, DestinationState, Disabled, Verified};
 
 /// Where events are delivered to, how, and on what terms.
 ///
@@ -262,6 +262,9 @@ pub enum DestinationError {
         /// What is wrong with it.
         why: String,
     },
+    /// All of it is too long.
+    #[error("a destination has at most 131072 bytes (128 KiB), its templates and headers together")]
+    TooLarge,
     /// A GET has no body.
     #[error("`body`: a GET has none (RFC 9110 §9.3.1); leave it out, or choose another method")]
     Body,
@@ -403,11 +406,28 @@ impl DestinationForm {
             },
             |signing| signing.seal(id, before.map(|before| &before.signing), keyring, minted, now),
         )?;
-        Ok(sealed)
+        let text = serde_json::to_string(&sealed).expect("a destination has string keys only");
+        if text.len() > BYTES_MAX { Err(DestinationError::TooLarge) } else { Ok(sealed) }
     }
 }
 
+/// How long a destination is as it is kept: a page of them is read at once.
+const BYTES_MAX: usize = 128 << 10;
+
 impl Destination {
+    /// SHA-256 of the URL as it is set: what a confirmation is of.
+    #[must_use]
+    pub fn url_digest(&self) -> SecretDigest {
+        SecretDigest::of(self.url.as_str())
+    }
+
+    /// When who receives there has confirmed it, if they have.
+    #[must_use]
+    pub fn verified_at(&self, state: &DestinationState) -> Option<Timestamp> {
+        let verified = state.verified.as_ref()?;
+        (verified.url == self.url_digest()).then_some(verified.at)
+    }
+
     /// As callers see it: without what is secret.
     ///
     /// # Panics

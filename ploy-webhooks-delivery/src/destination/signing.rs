@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use http::HeaderName;
 use ploy_webhooks::verify::{Digest, Preset, Scheme, SignatureScheme, Signer};
-use ploy_webhooks::{DestinationId, Keyring, Secret, SignatureAuthError, SigningSecret, Timestamp};
+use ploy_webhooks::{
+    DestinationId, Keyring, Secret, SignatureAuthError, SigningSecret, Timestamp, UnsealError,
+};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::DestinationError;
+use super::headers::is_of_the_request;
 
 /// How a receiver knows who sends, as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -120,6 +123,7 @@ impl SigningForm {
             return Ok(standing.clone());
         }
         check(&scheme)?;
+        check_headers(scheme.description())?;
         let secret = self.secret.as_ref().unwrap_or(minted);
         let secrets = vec![sealed(id, keyring, &scheme, secret, now)?];
         Ok(match self.by {
@@ -136,6 +140,18 @@ fn check(scheme: &Scheme) -> Result<(), DestinationError> {
             why: "nothing can be signed with the public key that this scheme takes".to_owned(),
         }),
         _ => Ok(()),
+    }
+}
+
+/// What proves who sends is in headers of its own.
+fn check_headers(scheme: &SignatureScheme) -> Result<(), DestinationError> {
+    let time = scheme.timestamp.as_ref().and_then(|source| source.header.as_ref());
+    let headers = [Some(&scheme.header), scheme.id.as_ref(), time];
+    match headers.into_iter().flatten().find(|name| is_of_the_request(name)) {
+        None => Ok(()),
+        Some(name) => Err(DestinationError::Signing {
+            why: format!("`{name}` is set by who sends, and proves nothing"),
+        }),
     }
 }
 
@@ -221,6 +237,18 @@ impl Signing {
             self.secrets().iter().filter(|secret| secret.expires_at.is_none_or(|end| end > now));
         let opened = valid.map(|secret| secret.open(keyring, id)).collect::<Result<Vec<_>, _>>()?;
         Ok(Some(Signer::new(scheme, &opened)?))
+    }
+
+    /// The secrets that a receiver is told in clear.
+    pub(crate) fn tokens(
+        &self,
+        id: DestinationId,
+        keyring: &Keyring,
+    ) -> Result<Vec<Secret>, UnsealError> {
+        let is_told =
+            self.scheme().is_some_and(|scheme| scheme.description().method.digest == Digest::Token);
+        let told = self.secrets().iter().filter(|_| is_told);
+        told.map(|secret| secret.open(keyring, id)).collect()
     }
 
     pub(super) fn form(self) -> SigningForm {

@@ -18,9 +18,9 @@ pub struct DestinationState {
     /// Why nothing is sent any more, if it was disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled: Option<Disabled>,
-    /// When who receives there has confirmed it.
+    /// That who receives there has confirmed it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub verified_at: Option<Timestamp>,
+    pub verified: Option<Verified>,
     /// A confirmation that was asked for, and has not come yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<Confirmation>,
@@ -37,6 +37,17 @@ pub struct Disabled {
     pub reason: String,
 }
 
+/// That who receives at a URL has confirmed it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "whoever shows it reads all of it")]
+pub struct Verified {
+    /// When.
+    pub at: Timestamp,
+    /// SHA-256 of the URL: who receives elsewhere has confirmed nothing.
+    pub url: SecretDigest,
+}
+
 /// A confirmation that was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +55,8 @@ pub struct Disabled {
 pub struct Confirmation {
     /// SHA-256 of the token that was sent.
     pub token: SecretDigest,
+    /// SHA-256 of the URL that it was sent to, as it is set.
+    pub url: SecretDigest,
     /// From when on it confirms nothing.
     pub expires_at: Timestamp,
 }

@@ -19,6 +19,8 @@ use crate::store::{RunQueue, StoreErrorKind, Tenure};
 
 /// How long a runner that is told to stop may take, before it is left to itself.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+/// What is on record of an attempt whose dispatcher was stopped.
+pub const INTERRUPTED: &str = "stopped: the worker was shut down";
 /// How long it is tried to put on record what a dispatcher has interrupted.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// No gap before another attempt is longer, whatever a runner asks for.
@@ -176,7 +178,7 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
                 self.terms.time_limit
             ))),
             End::Interrupted => {
-                let error = "stopped: the worker was shut down".to_owned();
+                let error = INTERRUPTED.to_owned();
                 return Some(Outcome::Retry { error, after: Duration::ZERO });
             }
             End::Lost => return None,

@@ -45,6 +45,7 @@ mod route;
 mod runner;
 mod settings;
 
+pub use attempt::INTERRUPTED;
 pub use dispatcher::Dispatcher;
 pub use function::{BlockingFn, RunnerFn, blocking_fn, runner_fn};
 pub use gates::Gates;

@@ -12,7 +12,9 @@ use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use ploy_webhooks::{
     Clock, DestinationId, Secret, SecretDigest, SystemClock, Timestamp, WorkspaceId,
 };
-use ploy_webhooks_delivery::{Confirmation, Destination, DestinationState, Record, Status};
+use ploy_webhooks_delivery::{
+    Confirmation, Destination, DestinationState, Record, Status, Verified,
+};
 use serde::Serialize;
 
 use super::{find, hasty, unopened};
@@ -44,7 +46,8 @@ pub(super) async fn verify(
     let (destination, _) = find(&api, id).await?;
     let token = mint_token();
     let expires_at = SystemClock.now().after(VALID_FOR);
-    let confirmation = Confirmation { token: token.digest(), expires_at };
+    let url = destination.url_digest();
+    let confirmation = Confirmation { token: token.digest(), url, expires_at };
     let (store, workspace) = (api.store(), *api.workspace());
     DestinationState::change(store, &workspace, id, |state| {
         state.confirmation = Some(confirmation.clone());
@@ -64,7 +67,8 @@ pub(super) async fn verify(
     }
     // Where it was not repeated, the link may have been followed all the same.
     let (state, _) = DestinationState::of(store, &workspace, id).await?;
-    let verified = state.verified_at.is_some() && state.confirmation.is_none();
+    let verified =
+        state.verified.is_some_and(|verified| verified.url == url) && state.confirmation.is_none();
     Ok(Json(Verification { verified, record }).into_response())
 }
 
@@ -100,12 +104,14 @@ fn mint_token() -> Secret {
     Secret::from(URL_SAFE_NO_PAD.encode(Secret::mint_token().digest().as_bytes()))
 }
 
-/// Whether a destination is confirmed by that token. Digests compare in constant time.
-fn is_confirmed_by(state: &DestinationState, token: &SecretDigest, now: Timestamp) -> bool {
-    state
-        .confirmation
-        .as_ref()
-        .is_some_and(|confirmation| confirmation.token == *token && confirmation.expires_at > now)
+/// The confirmation that this token gives, if it gives one. Digests compare in constant time.
+fn confirmed_by<'a>(
+    state: &'a DestinationState,
+    token: &SecretDigest,
+    now: Timestamp,
+) -> Option<&'a Confirmation> {
+    let waited_for = state.confirmation.as_ref();
+    waited_for.filter(|asked| asked.token == *token && asked.expires_at > now)
 }
 
 async fn is_waited_for(
@@ -114,42 +120,51 @@ async fn is_waited_for(
     token: &SecretDigest,
 ) -> Result<bool, Problem> {
     let (state, _) = DestinationState::of(api.store(), api.workspace(), id).await?;
-    Ok(is_confirmed_by(&state, token, SystemClock.now()))
+    Ok(confirmed_by(&state, token, SystemClock.now()).is_some())
 }
 
 /// Confirms the destination by that token; `false` where it confirms nothing.
 async fn redeem(api: TenantApi, id: DestinationId, token: SecretDigest) -> Result<bool, Problem> {
-    if !is_waited_for(&api, id, &token).await? {
+    let (state, _) = DestinationState::of(api.store(), api.workspace(), id).await?;
+    let Some(asked) = confirmed_by(&state, &token, SystemClock.now()).cloned() else {
         return Ok(false);
-    }
+    };
     to_its_end(async move {
         // The token goes last, so that a call that fails on the way can be made again.
-        activate(&api, id).await?;
+        if !activate(&api, id, &asked).await? {
+            return Ok(false);
+        }
         let now = SystemClock.now();
         let confirmed = DestinationState::change(api.store(), api.workspace(), id, |state| {
-            is_confirmed_by(state, &token, now).then(|| {
-                state.verified_at = Some(now);
-                state.confirmation = None;
-            })
+            confirmed_by(state, &token, now)?;
+            state.verified = Some(Verified { at: now, url: asked.url });
+            state.confirmation = None;
+            Some(())
         });
         Ok(confirmed.await?.is_some())
     })
     .await
 }
 
-/// Has events be delivered that waited for the confirmation.
-async fn activate(api: &TenantApi, id: DestinationId) -> Result<(), Problem> {
+/// Has events be delivered that waited for the confirmation; `false` where it is of another URL than
+/// the destination has now.
+async fn activate(
+    api: &TenantApi,
+    id: DestinationId,
+    asked: &Confirmation,
+) -> Result<bool, Problem> {
     let (destination, _) = find(api, id).await?;
+    let is_of = |destination: &Destination| destination.url_digest() == asked.url;
     if destination.status != Status::Unverified {
-        return Ok(());
+        return Ok(is_of(&destination));
     }
-    definitions::change_by(api, &id.to_string(), |before: &Destination| {
+    let name = id.to_string();
+    let changed = definitions::change_by(api, &name, |before: &Destination| {
         let mut destination = before.clone();
-        if destination.status == Status::Unverified {
+        if destination.status == Status::Unverified && is_of(before) {
             destination.status = Status::Active;
         }
         Ok(destination)
-    })
-    .await?;
-    Ok(())
+    });
+    Ok(is_of(&changed.await?.now))
 }

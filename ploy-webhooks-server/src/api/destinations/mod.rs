@@ -127,26 +127,22 @@ async fn patch(
 ) -> Result<Response, Problem> {
     to_its_end(async move {
         let (now, minted) = (SystemClock.now(), Secret::mint_signing_secret());
-        let Changed { before, now, revision } =
-            definitions::change_by(&api, &id.to_string(), |before: &Destination| {
-                let form = changes.apply_to(before)?;
-                form.seal(id, Some(before), api.keyring(), &minted, now).map_err(Problem::invalid)
-            })
-            .await?;
-        let is_elsewhere = before.url.as_str() != now.url.as_str();
-        if changes.has_status() || is_elsewhere {
-            let change = |state: &mut DestinationState| {
-                if changes.has_status() {
-                    (state.disabled, state.failing_since) = (None, None);
-                }
-                // Whoever receives elsewhere has confirmed nothing.
-                if is_elsewhere {
-                    (state.verified_at, state.confirmation) = (None, None);
-                }
+        let changed = |before: &Destination| {
+            let form = changes.apply_to(before)?;
+            form.seal(id, Some(before), api.keyring(), &minted, now).map_err(Problem::invalid)
+        };
+        if changes.has_status() {
+            // Before all else: what fails after it can be made again, and a new secret that was set
+            // is in the answer.
+            changed(&find(&api, id).await?.0)?;
+            let enable = |state: &mut DestinationState| {
+                (state.disabled, state.failing_since) = (None, None);
                 Some(())
             };
-            DestinationState::change(api.store(), api.workspace(), id, change).await?;
+            DestinationState::change(api.store(), api.workspace(), id, enable).await?;
         }
+        let Changed { before, now, revision } =
+            definitions::change_by(&api, &id.to_string(), changed).await?;
         let secret = newest_secret(&api, id, Some(&before.signing), &now.signing)?;
         answer(&api, id, revision, &now, secret.as_ref()).await
     })

@@ -67,7 +67,7 @@ impl<'a> View<'a> {
             revision,
             members,
             body: &destination.body,
-            state: StateView::of(state),
+            state: StateView::of(destination, state),
             secrets: destination.signing.secrets().iter().map(SecretView::of).collect(),
             signing_secret: None,
         }
@@ -79,12 +79,12 @@ impl<'a> View<'a> {
 }
 
 impl<'a> StateView<'a> {
-    fn of(state: &'a DestinationState) -> Self {
+    fn of(destination: &Destination, state: &'a DestinationState) -> Self {
         Self {
             submissions: state.submissions,
             failing_since: state.failing_since.map(Rfc3339),
             disabled: state.disabled.as_ref().map(DisabledView::of),
-            verified_at: state.verified_at.map(Rfc3339),
+            verified_at: destination.verified_at(state).map(Rfc3339),
         }
     }
 }
