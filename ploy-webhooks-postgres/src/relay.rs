@@ -13,14 +13,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
-use ploy_webhooks::{Clock, EventId, EventType, Publication, SystemClock, WorkspaceId, publish};
+use ploy_webhooks::{Clock, EventId, EventType, NewEvent, Publication, SystemClock, WorkspaceId};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use tokio::time::{sleep, timeout};
 
 use crate::PostgresStore;
 use crate::error::{corrupt, write_error};
-use crate::relayed::{Relayed, Subscriptions};
+use crate::events::answered;
+use crate::relayed::{Composing, Subscriptions};
 use crate::wire::Uuid;
 
 /// So many at once: no more than one batch of a writer.
@@ -66,44 +67,68 @@ impl PostgresStore {
 
     /// Relays what is next in the outbox, and says how many rows that were.
     async fn relay_some(self: &Arc<Self>, relay: Uuid) -> Result<usize, StoreError> {
-        let rows = self
-            .change("take from the outbox", async |connection| {
-                let taken = sqlx::query(TAKE).bind(relay).bind(ROWS).bind(BYTES);
-                taken.fetch_all(connection).await.map_err(failed)
-            })
-            .await?;
+        let rows = self.take(relay).await?;
+        let (events, composed) = self.compose(&rows).await?;
+        self.store_taken(events).await?;
+        composed.map(|()| rows.len())
+    }
+
+    async fn take(&self, relay: Uuid) -> Result<Vec<PgRow>, StoreError> {
+        self.change("take from the outbox", async |connection| {
+            let taken = sqlx::query(TAKE).bind(relay).bind(ROWS).bind(BYTES);
+            taken.fetch_all(connection).await.map_err(failed)
+        })
+        .await
+    }
+
+    /// Makes events of rows, up to the first of which none can be made now, and says why that is.
+    /// Those of which none can be made at all are put off.
+    async fn compose(
+        self: &Arc<Self>,
+        rows: &[PgRow],
+    ) -> Result<(Vec<(i64, NewEvent)>, Result<(), StoreError>), StoreError> {
         let mut of_workspaces: HashMap<WorkspaceId, Arc<Subscriptions>> = HashMap::new();
         let mut under_way = Vec::with_capacity(rows.len());
-        for row in &rows {
+        for row in rows {
             let number: i64 = row.try_get(0).map_err(failed)?;
             let workspace: Uuid = row.try_get(2).map_err(failed)?;
             let subscriptions = of_workspaces.entry(workspace.into()).or_default().clone();
-            under_way.push(async move {
-                let relayed = self.relay_one(row, number, subscriptions).await;
-                (number, relayed)
-            });
+            under_way.push(async move { (number, self.compose_one(row, subscriptions).await) });
         }
-        let mut later = None;
-        for (number, relayed) in join_all(under_way).await {
-            match relayed {
-                Ok(()) => {}
+        let mut events = Vec::with_capacity(rows.len());
+        for (number, composed) in join_all(under_way).await {
+            match composed {
+                Ok(event) => events.push((number, event)),
                 Err(error) if is_of_the_row(&error) => self.put_off(number, &error).await?,
-                Err(error) => later = Some(error),
+                Err(error) => return Ok((events, Err(error))),
             }
         }
-        later.map_or(Ok(rows.len()), Err)
+        Ok((events, Ok(())))
     }
 
-    async fn relay_one(
+    async fn compose_one(
         self: &Arc<Self>,
         row: &PgRow,
-        number: i64,
         subscriptions: Arc<Subscriptions>,
-    ) -> Result<(), StoreError> {
-        let (event, publication) = publication(row)?;
-        let store = Relayed { store: Arc::clone(self), row: number, event, subscriptions };
-        // Whether it was stored or repeats another one, by its key or since it was relayed before.
-        publish(&store, publication).await.map(drop)
+    ) -> Result<NewEvent, StoreError> {
+        Composing::compose(Arc::clone(self), publication(row)?, subscriptions).await
+    }
+
+    /// Stores events in their order, whole or up to one that is refused for now: nothing behind that
+    /// is stored before it.
+    async fn store_taken(&self, events: Vec<(i64, NewEvent)>) -> Result<(), StoreError> {
+        let (answers, mut all) = self.shared.queue.push_take(events);
+        for (number, answer) in answers {
+            match answered(answer).await {
+                // Stored, or a repeat of another one: by its key, or since it was relayed before.
+                Ok(_) => {}
+                Err(error) if error.kind() == StoreErrorKind::Misuse => {
+                    self.put_off(number, &error).await?
+                }
+                Err(error) => all = all.and(Err(error)),
+            }
+        }
+        all
     }
 
     async fn put_off(&self, number: i64, error: &StoreError) -> Result<(), StoreError> {
@@ -147,7 +172,7 @@ fn publication(row: &PgRow) -> Result<(EventId, Publication), StoreError> {
     Ok((id.into(), publication))
 }
 
-/// Whether others may well succeed.
+/// Whether an event can be made of others.
 fn is_of_the_row(error: &StoreError) -> bool {
     matches!(error.kind(), StoreErrorKind::Misuse | StoreErrorKind::Corrupt)
 }

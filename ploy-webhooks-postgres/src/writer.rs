@@ -237,7 +237,8 @@ enum Written {
 
 /// Answers those whose rows of the outbox are gone, and returns the others.
 fn leave_out_gone(batch: Vec<Waiting>, there: &[i64]) -> Vec<Waiting> {
-    let is_left = |waiting: &Waiting| waiting.outbox_row.is_none_or(|row| there.contains(&row));
+    let is_left =
+        |waiting: &Waiting| waiting.outbox_row.is_none_or(|row| there.contains(&row.number));
     let (left, gone) = batch.into_iter().partition::<Vec<_>, _>(is_left);
     for waiting in gone {
         let stored_before = waiting.event.id;
@@ -313,7 +314,8 @@ impl Session {
         batch: &[Waiting],
     ) -> Result<Written, StoreError> {
         let Self { connection, generations, tail, .. } = self;
-        let rows: Vec<i64> = batch.iter().filter_map(|waiting| waiting.outbox_row).collect();
+        let rows = batch.iter().filter_map(|waiting| Some(waiting.outbox_row?.number));
+        let rows: Vec<i64> = rows.collect();
         if rows.is_empty() {
             let verdicts = batch::append(connection, generations, tail.stream, tail_from, batch);
             return verdicts.await.map(Written::Whole);

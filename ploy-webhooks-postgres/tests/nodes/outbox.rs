@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ploy_webhooks::store::{Defined, DefinitionKind, DefinitionStore, EventStore, RunStore};
+use ploy_webhooks::store::{
+    Appended, Defined, DefinitionKind, DefinitionStore, EventStore, RunStore,
+};
 use ploy_webhooks::{
     Clock, EventId, EventType, Publication, Subscription, SubscriptionId, SystemClock, Trigger,
 };
@@ -14,7 +16,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::vanishing::Vanishing;
 use super::wake::await_listening;
 use crate::scene::{
-    Database, LONG, WORKSPACE, count, everything, find, open, rows, run, soon, until,
+    Database, LONG, WORKSPACE, append, count, everything, find, open, published, rows, run, soon,
+    store_one, until,
 };
 
 fn publication(payload: impl Into<Bytes>) -> Publication {
@@ -198,6 +201,43 @@ async fn what_two_nodes_relay_at_the_same_time_is_published_once() {
     let store = after(&database, &nodes).await;
     assert_eq!(find(&store, everything()).await, published);
     assert_eq!(rows(&mut sql).await.len(), 20);
+}
+
+/// Two relays of one node have the same rows wait behind a batch that takes long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_two_relays_of_a_node_take_is_published_once() {
+    const TAKEN: &str = "SELECT count(*) FROM ploy.relaying WHERE until > now()";
+    const STUCK_READERS: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%definitions%'";
+    let database = Database::new().await;
+    let store = database.node().await;
+    let (mut sql, mut looking) = (database.sql().await, database.sql().await);
+    let mut readers = database.sql().await;
+    let mut ids = publish_many(&mut looking, 20).await;
+    run(&mut sql, "BEGIN; LOCK TABLE ploy.events IN EXCLUSIVE MODE").await;
+    run(&mut readers, "BEGIN; LOCK TABLE ploy.definitions IN ACCESS EXCLUSIVE MODE").await;
+    let own = published("{}");
+    ids.push(own.id);
+    let busy = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { append(&store, own).await }
+    });
+    until("the writer is busy", async || count(&mut looking, STUCK).await > 0).await;
+    for taken in 1..=2 {
+        relay(&store);
+        until("it has taken the rows", async || count(&mut looking, TAKEN).await > 0).await;
+        until("it reads", async || count(&mut looking, STUCK_READERS).await == taken).await;
+        run(&mut looking, "UPDATE ploy.relaying SET until = now()").await;
+    }
+    run(&mut readers, "COMMIT").await;
+    until("they have read", async || count(&mut looking, STUCK_READERS).await == 0).await;
+    run(&mut sql, "COMMIT").await;
+    let stored = busy.await.expect("it does not panic");
+    assert!(matches!(stored, Ok(Appended::Stored)), "{stored:?}");
+    until_relayed(&mut sql).await;
+    assert_eq!(find(&store, everything()).await, ids);
+    assert_eq!(rows(&mut sql).await.len(), 21);
+    store_one(&store, published("{}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
