@@ -275,6 +275,36 @@ async fn what_cannot_be_published_keeps_nothing_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_relayed_is_refused_and_the_transaction_goes_on() {
+    let database = Database::new().await;
+    let store = database.node().await;
+    let (mut app, mut sql) = (database.sql().await, database.sql().await);
+    let with_key = |key: String| {
+        let mut keyed = publication("{}");
+        keyed.idempotency_key = Some(key);
+        keyed
+    };
+    let mut transaction = app.begin().await.expect("a transaction begins");
+    let mut publish =
+        async |publication| Outbox::default().publish(&mut transaction, &publication).await;
+
+    let large = publish(publication(vec![b' '; Outbox::PAYLOAD_BYTES_MAX + 1])).await;
+    assert!(matches!(large, Err(OutboxError::TooLarge { bytes: 8_388_609 })), "{large:?}");
+    for bytes in [0, 256] {
+        let refused = publish(with_key("k".repeat(bytes))).await;
+        let Err(OutboxError::Key { bytes: said }) = refused else { panic!("{refused:?}") };
+        assert_eq!(said, bytes);
+    }
+    let largest = publish(publication(vec![b' '; Outbox::PAYLOAD_BYTES_MAX])).await;
+    let longest = publish(with_key("k".repeat(255))).await;
+    let taken = [largest, longest].map(|id| id.expect("it is put there"));
+    transaction.commit().await.expect("it commits");
+    relay(&store);
+    until_relayed(&mut sql).await;
+    assert_eq!(find(&store, everything()).await, taken);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_ends_with_its_store() {
     let database = Database::new().await;
     let store = database.node().await;
