@@ -36,8 +36,9 @@ impl PostgresStore {
     /// a node, or on all of them, of which one is at work at a time. Ends when the store is
     /// [closed](Self::close).
     ///
-    /// What fails is logged and tried again. A row that fails by itself does not keep those behind
-    /// it: it is put off for a minute each time, and says why in its column `failure`.
+    /// What fails is logged and tried again, beginning with one row alone. A row that fails by
+    /// itself does not keep those behind it: it is put off for a minute each time, and says why in
+    /// its column `failure`.
     ///
     /// # Cancel safety
     ///
@@ -50,32 +51,47 @@ impl PostgresStore {
     }
 
     async fn relay_for_good(self: &Arc<Self>, relay: Uuid) {
+        let mut rows_max = ROWS;
         loop {
             let mut filled = pin!(self.shared.outbox_filled.notified());
             // From now on nothing is missed; what came before is found by the look.
             filled.as_mut().enable();
-            match self.relay_some(relay).await {
+            match self.relay_some(relay, rows_max).await {
                 Ok(0) => drop(timeout(self.shared.settings.outbox_poll, filled).await),
-                Ok(_) => {}
+                Ok(_) => rows_max = ROWS,
                 Err(error) => {
                     tracing::warn!(%error, "the outbox cannot be relayed now");
+                    rows_max = 1;
                     sleep(AGAIN_AFTER).await;
                 }
             }
         }
     }
 
-    /// Relays what is next in the outbox, and says how many rows that were.
-    async fn relay_some(self: &Arc<Self>, relay: Uuid) -> Result<usize, StoreError> {
-        let rows = self.take(relay).await?;
-        let (events, composed) = self.compose(&rows).await?;
-        self.store_taken(events).await?;
-        composed.map(|()| rows.len())
+    /// Relays what is next in the outbox, so many rows at most, and says how many that were. One that
+    /// fails with nothing beside it is put off.
+    async fn relay_some(self: &Arc<Self>, relay: Uuid, rows_max: i32) -> Result<usize, StoreError> {
+        let rows = self.take(relay, rows_max).await?;
+        match (self.relay_taken(&rows).await, &rows[..]) {
+            (Ok(()), _) => {}
+            // Whatever it is: tried for good, it would keep all others. Others are why it is too much.
+            (Err(error), [alone]) if rows_max == 1 && error.kind() != StoreErrorKind::Busy => {
+                self.put_off(number(alone)?, &error).await?;
+            }
+            (Err(error), _) => return Err(error),
+        }
+        Ok(rows.len())
     }
 
-    async fn take(&self, relay: Uuid) -> Result<Vec<PgRow>, StoreError> {
+    async fn relay_taken(self: &Arc<Self>, rows: &[PgRow]) -> Result<(), StoreError> {
+        let (events, composed) = self.compose(rows).await?;
+        self.store_taken(events).await?;
+        composed
+    }
+
+    async fn take(&self, relay: Uuid, rows_max: i32) -> Result<Vec<PgRow>, StoreError> {
         self.change("take from the outbox", async |connection| {
-            let taken = sqlx::query(TAKE).bind(relay).bind(ROWS).bind(BYTES);
+            let taken = sqlx::query(TAKE).bind(relay).bind(rows_max).bind(BYTES);
             taken.fetch_all(connection).await.map_err(failed)
         })
         .await
@@ -90,7 +106,7 @@ impl PostgresStore {
         let mut of_workspaces: HashMap<WorkspaceId, Arc<Subscriptions>> = HashMap::new();
         let mut under_way = Vec::with_capacity(rows.len());
         for row in rows {
-            let number: i64 = row.try_get(0).map_err(failed)?;
+            let number = number(row)?;
             let workspace: Uuid = row.try_get(2).map_err(failed)?;
             let subscriptions = of_workspaces.entry(workspace.into()).or_default().clone();
             under_way.push(async move { (number, self.compose_one(row, subscriptions).await) });
@@ -111,7 +127,14 @@ impl PostgresStore {
         row: &PgRow,
         subscriptions: Arc<Subscriptions>,
     ) -> Result<NewEvent, StoreError> {
-        Composing::compose(Arc::clone(self), publication(row)?, subscriptions).await
+        let (event, publication) = publication(row)?;
+        let Publication { payload, .. } = &publication;
+        if payload.len() as u64 > self.shared.settings.waiting_bytes_max {
+            // It would be told for good that others have to go first.
+            let message = "the payload is larger than `waiting_bytes_max` of the store";
+            return Err(StoreError::new(StoreErrorKind::Misuse, message));
+        }
+        Composing::compose(Arc::clone(self), (event, publication), subscriptions).await
     }
 
     /// Stores events in their order, whole or up to one that is refused for now: nothing behind that
@@ -155,6 +178,10 @@ pub(crate) async fn delete(
     numbers: &[i64],
 ) -> Result<Vec<i64>, StoreError> {
     sqlx::query_scalar(DELETE).bind(numbers).fetch_all(connection).await.map_err(failed)
+}
+
+fn number(row: &PgRow) -> Result<i64, StoreError> {
+    row.try_get(0).map_err(failed)
 }
 
 /// What is to be published, and the id that the event will have.

@@ -274,6 +274,37 @@ async fn what_cannot_be_published_keeps_nothing_behind_it() {
     assert_eq!(find(&store, everything()).await, published);
 }
 
+/// One is larger than whatever may wait, and another one fails as if the server were at fault.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_stored_keeps_nothing_behind_it() {
+    let database = Database::new().await;
+    let mut settings = database.settings();
+    settings.waiting_bytes_max = 20_000;
+    let store = open(settings).await;
+    let (mut app, mut sql) = (database.sql().await, database.sql().await);
+    let refuse = "CREATE FUNCTION ploy.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF position('bad' IN encode(NEW.payload, 'escape')) > 0 THEN
+                RAISE 'it has none of it' USING ERRCODE = '53100';
+            END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON ploy.events
+        FOR EACH ROW EXECUTE FUNCTION ploy.refuse()";
+    run(&mut sql, refuse).await;
+    for payload in [" ".repeat(20_001), "bad".to_owned()] {
+        let id = Outbox::default().publish(&mut app, &publication(payload)).await;
+        id.expect("it is put there");
+    }
+    let published = publish_many(&mut app, 600).await;
+    relay(&store);
+    const PUT_OFF: &str = "SELECT count(*) FROM ploy.outbox
+        WHERE not_before > now() AND (failure LIKE '%waiting_bytes_max%' OR failure LIKE '%53100%')";
+    until("they are put off", async || count(&mut sql, PUT_OFF).await == 2).await;
+    until("the others go", async || count(&mut sql, WAITING).await == 2).await;
+    assert_eq!(find(&store, everything()).await, published);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_could_not_be_relayed_is_refused_and_the_transaction_goes_on() {
     let database = Database::new().await;
