@@ -14,13 +14,14 @@ use tokio::time::timeout;
 
 use crate::PostgresStore;
 use crate::error::{corrupt, store_error};
+use crate::queue::Answer;
 use crate::search;
 use crate::wire::Uuid;
 
 #[async_trait]
 impl EventStore for PostgresStore {
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
-        self.append_from(event, None).await
+        answered(self.shared.queue.push(event)?).await
     }
 
     async fn event(
@@ -55,19 +56,11 @@ impl EventStore for PostgresStore {
     }
 }
 
-impl PostgresStore {
-    /// Stores the event, and deletes the row of the outbox with it that it is made of: where that is
-    /// gone, it was stored before.
-    pub(crate) async fn append_from(
-        &self,
-        event: NewEvent,
-        outbox_row: Option<i64>,
-    ) -> Result<Appended, StoreError> {
-        let answered = self.shared.queue.push(event, outbox_row)?;
-        answered.await.unwrap_or_else(|_| {
-            Err(StoreError::new(StoreErrorKind::Indeterminate, "the writers have stopped"))
-        })
-    }
+/// What becomes of an event that waits.
+pub(crate) async fn answered(answer: Answer) -> Result<Appended, StoreError> {
+    answer.await.unwrap_or_else(|_| {
+        Err(StoreError::new(StoreErrorKind::Indeterminate, "the writers have stopped"))
+    })
 }
 
 /// One index probe a stream, in the partition of the id's time.

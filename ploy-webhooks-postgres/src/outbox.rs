@@ -31,6 +31,13 @@ impl Default for Outbox {
 }
 
 impl Outbox {
+    /// How many bytes of payload an event of the outbox may have, inclusive: 8 MiB, what one commit
+    /// of a node takes.
+    pub const PAYLOAD_BYTES_MAX: usize = 8 << 20;
+
+    /// How many bytes an idempotency key may have, inclusive. It has one at least.
+    pub const KEY_BYTES_MAX: usize = 255;
+
     /// The outbox of the store in that schema.
     ///
     /// # Errors
@@ -61,7 +68,9 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// Any [`OutboxError`]. By any of the server's, Postgres gives up the whole transaction.
+    /// Any [`OutboxError`]. By any of the server's, Postgres gives up the whole transaction. After
+    /// [`TooLarge`](OutboxError::TooLarge) and [`Key`](OutboxError::Key), of which it hears nothing,
+    /// the transaction goes on.
     ///
     /// # Cancel safety
     ///
@@ -71,6 +80,7 @@ impl Outbox {
         connection: &mut PgConnection,
         publication: &Publication,
     ) -> Result<EventId, OutboxError> {
+        check(publication)?;
         let id = EventId::mint(SystemClock.now());
         let Publication { workspace, event_type, payload, idempotency_key, .. } = publication;
         let insert = sqlx::query(self.insert.clone())
@@ -95,6 +105,20 @@ impl Outbox {
     }
 }
 
+/// Refuses what would hold up others, or repeat them by mistake.
+fn check(publication: &Publication) -> Result<(), OutboxError> {
+    let bytes = publication.payload.len();
+    if bytes > Outbox::PAYLOAD_BYTES_MAX {
+        return Err(OutboxError::TooLarge { bytes });
+    }
+    match publication.idempotency_key.as_ref().map(String::len) {
+        Some(bytes) if !(1..=Outbox::KEY_BYTES_MAX).contains(&bytes) => {
+            Err(OutboxError::Key { bytes })
+        }
+        _ => Ok(()),
+    }
+}
+
 impl PostgresStore {
     /// The outbox of this store.
     #[must_use]
@@ -110,6 +134,26 @@ pub enum OutboxError {
     /// No store has a schema of that name.
     #[error("the schema of an outbox has a name of 1 to 63 characters of a-z, 0-9 and _")]
     Schema,
+    /// The payload is longer than [`Outbox::PAYLOAD_BYTES_MAX`].
+    #[error(
+        "an event of the outbox has a payload of {max} bytes at most, and this one has {bytes}: \
+         publish a reference to what it holds",
+        max = Outbox::PAYLOAD_BYTES_MAX
+    )]
+    TooLarge {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// The idempotency key is empty, or longer than [`Outbox::KEY_BYTES_MAX`].
+    #[error(
+        "an idempotency key has 1 to {max} bytes, and this one has {bytes}: leave it out, or make it \
+         a digest of what it is made of",
+        max = Outbox::KEY_BYTES_MAX
+    )]
+    Key {
+        /// How long it is.
+        bytes: usize,
+    },
     /// There is no table.
     #[error(
         "there is no outbox in the schema `{schema}` of this database: open the store there once, \

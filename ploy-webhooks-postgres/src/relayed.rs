@@ -1,15 +1,17 @@
-//! [`Relayed`]: the store as [`publish`](ploy_webhooks::publish) is to see it for one row of the
-//! outbox.
+//! [`Composing`]: the store as [`publish`](ploy_webhooks::publish) is to see it while an event is made
+//! of one row of the outbox.
 
 use std::num::NonZeroU16;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use ploy_webhooks::store::{
     Appended, Defined, Definition, DefinitionKind, DefinitionStore, EventQuery, EventStore, Page,
     StoreError,
 };
-use ploy_webhooks::{Event, EventId, EventSummary, NewEvent, Revision, WorkspaceId};
+use ploy_webhooks::{
+    Event, EventId, EventSummary, NewEvent, Publication, Revision, WorkspaceId, publish,
+};
 use tokio::sync::OnceCell;
 
 use crate::PostgresStore;
@@ -18,20 +20,39 @@ use crate::PostgresStore;
 /// after these were, so that a change which had returned by then is followed.
 pub(crate) type Subscriptions = OnceCell<Vec<Definition>>;
 
-/// A store that stores the event with the id that the row has for it, and deletes the row with it.
+/// A store that keeps the event, with the id that the row has for it, until what was taken with it
+/// can be stored too.
 #[derive(Debug)]
-pub(crate) struct Relayed {
-    pub(crate) store: Arc<PostgresStore>,
-    pub(crate) row: i64,
-    pub(crate) event: EventId,
-    pub(crate) subscriptions: Arc<Subscriptions>,
+pub(crate) struct Composing {
+    store: Arc<PostgresStore>,
+    event: EventId,
+    subscriptions: Arc<Subscriptions>,
+    composed: Mutex<Option<NewEvent>>,
+}
+
+impl Composing {
+    /// Makes an event of what was published, with that id and with all that it owes.
+    pub(crate) async fn compose(
+        store: Arc<PostgresStore>,
+        (event, publication): (EventId, Publication),
+        subscriptions: Arc<Subscriptions>,
+    ) -> Result<NewEvent, StoreError> {
+        let composing = Self { store, event, subscriptions, composed: Mutex::default() };
+        // That it was stored is what `append` says below.
+        let _ = publish(&composing, publication).await?;
+        let composed = composing.composed.into_inner().expect("no holder of the lock panics");
+        Ok(composed.expect("what is published is appended"))
+    }
 }
 
 #[deny(clippy::missing_trait_methods, reason = "a wrapper forwards everything")]
 #[async_trait]
-impl EventStore for Relayed {
+impl EventStore for Composing {
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
-        self.store.append_from(NewEvent { id: self.event, ..event }, Some(self.row)).await
+        let mut composed = self.composed.lock().expect("no holder of the lock panics");
+        *composed = Some(NewEvent { id: self.event, ..event });
+        // It is not yet, which `compose` knows.
+        Ok(Appended::Stored)
     }
 
     async fn event(
@@ -49,7 +70,7 @@ impl EventStore for Relayed {
 
 #[deny(clippy::missing_trait_methods, reason = "a wrapper forwards everything")]
 #[async_trait]
-impl DefinitionStore for Relayed {
+impl DefinitionStore for Composing {
     async fn definition(
         &self,
         workspace: &WorkspaceId,

@@ -114,50 +114,76 @@ impl Writer {
     async fn write(&mut self, batch: Vec<Waiting>) {
         let (batch, doubtful) = self.shared.put_down.split(batch, |waiting| &waiting.event);
         if !batch.is_empty() {
-            self.write_all(batch).await;
+            // Whoever waits has been told how it went.
+            let _ = self.write_all(batch).await;
         }
         for waiting in doubtful {
             if self.shared.put_down.knows(&waiting.event) {
                 let message = "a run with that id is stored already";
                 waiting.answer(Err(StoreError::new(StoreErrorKind::Misuse, message)));
             } else {
-                self.write_all(vec![waiting]).await;
+                let _ = self.write_all(vec![waiting]).await;
             }
         }
     }
 
-    async fn write_all(&mut self, batch: Vec<Waiting>) {
+    /// Writes a batch, and what it leaves for the next one. Where that fails it has answered so.
+    async fn write_all(&mut self, mut batch: Vec<Waiting>) -> Result<(), StoreError> {
+        while !batch.is_empty() {
+            let before = batch.len();
+            batch = self.write_once(batch).await?;
+            if batch.len() >= before {
+                // The one writer would be at it for good, and everybody behind it would wait.
+                let message = "events are left by a batch that says of none what becomes of it";
+                let error = StoreError::new(StoreErrorKind::Corrupt, message);
+                answer_all(batch, &error);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a batch, and returns what the next one is to say of.
+    async fn write_once(&mut self, batch: Vec<Waiting>) -> Result<Vec<Waiting>, StoreError> {
         let session = match &mut self.session {
             Some(session) => session,
             none => match Session::begin(&self.shared).await {
                 Ok(session) => none.insert(session),
-                Err(error) => return answer_all(batch, &error),
+                Err(error) => return Err(answered(batch, error)),
             },
         };
         let limit = self.shared.settings.append_timeout;
         match session.write(batch, limit).await {
-            Ok(again) if again.is_empty() => {}
-            Ok(again) => Box::pin(self.write_all(again)).await,
-            Err((batch, error)) if error.kind() == StoreErrorKind::Misuse => {
+            Ok(left) => Ok(left),
+            Err((batch, error)) if error.kind() == StoreErrorKind::Misuse && batch.len() > 1 => {
                 // One event is at fault, and the others are not: each is written by itself.
-                self.write_singly(batch, error).await;
+                self.write_singly(batch).await.map(|()| Vec::new())
             }
             Err((batch, error)) => {
-                if !is_rolled_back(&error) {
+                if error.kind() != StoreErrorKind::Misuse && !is_rolled_back(&error) {
                     self.end_session();
                 }
-                answer_all(batch, &error);
+                Err(answered(batch, error))
             }
         }
     }
 
-    async fn write_singly(&mut self, batch: Vec<Waiting>, error: StoreError) {
-        if batch.len() == 1 {
-            return answer_all(batch, &error);
+    /// No row of the outbox is stored before one that was taken with it and may yet be: where that
+    /// failed otherwise than by itself, those behind it are told the same.
+    async fn write_singly(&mut self, batch: Vec<Waiting>) -> Result<(), StoreError> {
+        let mut batch = batch.into_iter();
+        while let Some(waiting) = batch.next() {
+            let in_order = waiting.outbox_row.is_some();
+            let written = Box::pin(self.write_all(vec![waiting])).await;
+            match written {
+                Err(error) if in_order && error.kind() != StoreErrorKind::Misuse => {
+                    return Err(answered(batch.collect(), error));
+                }
+                // It has been answered, and says nothing of the others.
+                Ok(()) | Err(_) => {}
+            }
         }
-        for waiting in batch {
-            Box::pin(self.write_all(vec![waiting])).await;
-        }
+        Ok(())
     }
 
     /// Tells other nodes that there is less to read. What fails here fails at the next batch.
@@ -189,6 +215,12 @@ async fn shortened(session: Option<&Session>) {
     }
 }
 
+/// The error, which the batch has been answered.
+fn answered(batch: Vec<Waiting>, error: StoreError) -> StoreError {
+    answer_all(batch, &error);
+    error
+}
+
 fn answer_all(batch: Vec<Waiting>, error: &StoreError) {
     for waiting in batch {
         waiting.answer(Err(StoreError::new(error.kind(), error.to_string())));
@@ -205,7 +237,8 @@ enum Written {
 
 /// Answers those whose rows of the outbox are gone, and returns the others.
 fn leave_out_gone(batch: Vec<Waiting>, there: &[i64]) -> Vec<Waiting> {
-    let is_left = |waiting: &Waiting| waiting.outbox_row.is_none_or(|row| there.contains(&row));
+    let is_left =
+        |waiting: &Waiting| waiting.outbox_row.is_none_or(|row| there.contains(&row.number));
     let (left, gone) = batch.into_iter().partition::<Vec<_>, _>(is_left);
     for waiting in gone {
         let stored_before = waiting.event.id;
@@ -281,7 +314,8 @@ impl Session {
         batch: &[Waiting],
     ) -> Result<Written, StoreError> {
         let Self { connection, generations, tail, .. } = self;
-        let rows: Vec<i64> = batch.iter().filter_map(|waiting| waiting.outbox_row).collect();
+        let rows = batch.iter().filter_map(|waiting| Some(waiting.outbox_row?.number));
+        let rows: Vec<i64> = rows.collect();
         if rows.is_empty() {
             let verdicts = batch::append(connection, generations, tail.stream, tail_from, batch);
             return verdicts.await.map(Written::Whole);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ploy_webhooks::store::{Defined, DefinitionKind, DefinitionStore, EventStore, RunStore};
+use ploy_webhooks::store::{
+    Appended, Defined, DefinitionKind, DefinitionStore, EventStore, RunStore,
+};
 use ploy_webhooks::{
     Clock, EventId, EventType, Publication, Subscription, SubscriptionId, SystemClock, Trigger,
 };
@@ -14,7 +16,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::vanishing::Vanishing;
 use super::wake::await_listening;
 use crate::scene::{
-    Database, LONG, WORKSPACE, count, everything, find, open, rows, run, soon, until,
+    Database, LONG, WORKSPACE, append, count, everything, find, open, published, rows, run, soon,
+    store_one, until,
 };
 
 fn publication(payload: impl Into<Bytes>) -> Publication {
@@ -200,6 +203,43 @@ async fn what_two_nodes_relay_at_the_same_time_is_published_once() {
     assert_eq!(rows(&mut sql).await.len(), 20);
 }
 
+/// Two relays of one node have the same rows wait behind a batch that takes long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_two_relays_of_a_node_take_is_published_once() {
+    const TAKEN: &str = "SELECT count(*) FROM ploy.relaying WHERE until > now()";
+    const STUCK_READERS: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%definitions%'";
+    let database = Database::new().await;
+    let store = database.node().await;
+    let (mut sql, mut looking) = (database.sql().await, database.sql().await);
+    let mut readers = database.sql().await;
+    let mut ids = publish_many(&mut looking, 20).await;
+    run(&mut sql, "BEGIN; LOCK TABLE ploy.events IN EXCLUSIVE MODE").await;
+    run(&mut readers, "BEGIN; LOCK TABLE ploy.definitions IN ACCESS EXCLUSIVE MODE").await;
+    let own = published("{}");
+    ids.push(own.id);
+    let busy = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { append(&store, own).await }
+    });
+    until("the writer is busy", async || count(&mut looking, STUCK).await > 0).await;
+    for taken in 1..=2 {
+        relay(&store);
+        until("it has taken the rows", async || count(&mut looking, TAKEN).await > 0).await;
+        until("it reads", async || count(&mut looking, STUCK_READERS).await == taken).await;
+        run(&mut looking, "UPDATE ploy.relaying SET until = now()").await;
+    }
+    run(&mut readers, "COMMIT").await;
+    until("they have read", async || count(&mut looking, STUCK_READERS).await == 0).await;
+    run(&mut sql, "COMMIT").await;
+    let stored = busy.await.expect("it does not panic");
+    assert!(matches!(stored, Ok(Appended::Stored)), "{stored:?}");
+    until_relayed(&mut sql).await;
+    assert_eq!(find(&store, everything()).await, ids);
+    assert_eq!(rows(&mut sql).await.len(), 21);
+    store_one(&store, published("{}")).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_wakes_the_relay_of_any_node() {
     let database = Database::new().await;
@@ -232,6 +272,67 @@ async fn what_cannot_be_published_keeps_nothing_behind_it() {
     until("they are put off", async || count(&mut sql, PUT_OFF).await == 600).await;
     until("the others go", async || count(&mut sql, WAITING).await == 600).await;
     assert_eq!(find(&store, everything()).await, published);
+}
+
+/// One is larger than whatever may wait, and another one fails as if the server were at fault.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_stored_keeps_nothing_behind_it() {
+    let database = Database::new().await;
+    let mut settings = database.settings();
+    settings.waiting_bytes_max = 20_000;
+    let store = open(settings).await;
+    let (mut app, mut sql) = (database.sql().await, database.sql().await);
+    let refuse = "CREATE FUNCTION ploy.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF position('bad' IN encode(NEW.payload, 'escape')) > 0 THEN
+                RAISE 'it has none of it' USING ERRCODE = '53100';
+            END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON ploy.events
+        FOR EACH ROW EXECUTE FUNCTION ploy.refuse()";
+    run(&mut sql, refuse).await;
+    for payload in [" ".repeat(20_001), "bad".to_owned()] {
+        let id = Outbox::default().publish(&mut app, &publication(payload)).await;
+        id.expect("it is put there");
+    }
+    let published = publish_many(&mut app, 600).await;
+    relay(&store);
+    const PUT_OFF: &str = "SELECT count(*) FROM ploy.outbox
+        WHERE not_before > now() AND (failure LIKE '%waiting_bytes_max%' OR failure LIKE '%53100%')";
+    until("they are put off", async || count(&mut sql, PUT_OFF).await == 2).await;
+    until("the others go", async || count(&mut sql, WAITING).await == 2).await;
+    assert_eq!(find(&store, everything()).await, published);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_relayed_is_refused_and_the_transaction_goes_on() {
+    let database = Database::new().await;
+    let store = database.node().await;
+    let (mut app, mut sql) = (database.sql().await, database.sql().await);
+    let with_key = |key: String| {
+        let mut keyed = publication("{}");
+        keyed.idempotency_key = Some(key);
+        keyed
+    };
+    let mut transaction = app.begin().await.expect("a transaction begins");
+    let mut publish =
+        async |publication| Outbox::default().publish(&mut transaction, &publication).await;
+
+    let large = publish(publication(vec![b' '; Outbox::PAYLOAD_BYTES_MAX + 1])).await;
+    assert!(matches!(large, Err(OutboxError::TooLarge { bytes: 8_388_609 })), "{large:?}");
+    for bytes in [0, 256] {
+        let refused = publish(with_key("k".repeat(bytes))).await;
+        let Err(OutboxError::Key { bytes: said }) = refused else { panic!("{refused:?}") };
+        assert_eq!(said, bytes);
+    }
+    let largest = publish(publication(vec![b' '; Outbox::PAYLOAD_BYTES_MAX])).await;
+    let longest = publish(with_key("k".repeat(255))).await;
+    let taken = [largest, longest].map(|id| id.expect("it is put there"));
+    transaction.commit().await.expect("it commits");
+    relay(&store);
+    until_relayed(&mut sql).await;
+    assert_eq!(find(&store, everything()).await, taken);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
