@@ -46,24 +46,27 @@ async fn a_store_of_the_format_before_is_taken_over(settings: &RedisSettings, ur
     let endpoint = endpoint_of(&before, workspace()).await;
     let owes: Vec<_> = (0..4).map(|_| run()).collect();
     let mut ids: Vec<_> = owes.iter().map(|run| run.id).collect();
-    append(&before, NewEvent { owes, ..event(&endpoint, "{}") }).await.unwrap();
+    append(&before, NewEvent { owes, ..event(&endpoint, "{}") }).await.expect("it is stored");
     let claimed = claim_in(&before, 2, PATIENCE, &roomy()).await;
     let [running, retried] = &claimed[..] else { panic!("two are claimed: {claimed:?}") };
     let again = Outcome::Retry { error: String::new(), after: Duration::ZERO };
-    assert_eq!(before.finish(&retried.lease, again).await.unwrap(), Tenure::Held);
+    assert_eq!(before.finish(&retried.lease, again).await.expect("ending works"), Tenure::Held);
     drop(before);
     set_format(settings, url, "2");
 
     let (store, other) = tokio::join!(open(settings), open(settings));
     assert_eq!(format_of(settings, url), "3");
     let succeed = || Outcome::Succeed { output: Vec::new().into() };
-    assert_eq!(store.finish(&running.lease, succeed()).await.unwrap(), Tenure::Held);
+    assert_eq!(store.finish(&running.lease, succeed()).await.expect("ending works"), Tenure::Held);
     let mut ended = vec![running.lease.run];
     while ended.len() < ids.len() {
         let claimed = claim_in(&store, 9, PATIENCE, &roomy()).await;
         assert!(!claimed.is_empty(), "all that was owed is due");
         for leased in claimed {
-            assert_eq!(other.finish(&leased.lease, succeed()).await.unwrap(), Tenure::Held);
+            assert_eq!(
+                other.finish(&leased.lease, succeed()).await.expect("ending works"),
+                Tenure::Held
+            );
             ended.push(leased.lease.run);
         }
     }
