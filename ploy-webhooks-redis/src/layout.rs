@@ -17,7 +17,7 @@
 //! | `{ploy:3}:line:ep_…` | sorted set: the runs that are due at a time, by when |
 //! | `{ploy:3}:seen:ep_…:…` | the id of the first event with a deduplication key |
 //! | `{ploy:3}:line:ep_…:dst_…` | the same for those that are delivered to that destination |
-//! | `{ploy:3}:receivers:ep_…` | set: the destinations to which it has, or had, a line |
+//! | `{ploy:3}:receivers:ep_…` | set: the destinations to which it has a line |
 //! | `{ploy:3}:senders:dst_…` | sorted set: who has a line to that destination, by when the first of it is due |
 //! | `{ploy:3}:lanes` | sorted set: who has a line, and to which destinations there are some, by when it is their turn |
 //! | `{ploy:3}:claimed` | hash: in which line the run stands that somebody has claimed |

@@ -67,11 +67,15 @@ impl RedisStore {
     /// Opens the store, and makes it where there is none. Looks first whether the server gives
     /// what the settings promise.
     ///
+    /// A store of the format before is opened too, and is of this one from then on. Nodes of the
+    /// version before are to be stopped first: they would take deliveries out of line.
+    ///
     /// # Errors
     ///
     /// - [`Refused`](ploy_webhooks::store::StoreErrorKind::Refused): the server does not give the
     ///   durability that is asked for, drops what it was given when its memory is full, is a
-    ///   replica or too old; or the store was made with other settings or by a newer version.
+    ///   replica or too old; or the store was made with other settings, or by a newer version
+    ///   or one that is older than the one before.
     /// - [`Unavailable`](ploy_webhooks::store::StoreErrorKind::Unavailable): no node answers.
     /// - [`Misuse`](ploy_webhooks::store::StoreErrorKind::Misuse): a setting is none.
     ///

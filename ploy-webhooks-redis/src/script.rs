@@ -44,6 +44,8 @@ macro_rules! writes {
 }
 
 scripts! {
+    /// Has a store be of the next format.
+    ADVANCE = file!("advance");
     /// Accepts a batch of events.
     APPEND = writes!(), file!("delivery"), file!("append");
     /// Deletes a slug's entry, or gives it to another endpoint, if it is still as expected.

@@ -10,6 +10,7 @@ use crate::durable::Wait;
 use crate::engine::{Call, Engine, Node, Via};
 use crate::error::{Failure, corrupt, refused};
 use crate::layout::Layout;
+use crate::script::{self, ScriptCall};
 use crate::settings::{Durability, RedisSettings, UnseenSettings};
 use crate::topology::Info;
 use crate::value;
@@ -20,8 +21,11 @@ const VERSION_MIN: (u32, u32) = (7, 0);
 /// The first version whose `WAITAOF` is believed. Before it, with `appendfsync everysec`, one could
 /// be told that writes were flushed which had not even been written.
 const VERSION_WAITAOF: (u32, u32) = (8, 0);
-/// How the store is laid out. A store of another format is refused.
+/// How the store is laid out. A store of another format is refused, but for the one before.
 const FORMAT: &str = "3";
+/// The format before. What is delivered has lines of its own only since then, and all else lies in
+/// both in the same way: so a store of it is opened, and is of this one from then on.
+const FORMAT_BEFORE: &str = "2";
 
 /// Whether the server says when it has flushed, and is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,12 +239,8 @@ pub(crate) async fn agree_on_layout(
     let (Some(format), Some(buckets)) = (format, buckets) else {
         return Err(corrupt("the key `meta`"));
     };
-    if format != FORMAT {
-        return Err(refused(format!(
-            "the Redis store has the format {format}, which another version of this crate has \
-             made, and this one knows only {FORMAT}: open it with that version, or set another \
-             prefix to begin anew beside it"
-        )));
+    if format != FORMAT && format != FORMAT_BEFORE {
+        return Err(unknown_format(&format));
     }
     if buckets != ours[1].1 {
         return Err(refused(format!(
@@ -248,7 +248,30 @@ pub(crate) async fn agree_on_layout(
             ours[1].1
         )));
     }
-    Ok(())
+    // Last: a store that is refused stays as it is.
+    if format == FORMAT_BEFORE { advance(engine, layout).await } else { Ok(()) }
+}
+
+/// Has a store of the format before be of this one. Any number of nodes may do so at once.
+async fn advance(engine: &Arc<Engine>, layout: &Layout) -> Result<(), StoreError> {
+    let (slot, key) = layout.store_wide("meta");
+    let call = ScriptCall::small(&script::ADVANCE, &key).bytes(FORMAT_BEFORE).bytes(FORMAT);
+    let answer = engine.call(Via::Write, Call::of_script(slot, &script::ADVANCE, call)).await;
+    let answer = answer.map_err(|failure| failure.of_write("cannot advance the Redis store"))?;
+    match value::text(answer) {
+        Some(format) if format == FORMAT => Ok(()),
+        // A node of a newer version was faster.
+        Some(format) => Err(unknown_format(&format)),
+        None => Err(corrupt("the key `meta`")),
+    }
+}
+
+fn unknown_format(format: &str) -> StoreError {
+    refused(format!(
+        "the Redis store has the format {format}, which another version of this crate has made, \
+         and this one knows only {FORMAT_BEFORE} and {FORMAT}: open it with that version, or set \
+         another prefix to begin anew beside it"
+    ))
 }
 
 async fn read_layout(

@@ -27,7 +27,6 @@ for _, destination in ipairs(call('SMEMBERS', tag .. 'receivers:' .. id)) do
     call('UNLINK', tag .. 'line:' .. line_of(id, destination))
     line_up(tag, id, destination)
 end
-call('UNLINK', tag .. 'receivers:' .. id)
 call('ZREM', tag .. 'lanes', id)
 call('ZREM', tag .. 'workspace:' .. ARGV[2], id)
 call('SET', tag .. 'gone:' .. id, '', 'PX', ARGV[3])

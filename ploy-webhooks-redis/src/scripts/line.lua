@@ -67,6 +67,7 @@ local function line_up(tag, owner, destination, is_served)
             end
         else
             call('ZREM', senders, owner)
+            call('SREM', tag .. 'receivers:' .. owner, destination)
         end
         due_at = first_due(senders)
     elseif call('EXISTS', tag .. 'queued:' .. owner) == 1 then
