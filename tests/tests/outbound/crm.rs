@@ -1,6 +1,8 @@
 //! A CRM: merge fields in JSON and in forms, signatures that its own kind of intake checks,
 //! receivers that have to confirm first, time limits, and what is not published yet.
 
+use std::time::Duration;
+
 use ploy_webhooks::{Clock, SystemClock};
 use ploy_webhooks_tests::{Endpoint, Request, Server, on_each_store};
 use serde_json::{Value, json};
@@ -181,7 +183,7 @@ fn a_receiver_that_does_not_echo_confirms_by_the_link() {
 fn a_receiver_that_answers_too_late_has_failed() {
     on_each_store(|store| {
         let server = start(store);
-        let late = std::time::Duration::from_secs(2);
+        let late = Duration::from_secs(2);
         let receiver = Receiver::start(move |_| Says { after: late, ..Says::status(200) });
         let form = json!({
             "url": receiver.url("/"), "time_limit_seconds": 1, "retry": {"gaps_seconds": [0]},

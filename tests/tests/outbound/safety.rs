@@ -6,7 +6,9 @@ use ploy_webhooks_tests::{Server, on_each_store};
 use serde_json::{Value, json};
 
 use crate::receiver::{Receiver, Says};
-use crate::scene::{PROGRAM, attempts, call, destination, publish, subscribe, text, the_run, wire};
+use crate::scene::{
+    PROGRAM, attempts, call, destination, publish, start, subscribe, text, the_run, wire,
+};
 
 /// What listens on this machine: by IPv4, and where there is IPv6, on the same port by that.
 fn loopback() -> (Receiver, Option<Receiver>) {
@@ -64,8 +66,7 @@ fn nothing_on_this_machine_is_connected_to() {
 fn a_redirect_is_followed_nowhere() {
     on_each_store(|store| {
         // All of the way there is allowed, so that nothing but this keeps it from being followed.
-        let allowed = [("PLOY_DELIVERY_ALLOW", "127.0.0.0/8")];
-        let server = Server::start(PROGRAM, store, &allowed);
+        let server = start(store);
         let inside = Receiver::always(200);
         for status in [301, 302, 303, 307, 308] {
             let to = inside.url("/secret");
