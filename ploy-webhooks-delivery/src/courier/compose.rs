@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use ploy_webhooks::{Timestamp, ValueSource};
 use ploy_webhooks::verify::Signed;
+use ploy_webhooks::{Timestamp, ValueSource};
 use reqwest::{Method, Url};
 
 use super::record::RequestRecord;
@@ -128,10 +128,8 @@ fn own_headers(parcel: Parcel<'_>) -> HeaderMap {
 fn name_by_scheme(to: &Prepared, parcel: Parcel<'_>, headers: &mut HeaderMap) {
     let Signing::Signature { by, .. } = &to.destination.signing else { return };
     let event_type = parcel.event.event_type.as_ref().map(|name| name.as_str());
-    let names = [
-        (&by.description().delivery, Some(parcel.id)),
-        (&by.description().event_type, event_type),
-    ];
+    let names =
+        [(&by.description().delivery, Some(parcel.id)), (&by.description().event_type, event_type)];
     for (source, name) in names {
         if let (Some(ValueSource::Header(header)), Some(name)) = (source, name)
             && let Ok(value) = HeaderValue::from_str(name)
