@@ -212,7 +212,7 @@ async fn a_route_is_not_sent() {
     job.trigger = Trigger::FirstOf(Route { group: None, rules: Arc::new([]) });
     let error = runner_to(&engine.url()).run(job).await.unwrap_err();
     assert_eq!(error.remedy(), Remedy::None);
-    assert!(error.to_string().contains("rules"), "{error}");
+    assert!(error.to_string().contains("not one of a Ploybook"), "{error}");
     assert!(engine.has_received().is_none());
 }
 

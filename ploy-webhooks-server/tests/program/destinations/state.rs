@@ -1,7 +1,7 @@
 //! How deliveries go, as whoever delivers puts it on record.
 
 use ploy_webhooks::{Clock, SecretDigest, SystemClock, Timestamp, WorkspaceId};
-use ploy_webhooks_delivery::{Confirmation, DestinationState, Disabled};
+use ploy_webhooks_delivery::{Confirmation, DestinationState, Disabled, Verified};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -20,11 +20,13 @@ async fn a_disabled_destination_says_so_until_it_is_given_a_status() {
     let (at, now) = (Timestamp::from_millis(1_700_000_000_000), SystemClock.now());
     let workspace = &WorkspaceId::DEFAULT;
     let changed = DestinationState::change(&store, workspace, id_of(&failing), |state| {
-        (state.submissions, state.failing_since, state.verified_at) = (7, Some(at), Some(at));
+        (state.submissions, state.failing_since) = (7, Some(at));
+        let url = SecretDigest::of("https://hooks.example/");
+        state.verified = Some(Verified { at, url });
         state.disabled = Some(Disabled { at, reason: "it is gone".to_owned() });
         // One that has come to its end.
         let token = SecretDigest::of("hunter2");
-        state.confirmation = Some(Confirmation { token, expires_at: now });
+        state.confirmation = Some(Confirmation { token, url, expires_at: now });
         Some(())
     });
     changed.await.unwrap();
