@@ -79,7 +79,8 @@ pub(crate) async fn serve(
         let courier = courier.map_err(RunnerError::Client)?;
         let limiter = open.limiter.clone();
         let commands = config.commands();
-        let runner = runs::runner(store.clone(), commands, courier.clone(), delivery, limiter)?;
+        let (at_once, couriers) = (dispatcher.concurrency, courier.clone());
+        let runner = runs::runner(store.clone(), commands, couriers, delivery, limiter, at_once)?;
         let ingest = Ingest::builder(store.clone(), store.clone())
             .runner(runner)
             .definitions(store.clone())

@@ -1,5 +1,6 @@
 //! What carries runs out in this server, and what is logged of it.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,11 @@ pub(super) fn runner(
     courier: Courier,
     public: HttpSettings,
     limiter: Arc<dyn RateLimiter>,
+    runs_at_once: NonZeroU16,
 ) -> Result<Runner, RunnerError> {
+    // Receivers that hang leave a quarter to others.
+    let deliveries = runs_at_once.get() - runs_at_once.get() / 4;
+    let at_once = NonZeroU16::new(deliveries).unwrap_or(NonZeroU16::MIN);
     let public_http = HttpRunner::of_ploybooks(public)?;
     let http = HttpRunner::of_ploybooks(HttpSettings::default())?;
     let commands = match commands {
@@ -41,7 +46,7 @@ pub(super) fn runner(
             Some(CommandRunner::of_ploybooks(settings))
         }
     };
-    let deliveries = Deliveries::new(store.clone(), courier).limiter(limiter);
+    let deliveries = Deliveries::new(store.clone(), courier).limiter(limiter).at_once(at_once);
     Ok(Ploybooks::new(store, ByMeans { commands, http, public_http, deliveries }))
 }
 

@@ -351,8 +351,34 @@ async fn tokens_and_workspaces_outlast_the_server_which_makes_no_endpoint_then()
 }
 
 #[tokio::test]
+async fn what_a_tenant_defines_reaches_what_is_public_alone() {
+    let (server, engine) = (Server::in_memory().await, Engine::start().await);
+    let tenant = Tenant::on(&server, "Acme").await;
+    let form = engine.ploybook("page");
+    let made = tenant.done(&server, Method::POST, "/ploybooks", Some(form)).await;
+    assert_eq!(made["run"]["http"]["public_only"], true, "{made}");
+    let open = json!({"run": {"http": {"url": engine.url, "public_only": false}}});
+    let changed = tenant.done(&server, Method::PATCH, "/ploybooks/page", Some(open)).await;
+    assert_eq!(changed["run"]["http"]["public_only"], true, "{changed}");
+
+    let form = Some(json!({"description": "", "trigger": {"ploybook": "page"}}));
+    let endpoint = tenant.done(&server, Method::POST, "/endpoints", form).await;
+    let sent = server.http.post(text(&endpoint, "url")).bearer_auth(text(&endpoint, "api_key"));
+    let (_, event) = answer(sent.header("content-type", "application/json").body("{}")).await;
+    let path = format!("/events/{}", text(&event, "id"));
+    let run = loop {
+        let shown = tenant.done(&server, Method::GET, &path, None).await;
+        if shown["runs"][0]["state"] == "failed" {
+            break shown["runs"][0].clone();
+        }
+    };
+    let error = text(&run["attempts"][0], "error");
+    assert!(error.contains("loopback"), "{error}");
+}
+
+#[tokio::test]
 async fn a_run_is_carried_out_by_the_ploybook_of_its_own_workspace() {
-    let server = Server::in_memory().await;
+    let server = Server::in_memory_with(&[("PLOY_DELIVERY_ALLOW", "127.0.0.0/8")]).await;
     let (ours, theirs) = (Tenant::on(&server, "Ours").await, Tenant::on(&server, "Theirs").await);
     let (engine, other) = (Engine::start().await, Engine::start().await);
     for (tenant, engine) in [(&theirs, &other), (&ours, &engine)] {
