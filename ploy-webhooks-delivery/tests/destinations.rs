@@ -73,6 +73,8 @@ fn what_is_out_of_bounds_is_named() {
         ("signing", json!({"scheme": "discord"})),
         ("signing", json!({"scheme": "standard-webhooks", "secret": "whsec_!"})),
         ("signing", json!({"scheme": "none", "secret": "x"})),
+        ("signing", json!({"scheme": "custom", "header": "Host", "digest": "token"})),
+        ("signing", json!({"scheme": "custom", "header": "Ploy-Test", "digest": "token"})),
     ] {
         let error = with(member, value.clone()).expect_err(&format!("{member}: {value}"));
         assert!(error.starts_with(&format!("`{member}")), "{member}: {error}");

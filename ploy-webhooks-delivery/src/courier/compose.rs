@@ -49,14 +49,14 @@ pub(super) fn compose(
         delivery_id: parcel.id,
         attempt: parcel.attempt,
         missing: match parcel.kind {
-            Kind::Confirmation => Missing::Empty,
+            Kind::Confirmation | Kind::Example => Missing::Empty,
             Kind::Event | Kind::Test => destination.missing,
         },
     });
     let url = destination.url.render(&merge)?;
     let method = match parcel.kind {
         Kind::Confirmation => Method::POST,
-        Kind::Event | Kind::Test => destination.method.into(),
+        Kind::Event | Kind::Test | Kind::Example => destination.method.into(),
     };
     let content = content(to, parcel, &merge)?;
     let mut headers = own_headers(parcel);
@@ -117,7 +117,7 @@ fn own_headers(parcel: Parcel<'_>) -> HeaderMap {
     if let Some(value) = event_type.and_then(|name| HeaderValue::from_str(name).ok()) {
         headers.insert(PLOY_EVENT_TYPE, value);
     }
-    if parcel.kind == Kind::Test {
+    if matches!(parcel.kind, Kind::Test | Kind::Example) {
         headers.insert(PLOY_TEST, HeaderValue::from_static("true"));
     }
     headers

@@ -71,6 +71,8 @@ pub(crate) enum Kind {
     Event,
     /// Somebody wants to see whether it arrives.
     Test,
+    /// The same, of an example: merge fields that it lacks are empty.
+    Example,
     /// The receiver is asked whether it wants to receive.
     Confirmation,
 }
@@ -106,7 +108,7 @@ impl Courier {
     }
 
     /// Sends a sample to that destination, which says that it is one: by the header `ploy-test: true`,
-    /// and, where no payload of one's own is given, by its type `test`. What is on record of it is
+    /// and, where no payload of one's own is given, by its type `test`: merge fields are empty then. What is on record of it is
     /// returned, and kept nowhere. It goes out at once, whatever the rate, and is not counted among
     /// the submissions.
     ///
@@ -122,7 +124,8 @@ impl Courier {
     ) -> Result<Record, SignatureAuthError> {
         let prepared = self.prepare(id, destination)?;
         let event = self.event(workspace, sample.event_type, sample.payload);
-        Ok(self.send_alone(&prepared, &event, Kind::Test).await.record)
+        let kind = if sample.is_example { Kind::Example } else { Kind::Test };
+        Ok(self.send_alone(&prepared, &event, kind).await.record)
     }
 
     /// Asks the receiver at that destination whether it wants to receive: it is sent the token, and a
@@ -267,6 +270,8 @@ pub struct Sample {
     pub event_type: Option<EventType>,
     /// What is said to have happened.
     pub payload: Bytes,
+    /// Whether that is an example, which may lack what templates ask for.
+    is_example: bool,
 }
 
 impl Default for Sample {
@@ -278,7 +283,8 @@ impl Default for Sample {
             "message": "This is a test of your webhook. Nothing has happened.",
         });
         let event_type = EventType::try_from("test".to_owned()).expect("it is a type");
-        Self { event_type: Some(event_type), payload: Bytes::from(payload.to_string()) }
+        let payload = Bytes::from(payload.to_string());
+        Self { event_type: Some(event_type), payload, is_example: true }
     }
 }
 
@@ -286,6 +292,12 @@ impl Sample {
     /// One of that type and payload.
     #[must_use]
     pub const fn new(event_type: Option<EventType>, payload: Bytes) -> Self {
-        Self { event_type, payload }
+        Self { event_type, payload, is_example: false }
+    }
+
+    /// The same of that type.
+    #[must_use]
+    pub fn of_type(self, event_type: EventType) -> Self {
+        Self { event_type: Some(event_type), ..self }
     }
 }

@@ -70,6 +70,8 @@ pub(super) struct Flow {
     is_wished_until: Option<Instant>,
     cool_down: Duration,
     is_quick: bool,
+    /// Whether it took the last request that it was sent.
+    is_proven: bool,
     shut: Option<Shut>,
     /// When the next request would be on time, if all were evenly spaced.
     next_slot: Option<Instant>,
@@ -96,6 +98,7 @@ impl Flow {
             is_wished_until: None,
             cool_down: COOL_DOWN.0,
             is_quick: false,
+            is_proven: false,
             shut: None,
             next_slot: None,
             used_at: Instant::now(),
@@ -163,6 +166,11 @@ impl Flow {
         self.rest_ends(Instant::now()).is_some()
     }
 
+    /// Whether the receiver took what it was sent last.
+    pub(super) const fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
     fn rest_ends(&self, now: Instant) -> Option<Instant> {
         self.rests_until.max(self.is_wished_until).filter(|until| *until > now)
     }
@@ -212,6 +220,7 @@ impl Flow {
     /// Learns from what came of a request that took so long.
     pub(super) fn see(&mut self, verdict: Verdict, took: Duration, at_once: NonZeroU16) -> Health {
         self.is_quick = took <= QUICK;
+        self.is_proven = verdict == Verdict::Delivered;
         match verdict {
             Verdict::Delivered => {
                 (self.failures, self.downs) = (0, 0);

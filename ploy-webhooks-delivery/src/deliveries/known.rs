@@ -138,6 +138,10 @@ impl Entry {
         self.flow().is_idle()
     }
 
+    pub(super) fn is_proven(&self) -> bool {
+        self.flow().is_proven()
+    }
+
     pub(super) fn is_held_back(&self) -> bool {
         self.flow().is_held_back()
     }

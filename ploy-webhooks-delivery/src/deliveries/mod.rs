@@ -16,7 +16,7 @@ use ploy_webhooks::limit::{Admission, LimitKey, RateLimiter};
 use ploy_webhooks::store::{DefinitionStore, RunStore, StoreError};
 use ploy_webhooks::trigger::{Gates, INTERRUPTED, Job, Output, RunError, Terms, TriggerRunner};
 use ploy_webhooks::{Action, DestinationId, Lane, LeasedRun, Outcome, Rate, Run, Task, Trigger};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::flow::Health;
@@ -56,7 +56,31 @@ pub struct Deliveries<S> {
     limiter: Option<Arc<dyn RateLimiter>>,
     gates: Gates,
     known: Known,
-    places: Semaphore,
+    places: Places,
+}
+
+/// How many deliveries are under way at once.
+#[derive(Debug)]
+struct Places {
+    all: Semaphore,
+    /// Half of them at most are for receivers that have not proved that they take what is sent: many
+    /// of which hang do not hold up those that do.
+    unproven: Semaphore,
+}
+
+impl Places {
+    fn new(all: usize) -> Self {
+        Self { all: Semaphore::new(all), unproven: Semaphore::new((all / 2).max(1)) }
+    }
+
+    /// A place, if there is one for such a receiver.
+    fn take(&self, is_proven: bool) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
+        let unproven = match is_proven {
+            true => None,
+            false => Some(self.unproven.try_acquire().ok()?),
+        };
+        Some([unproven, Some(self.all.try_acquire().ok()?)])
+    }
 }
 
 impl<S: DefinitionStore + RunStore> Deliveries<S> {
@@ -64,7 +88,7 @@ impl<S: DefinitionStore + RunStore> Deliveries<S> {
     #[must_use]
     pub fn new(store: S, courier: Courier) -> Self {
         let (gates, known) = (Gates::new(), Known::default());
-        let places = Semaphore::new(AT_ONCE_MAX);
+        let places = Places::new(AT_ONCE_MAX);
         Self { store, courier, limiter: None, gates, known, places }
     }
 
@@ -73,7 +97,7 @@ impl<S: DefinitionStore + RunStore> Deliveries<S> {
     /// leave some of these to others. 48 where nothing is said.
     #[must_use]
     pub fn at_once(self, deliveries: NonZeroU16) -> Self {
-        Self { places: Semaphore::new(deliveries.get().into()), ..self }
+        Self { places: Places::new(deliveries.get().into()), ..self }
     }
 
     /// The same, with the rates of destinations held by that limiter for all nodes together.
@@ -99,7 +123,7 @@ impl<S: DefinitionStore + RunStore> Deliveries<S> {
             entry.shut(&self.gates, &current);
             return Err(held(why, HELD_GAP));
         }
-        let Ok(_one_of_all) = self.places.try_acquire() else {
+        let Some(_one_of_all) = self.places.take(entry.is_proven()) else {
             return Err(held("too many deliveries are under way", HELD_GAP));
         };
         let _under_way = entry.enter(&self.gates, &current);

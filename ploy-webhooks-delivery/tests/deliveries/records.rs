@@ -37,6 +37,31 @@ async fn a_record_tells_what_was_sent_and_answered_and_how_long_it_took() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_receiver_repeats_of_its_secrets_is_masked() {
+    let (world, receiver) = (World::start(), Receiver::start().await);
+    receiver.always(Says {
+        headers: vec![("x-request-id", "for hunter2".to_owned())],
+        body: "you sent Bearer hunter2, and hunter3".to_owned(),
+        ..Says::status(401)
+    });
+    world
+        .wire(json!({
+            "url": receiver.url("/"), "retry": {"gaps_seconds": []},
+            "headers": {"X-Key": {"secret": "Key hunter2"}},
+            "signing": {"scheme": "bearer", "secret": "hunter3"},
+        }))
+        .await;
+    let event = world.publish("a", "{}").await;
+    assert_eq!(receiver.has_got(1).await[0].header("authorization"), Some("Bearer hunter3"));
+    world.settle().await;
+    let run = world.run(event).await;
+    let [record] = &records(&run)[..] else { panic!("one attempt") };
+    assert!(record.error.as_ref().expect("why").contains("you sent Bearer …, and …"));
+    assert_eq!(record.response.as_ref().expect("an answer").headers["x-request-id"], "for …");
+    assert!(!format!("{run:?}").contains("hunter"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_field_that_is_missing_fails_the_run_and_is_named() {
     let (world, receiver) = (World::start(), Receiver::start().await);
     let body = json!({"json": {"mail": "{{contact.email}}"}});

@@ -31,7 +31,7 @@ impl SampleForm {
             self.payload.map(|payload| Bytes::from(Box::<str>::from(payload).into_boxed_bytes()));
         match (self.event_type, payload) {
             (None, None) => Sample::default(),
-            (event_type, None) => Sample::new(event_type, Sample::default().payload),
+            (Some(event_type), None) => Sample::default().of_type(event_type),
             (event_type, Some(payload)) => Sample::new(event_type, payload),
         }
     }
