@@ -73,13 +73,15 @@ impl Places {
         Self { all: Semaphore::new(all), unproven: Semaphore::new((all / 2).max(1)) }
     }
 
-    /// A place, if there is one for such a receiver.
-    fn take(&self, is_proven: bool) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
+    /// A place, if there is one for such a receiver: one that is proven comes free soon, and is
+    /// waited for.
+    async fn take(&self, is_proven: bool) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
         let unproven = match is_proven {
             true => None,
             false => Some(self.unproven.try_acquire().ok()?),
         };
-        Some([unproven, Some(self.all.try_acquire().ok()?)])
+        let one = timeout(WAIT_MAX, self.all.acquire()).await;
+        Some([unproven, Some(one.ok()?.ok()?)])
     }
 }
 
@@ -123,7 +125,7 @@ impl<S: DefinitionStore + RunStore> Deliveries<S> {
             entry.shut(&self.gates, &current);
             return Err(held(why, HELD_GAP));
         }
-        let Some(_one_of_all) = self.places.take(entry.is_proven()) else {
+        let Some(_one_of_all) = self.places.take(entry.is_proven()).await else {
             return Err(held("too many deliveries are under way", HELD_GAP));
         };
         let _under_way = entry.enter(&self.gates, &current);
