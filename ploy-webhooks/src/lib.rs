@@ -69,6 +69,7 @@ mod run;
 mod seal;
 mod secret;
 mod subscription;
+mod task;
 mod value_source;
 mod workspace;
 
@@ -100,13 +101,14 @@ pub use ploybook::{
 pub use pointer::{JsonPointer, ParsePointerError};
 pub use publish::{Publication, Published, publish};
 pub use run::{
-    Action, Attempt, AttemptEnd, Lane, Lease, LeasedRun, NewRun, Outcome, ParseWorkerNameError,
-    Route, Rule, Run, RunState, Task, Trigger, WorkerName,
+    Attempt, AttemptEnd, Lane, Lease, LeasedRun, NewRun, Outcome, ParseWorkerNameError, Run,
+    RunState, WorkerName,
 };
 pub use seal::{Keyring, KeyringError, MasterKey, ParseMasterKeyError, Sealed, UnsealError};
 pub use secret::{Secret, SecretDigest};
 pub use subscription::{
     ParseTypePatternError, Subscription, SubscriptionError, TypePattern, rewire,
 };
+pub use task::{Action, Route, Rule, Task, Trigger};
 pub use value_source::ValueSource;
 pub use workspace::{Workspace, WorkspaceError, WorkspaceLimits};

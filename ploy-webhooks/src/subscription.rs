@@ -14,11 +14,11 @@ use crate::endpoint::Endpoint;
 use crate::event::EventType;
 use crate::id::{DestinationId, EndpointId, SubscriptionId, WorkspaceId};
 use crate::ploybook::PloybookName;
-use crate::run::Action;
 use crate::store::{
     Definition, DefinitionKind, DefinitionStore, EndpointPatch, EndpointStore, StoreError,
     StoreErrorKind,
 };
+use crate::task::Action;
 
 /// Events of these endpoints and types, that meet a condition, run a Ploybook or are delivered to a
 /// destination.

@@ -18,8 +18,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::event::Event;
 use crate::id::{RunId, SubscriptionId};
 use crate::ploybook::PloybookName;
-use crate::run::{Action, Lease, NewRun, Outcome, Route, Rule, RunState, Task, Trigger};
+use crate::run::{Lease, NewRun, Outcome, RunState};
 use crate::store::{RunQueue, Tenure};
+use crate::task::{Action, Route, Rule, Task, Trigger};
 
 /// A delay or a lease that the suite lets pass.
 pub(super) const SHORT: Duration = Duration::from_secs(1);

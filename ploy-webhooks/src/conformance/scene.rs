@@ -12,11 +12,12 @@ use crate::clock::{Clock, SystemClock};
 use crate::endpoint::{Endpoint, EndpointConfig, Revision, Slug, Status};
 use crate::event::{Dedup, DedupKey, Event, EventSummary, EventType, Fence, NewEvent};
 use crate::id::{DestinationId, EndpointId, EventId, RunId, WorkspaceId};
-use crate::run::{Action, Lease, LeasedRun, NewRun, Outcome, Run, Task, Trigger};
+use crate::run::{Lease, LeasedRun, NewRun, Outcome, Run};
 use crate::store::{
     Appended, Claim, Created, EndpointPatch, EndpointStore, EventQuery, EventStore, KeyStore,
     Lanes, Order, PageSize, RunQueue, RunStore, Tenure, Updated,
 };
+use crate::task::{Action, Task, Trigger};
 
 /// A window, a delay or a lease that no test outlives.
 pub(super) const LONG: Duration = Duration::from_secs(86_400);

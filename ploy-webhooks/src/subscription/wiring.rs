@@ -8,7 +8,8 @@ use crate::clock::Timestamp;
 use crate::endpoint::Endpoint;
 use crate::event::EventType;
 use crate::id::{EndpointId, RunId, SubscriptionId};
-use crate::run::{NewRun, Route, Rule, Trigger};
+use crate::run::NewRun;
+use crate::task::{Route, Rule, Trigger};
 
 /// What the events of one endpoint run: its own trigger, and what the subscriptions of its
 /// workspace say. Worked out when the endpoint is looked up, so that an event costs little.
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
     use crate::endpoint::{EndpointConfig, EndpointTrigger};
     use crate::id::WorkspaceId;
-    use crate::run::Action;
+    use crate::task::Action;
 
     fn event_type(text: &str) -> EventType {
         EventType::try_from(text.to_owned()).unwrap()

@@ -14,10 +14,11 @@ use crate::endpoint::Endpoint;
 use crate::fields::MissingField;
 use crate::id::{EndpointId, WorkspaceId};
 use crate::ploybook::{Ploybook, PloybookName};
-use crate::run::{Action, Lane, LeasedRun, Task, Trigger};
+use crate::run::{Lane, LeasedRun};
 use crate::store::{
     DefinitionKind, DefinitionStore, EndpointStore, RunQueue, StoreError, StoreErrorKind,
 };
+use crate::task::{Action, Task, Trigger};
 
 /// Carries out triggers as they are defined in a store.
 ///

@@ -288,7 +288,8 @@ mod tests {
     use crate::fields::FieldMap;
     use crate::id::{EventId, RunId, WorkspaceId};
     use crate::ploybook::{Means, Ploybook};
-    use crate::run::{Lease, LeasedRun, Trigger};
+    use crate::run::{Lease, LeasedRun};
+    use crate::task::Trigger;
 
     fn job(payload: &[u8]) -> Job {
         let (id, run) = (EventId::from_bytes([1; 16]), RunId::from_bytes([2; 16]));

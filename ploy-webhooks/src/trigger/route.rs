@@ -8,8 +8,9 @@ use super::runner::{Job, Output, RunError, TriggerRunner};
 #[cfg(feature = "conditions")]
 use crate::condition::Verdict;
 use crate::id::RunId;
-use crate::run::{NewRun, Route, Rule, Trigger};
+use crate::run::NewRun;
 use crate::store::{DefinitionStore, EndpointStore, RunQueue};
+use crate::task::{Route, Rule, Trigger};
 
 /// Whether a rule is followed.
 #[cfg_attr(not(feature = "conditions"), expect(dead_code, reason = "nothing is judged"))]

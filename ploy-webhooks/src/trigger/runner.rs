@@ -16,7 +16,8 @@ use crate::event::Event;
 use crate::fields::Fields;
 use crate::id::RunId;
 use crate::ploybook::{Ploybook, RetryPolicy};
-use crate::run::{Lane, LeasedRun, Trigger};
+use crate::run::{Lane, LeasedRun};
+use crate::task::Trigger;
 
 /// Carries runs out.
 #[async_trait]

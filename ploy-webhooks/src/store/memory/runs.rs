@@ -381,8 +381,8 @@ mod tests {
     use crate::clock::{Clock, SystemClock};
     use crate::endpoint::{Endpoint, EndpointConfig};
     use crate::event::{Fence, NewEvent};
-    use crate::run::Trigger;
     use crate::store::{Appended, Created, EndpointStore, EventStore};
+    use crate::task::Trigger;
 
     const LONG: Duration = Duration::from_secs(3_600);
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::run::{Action, Task, Trigger};
+use crate::task::{Action, Task, Trigger};
 use crate::trigger::Job;
 
 /// What every program needs to find others, its files and its language.
