@@ -146,6 +146,11 @@ impl<S: DefinitionStore + RunStore> Deliveries<S> {
         if entry.is_held_back() {
             return Err(held("the receiver is down", HELD_GAP));
         }
+        // Somebody may have paused it while it was waited.
+        let current = match entry.current(&self.store, &self.courier).await? {
+            Some(current) if current.why_nothing_is_sent().is_none() => current,
+            _ => return Err(held("the destination was changed meanwhile", HELD_GAP)),
+        };
         let submission = Submission::reserve(&self.store, &entry, &current).await?;
         let begun = Instant::now();
         let sent = self.courier.send(&current.prepared, parcel).await;
