@@ -2,7 +2,7 @@
 //! without one, on one store that remembers many keys already. Both take turns.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::cpu;
 use crate::payload::{Pool, Shape};
+use crate::report::show;
 
 mod postgres;
 mod sqlite;
@@ -382,11 +383,6 @@ fn median(figures: impl Iterator<Item = f64>) -> f64 {
     let mut figures: Vec<_> = figures.collect();
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
-}
-
-/// To the terminal, so that who waits sees that something happens.
-fn show(what: &str) {
-    let _shown = write!(io::stderr(), "\r{what:<72}\r");
 }
 
 impl fmt::Display for Report {

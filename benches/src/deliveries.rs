@@ -35,8 +35,9 @@ use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::payload::{Pool, Shape};
+use crate::report::{median, show};
 use crate::runs::stores::Opened;
-use crate::runs::{Kind, RunsError, Store, median, show};
+use crate::runs::{Kind, RunsError, Store};
 
 const WORKSPACE: WorkspaceId = WorkspaceId::DEFAULT;
 
@@ -145,9 +146,9 @@ pub async fn run(options: &Options) -> Result<Report, DeliveriesError> {
         }
         stores.push(StoreReport {
             kind,
-            delivered_per_second: median(&mut delivered),
-            loop_per_second: median(&mut looped),
-            ratio: median(&mut ratio),
+            delivered_per_second: median(delivered),
+            loop_per_second: median(looped),
+            ratio: median(ratio),
             connections,
         });
     }

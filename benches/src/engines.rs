@@ -4,7 +4,7 @@
 //! The server is a throwaway one with its own durable settings, on this machine, so it shares the
 //! cores with the callers.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -24,6 +24,7 @@ pub use self::report::{CallersReport, Figures, LimitReport, Report, SubjectRepor
 use self::postgres::PostgresBench;
 use self::redis::RedisBench;
 use self::report::Round;
+use crate::report::show;
 
 /// What is run.
 #[derive(Clone, Debug, Args)]
@@ -210,11 +211,6 @@ async fn measure(options: &Options, bench: &impl Bench) -> Result<Report, Engine
     }
     show("");
     Ok(Report::new(options, bench.version(), tried, fastest, &rounds))
-}
-
-/// To the terminal, so that who waits sees that something happens.
-fn show(what: &str) {
-    let _shown = write!(io::stderr(), "\r{what:<72}\r");
 }
 
 #[cfg(test)]

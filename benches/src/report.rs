@@ -1,6 +1,7 @@
 //! What came of a run over HTTP: medians of rounds, and each as a ratio to the bare handler's.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -179,6 +180,11 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+/// To the terminal, so that who waits sees that something happens.
+pub(crate) fn show(what: &str) {
+    let _shown = write!(io::stderr(), "\r{what:<72}\r");
 }
 
 /// The middle one; of an even number, the upper one of the middle.

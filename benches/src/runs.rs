@@ -3,7 +3,7 @@
 //! that owes none.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::payload::{Pool, Shape};
+use crate::report::show;
 
 pub(crate) mod stores;
 
@@ -181,7 +182,7 @@ async fn measure(options: &Options, kind: Kind) -> Result<StoreReport, RunsError
     })
 }
 
-pub(crate) fn median(figures: &mut [f64]) -> f64 {
+fn median(figures: &mut [f64]) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
@@ -356,11 +357,6 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-/// To the terminal, so that who waits sees that something happens.
-pub(crate) fn show(what: &str) {
-    let _shown = write!(io::stderr(), "\r{what:<72}\r");
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use sqlx::postgres::PgConnection;
 use sqlx::types::Uuid;
 use sqlx::{Connection, Executor};
 
-use super::{DedupError, Ground, Keys, Store, show};
+use super::{DedupError, Ground, Keys, Store};
 use crate::folder;
+use crate::report::show;
 
 /// The rows of one statement: so many that it costs little by itself, so few that the log does not
 /// fill up with one.
