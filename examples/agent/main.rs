@@ -10,13 +10,12 @@ mod mock;
 use std::env;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use chat::ChatRunner;
+use ploy_webhooks::Outcome;
 use ploy_webhooks::store::MemoryStore;
-use ploy_webhooks::trigger::{DispatcherSettings, Observer};
-use ploy_webhooks::{Outcome, RunId};
+use ploy_webhooks::trigger::{DispatcherSettings, Ended, Observer};
 use tokio::net::TcpListener;
 
 #[tokio::main]
@@ -53,7 +52,7 @@ async fn agent() -> Result<ChatRunner, Box<dyn Error>> {
 struct Printer;
 
 impl Observer for Printer {
-    fn ended(&self, run: &RunId, outcome: &Outcome, after: Duration) {
+    fn ended(&self, &Ended { run, outcome, after, .. }: &Ended<'_>) {
         match outcome {
             Outcome::Succeed { output } => {
                 println!("{run}, after {after:?}: {}", String::from_utf8_lossy(output));

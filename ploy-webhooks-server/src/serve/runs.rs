@@ -10,7 +10,7 @@ use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use ploy_webhooks::trigger::command::guard::{Guardian, NoGuardian};
 use ploy_webhooks::trigger::command::{CommandRunner, CommandSettings};
 use ploy_webhooks::trigger::{
-    Gates, Job, Observer, Output, Ploybooks, RunError, Terms, TriggerRunner,
+    Ended, Gates, Job, Observer, Output, Ploybooks, RunError, Terms, TriggerRunner,
 };
 use ploy_webhooks::{Lane, LeasedRun, Means, Outcome, RunId};
 use ploy_webhooks_delivery::{ClientError, Courier, Deliveries, HttpRunner, HttpSettings};
@@ -113,7 +113,7 @@ impl TriggerRunner for ByMeans {
 pub(super) struct Logged;
 
 impl Observer for Logged {
-    fn ended(&self, run: &RunId, outcome: &Outcome, after: Duration) {
+    fn ended(&self, &Ended { run, outcome, after, .. }: &Ended<'_>) {
         let state = outcome.state().as_str();
         let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         // What a run says may be anybody's words: it is on record, not in the log.

@@ -17,6 +17,11 @@ impl Budget {
         Self { bytes_max, held: AtomicU64::new(0) }
     }
 
+    /// How many bytes are held.
+    pub(super) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// A reservation of nothing, to be grown.
     pub(super) const fn reserve_none(&self) -> Reservation<'_> {
         Reservation { budget: self, bytes: 0 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::budget::Budget;
 use super::cache::EndpointCache;
 use super::known::Secrets;
+use super::observer::{Observer, Watcher};
 use super::pipeline::Pipeline;
 use super::service::Ingest;
 use super::{Settings, SettingsError};
@@ -26,6 +27,7 @@ pub struct Builder<E, K, T = ()> {
     limiter: Arc<dyn RateLimiter>,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    watcher: Watcher,
 }
 
 impl<E: EventStore, K: KeyStore> Builder<E, K> {
@@ -39,15 +41,16 @@ impl<E: EventStore, K: KeyStore> Builder<E, K> {
             limiter: Arc::new(LocalLimiter::new()),
             clock: Arc::new(SystemClock),
             settings: Settings::default(),
+            watcher: Watcher::default(),
         }
     }
 
     /// What carries out the runs that events owe, once it is told to
     /// [`dispatch`](Ingest::dispatch). Default: nothing does.
     pub fn runner<T: TriggerRunner>(self, runner: T) -> Builder<E, K, T> {
-        let Self { events, keys, runner: (), definitions, keyring, limiter, clock, settings } =
-            self;
-        Builder { events, keys, runner, definitions, keyring, limiter, clock, settings }
+        let Self { events, keys, runner: (), definitions, keyring, limiter, clock, .. } = self;
+        let Self { settings, watcher, .. } = self;
+        Builder { events, keys, runner, definitions, keyring, limiter, clock, settings, watcher }
     }
 }
 
@@ -78,6 +81,11 @@ impl<E: EventStore, K: KeyStore, T> Builder<E, K, T> {
         Self { clock: Arc::new(clock), ..self }
     }
 
+    /// Who is told what becomes of each request. Default: nobody, and nothing is measured.
+    pub fn observer(self, observer: impl Observer) -> Self {
+        Self { watcher: Watcher(Some(Arc::new(observer))), ..self }
+    }
+
     /// The intake.
     ///
     /// # Errors
@@ -89,12 +97,14 @@ impl<E: EventStore, K: KeyStore, T> Builder<E, K, T> {
     }
 
     pub(super) fn assemble(self) -> Ingest<E, K, T> {
-        let Self { events, keys, runner, definitions, keyring, limiter, clock, settings } = self;
+        let Self { events, keys, runner, definitions, keyring, limiter, clock, .. } = self;
+        let Self { settings, watcher, .. } = self;
         let secrets = Secrets { keyring, knows_its_url: settings.public_url.is_some() };
         let cached_max = settings.cached_endpoints_max;
         let endpoints = EndpointCache::new(keys, definitions, secrets, cached_max);
         let budget = Budget::new(settings.in_flight_bytes_max);
-        Ingest::of(Pipeline { events, endpoints, limiter, clock, budget, settings }, runner)
+        let pipeline = Pipeline { events, endpoints, limiter, clock, budget, settings, watcher };
+        Ingest::of(pipeline, runner)
     }
 }
 

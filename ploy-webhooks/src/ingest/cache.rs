@@ -86,6 +86,11 @@ impl<K: KeyStore> EndpointCache<K> {
         Ok(workspace.and_then(|workspace| workspace.limits.rate))
     }
 
+    /// How many are cached.
+    pub(super) fn len(&self) -> usize {
+        self.endpoints.len()
+    }
+
     pub(super) fn forget(&self, slug: &str) {
         self.endpoints.pin().remove(slug);
     }

@@ -59,6 +59,7 @@ mod counts;
 mod forwarded;
 mod in_time;
 mod known;
+mod observer;
 mod pipeline;
 mod rates;
 mod refusal;
@@ -68,6 +69,7 @@ mod settings;
 
 pub use builder::Builder;
 pub use forwarded::{ForwardedHeader, TrustedProxies};
+pub use observer::{Answered, Observer, Took};
 pub use refusal::{CredentialFault, Expected, MediaTypeFault, Outage, Refusal};
 pub use response::{Accepted, Received, ResponseBody, ResponseFuture};
 pub use service::{Delivery, Ingest, SourceAddress};

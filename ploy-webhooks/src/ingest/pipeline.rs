@@ -12,6 +12,7 @@ use super::check::{self, body};
 use super::compose::{self, WhatIsSigned};
 use super::in_time::in_time;
 use super::known::{Known, Proof};
+use super::observer::{Stage, Stages, Watcher};
 use super::rates::Rates;
 use super::refusal::Outage;
 use super::response::{Accepted, Received};
@@ -33,6 +34,7 @@ pub(super) struct Pipeline<E, K> {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) budget: Budget,
     pub(super) settings: Settings,
+    pub(super) watcher: Watcher,
 }
 
 /// Who sends: what the checks of the sender look at.
@@ -61,6 +63,11 @@ pub(super) struct Trail {
     /// When it got as far as the store, if it did.
     appended_at: Option<Timestamp>,
     pub(super) rates: Rates,
+    /// How often the endpoint was looked up in the store.
+    pub(super) look_ups: u32,
+    /// How long the body is, once it is read.
+    pub(super) body_bytes: Option<usize>,
+    pub(super) stages: Stages,
 }
 
 /// An endpoint, and the sender that has proved itself to it.
@@ -124,20 +131,24 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
         head: &http::request::Parts,
         body: &impl Body,
     ) -> Result<(), Refusal> {
-        check::method::check(&head.method)?;
-        check::media_type::check(&head.headers)?;
-        check::encoding::check(&head.headers)?;
-        check::length::check(&head.headers, &body.size_hint(), self.settings.body_bytes_max)
+        let check = || {
+            check::method::check(&head.method)?;
+            check::media_type::check(&head.headers)?;
+            check::encoding::check(&head.headers)?;
+            check::length::check(&head.headers, &body.size_hint(), self.settings.body_bytes_max)
+        };
+        check().inspect_err(|refusal| self.watcher.tell_refused(refusal))
     }
 
     /// The rest of the table.
     pub(super) async fn take(&self, sender: Sender<'_>, body: impl Body) -> Taken {
-        let mut trail = Trail::default();
+        let mut trail = Trail { stages: self.watcher.stages(), ..Trail::default() };
         let outcome = self.pass(sender, body, &mut trail).await;
         if let Some(endpoint) = &trail.endpoint {
             let now = || trail.appended_at.unwrap_or_else(|| self.clock.now());
             endpoint.counts.count(trail.credential, outcome.as_ref().err(), now);
         }
+        self.watcher.tell(&outcome, &mut trail);
         Taken { outcome, trail }
     }
 
@@ -156,6 +167,7 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
             let changed = self.changed(&admitted.endpoint, sender, None, trail).await?;
             admitted = changed.ok_or(Refusal::PayloadTooLarge { limit })?;
         }
+        trail.stages.enter(Stage::Read);
         let (payload, _reservation) = match self.read(body, &admitted.endpoint).await {
             Ok(read) => read,
             Err(refusal) => {
@@ -163,6 +175,8 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
                 return Err(refusal);
             }
         };
+        trail.body_bytes = Some(payload.len());
+        trail.stages.enter(Stage::Check);
         if let Standing::Claims(presented, at) = admitted.sender {
             admitted =
                 self.prove(admitted.endpoint, sender, (presented, at), &payload, trail).await?;
@@ -172,6 +186,7 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
             self.changed(&admitted.endpoint, sender, Some(&payload), trail).await?;
             return Err(refusal);
         }
+        trail.stages.enter(Stage::Append);
         self.append(admitted, sender, payload, trail).await
     }
 
@@ -262,6 +277,7 @@ impl<E: EventStore, K: KeyStore> Pipeline<E, K> {
 
     /// The endpoint as it is now.
     async fn look_up(&self, sender: Sender<'_>, trail: &mut Trail) -> Result<Arc<Known>, Refusal> {
+        trail.look_ups += 1;
         let look_up = in_time(self.settings.append_timeout, self.endpoints.fresh(sender.slug));
         let endpoint = match look_up.await {
             Some(found) => found.map_err(|error| self.store_failed(error))?,

@@ -144,6 +144,19 @@ impl<E: EventStore, K: KeyStore, T> Ingest<E, K, T> {
         self.pipeline.endpoints.counts.take()
     }
 
+    /// How many bytes of bodies are held now, of the
+    /// [`in_flight_bytes_max`](super::Settings::in_flight_bytes_max) that may be.
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.pipeline.budget.held()
+    }
+
+    /// How many endpoints are cached now.
+    #[must_use]
+    pub fn cached_endpoints(&self) -> usize {
+        self.pipeline.endpoints.len()
+    }
+
     /// Drops an endpoint from the cache. Never needed: old entries do no harm. A store that
     /// hears of changes elsewhere can save the next request a fenced append.
     pub fn forget(&self, slug: &Slug) {

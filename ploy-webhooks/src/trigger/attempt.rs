@@ -11,10 +11,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use super::observer::Observer;
+use super::observer::{Ended, Observer};
 use super::runner::{Job, Output, Remedy, RunError, Terms, TriggerRunner};
 use super::settings::DispatcherSettings;
-use crate::run::{Lease, LeasedRun, Outcome};
+use crate::id::WorkspaceId;
+use crate::run::{Lane, Lease, LeasedRun, Outcome};
 use crate::store::{RunQueue, StoreErrorKind, Tenure};
 
 /// How long a runner that is told to stop may take, before it is left to itself.
@@ -45,6 +46,8 @@ pub(super) struct Shared<Q, T> {
 pub(super) struct Attempt<Q, T> {
     shared: Arc<Shared<Q, T>>,
     lease: Lease,
+    workspace: WorkspaceId,
+    lane: Lane,
     begun_at: Instant,
     /// Until when nobody else has the run, with time to spare for a runner that is slow to stop.
     held_until: Instant,
@@ -63,10 +66,11 @@ enum End {
 
 impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
     /// An attempt under a lease that was asked for at that moment.
-    pub(super) fn new(shared: Arc<Shared<Q, T>>, lease: Lease, asked_at: Instant) -> Self {
+    pub(super) fn new(shared: Arc<Shared<Q, T>>, leased: &LeasedRun, asked_at: Instant) -> Self {
+        let (lease, workspace, lane) = (leased.lease, leased.event.workspace, leased.lane());
         let DispatcherSettings { lease: time, ref terms, .. } = shared.settings;
         let (terms, held_until) = (terms.clone(), asked_at + held_for(time));
-        Self { shared, lease, begun_at: asked_at, held_until, terms }
+        Self { shared, lease, workspace, lane, begun_at: asked_at, held_until, terms }
     }
 
     /// Carries it out, to its end on record.
@@ -89,7 +93,13 @@ impl<Q: RunQueue, T: TriggerRunner> Attempt<Q, T> {
         let Some(outcome) = self.outcome(end) else {
             return self.shared.observer.lost(&self.lease.run);
         };
-        self.shared.observer.ended(&self.lease.run, &outcome, self.begun_at.elapsed());
+        self.shared.observer.ended(&Ended {
+            run: self.lease.run,
+            workspace: self.workspace,
+            lane: self.lane,
+            outcome: &outcome,
+            after: self.begun_at.elapsed(),
+        });
         self.record(outcome).await;
     }
 

@@ -197,9 +197,8 @@ impl<Q: RunQueue, T: TriggerRunner> Work<Q, T> {
         };
         observer.claimed(claimed.len());
         for leased in claimed {
-            let lane = leased.lane();
-            let attempt = Attempt::new(self.shared.clone(), leased.lease, asked_at);
-            self.attempts.begin(lane, attempt.carry_out(leased));
+            let attempt = Attempt::new(self.shared.clone(), &leased, asked_at);
+            self.attempts.begin(leased.lane(), attempt.carry_out(leased));
         }
         Look::Claimed
     }

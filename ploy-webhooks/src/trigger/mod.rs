@@ -49,7 +49,7 @@ pub use attempt::INTERRUPTED;
 pub use dispatcher::Dispatcher;
 pub use function::{BlockingFn, RunnerFn, blocking_fn, runner_fn};
 pub use gates::Gates;
-pub use observer::Observer;
+pub use observer::{Ended, Observer};
 pub use ploybooks::Ploybooks;
 pub use prompt::Prompt;
 pub use replay::{Replayed, replay};

@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use crate::id::RunId;
-use crate::run::Outcome;
+use crate::id::{RunId, WorkspaceId};
+use crate::run::{Lane, Outcome};
 use crate::store::StoreError;
 
 /// Is told what a dispatcher does. What it does not care for it leaves out.
@@ -16,9 +16,9 @@ pub trait Observer: Debug + Send + Sync + 'static {
         let _ = runs;
     }
 
-    /// An attempt has ended after so long, with this, which is about to go on record.
-    fn ended(&self, run: &RunId, outcome: &Outcome, after: Duration) {
-        let _ = (run, outcome, after);
+    /// An attempt has ended, with an outcome that is about to go on record.
+    fn ended(&self, ended: &Ended<'_>) {
+        let _ = ended;
     }
 
     /// The lease of a run was lost while an attempt was under way: the run was called off, was
@@ -37,6 +37,23 @@ pub trait Observer: Debug + Send + Sync + 'static {
     fn store_failed(&self, error: &StoreError) {
         let _ = error;
     }
+}
+
+/// The end of an attempt.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Ended<'a> {
+    /// The run.
+    pub run: RunId,
+    /// The tenant.
+    pub workspace: WorkspaceId,
+    /// The lane that it was carried out in: that of a [destination](Lane::Destination) for a
+    /// delivery.
+    pub lane: Lane,
+    /// What goes on record.
+    pub outcome: &'a Outcome,
+    /// How long it took, from the claim on.
+    pub after: Duration,
 }
 
 /// Tells nobody.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ploy_webhooks::store::{Altered, RunQueue, StoreError, StoreErrorKind};
-use ploy_webhooks::trigger::{Dispatcher, Job, Observer, RunError, runner_fn};
+use ploy_webhooks::trigger::{Dispatcher, Ended, Job, Observer, RunError, runner_fn};
 use ploy_webhooks::{Outcome, RunId};
 use tokio::sync::mpsc;
 
@@ -39,8 +39,8 @@ impl Observer for Recorder {
         self.tell(Told::Claimed(runs));
     }
 
-    fn ended(&self, run: &RunId, outcome: &Outcome, _: Duration) {
-        self.tell(Told::Ended(*run, outcome.clone()));
+    fn ended(&self, ended: &Ended<'_>) {
+        self.tell(Told::Ended(ended.run, ended.outcome.clone()));
     }
 
     fn lost(&self, run: &RunId) {

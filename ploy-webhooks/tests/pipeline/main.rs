@@ -8,6 +8,7 @@ mod counts;
 mod credentials;
 mod handshakes;
 mod intake;
+mod observed;
 mod order;
 mod outages;
 mod pieces;
