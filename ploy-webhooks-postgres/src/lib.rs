@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod forget;
 mod generations;
+mod history;
 mod index;
 mod keys;
 mod limiter;

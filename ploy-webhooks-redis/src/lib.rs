@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod events;
 mod flight;
+mod history;
 mod layout;
 mod limiter;
 mod line;

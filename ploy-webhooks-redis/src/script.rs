@@ -92,6 +92,8 @@ scripts! {
     OBSERVE = file!("observe");
     /// Says what is known of an endpoint beside its state.
     ACTIVITY = file!("activity");
+    /// Adds up how much has happened in a workspace.
+    TALLY = file!("tally");
     /// Counts an event against a rate.
     ADMIT = file!("admit");
 }

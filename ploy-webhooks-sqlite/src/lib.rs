@@ -10,6 +10,7 @@ mod endpoints;
 mod error;
 mod events;
 mod hands;
+mod history;
 mod index;
 mod lane;
 mod line;

@@ -130,6 +130,9 @@ teeth! {
     a_repeat_takes_nothing_of_a_quota bites CountsRepeats;
     observations_add_up bites ObservesTheLastOnly | ObservesAnything;
     what_endpoints_were_sent_survives_a_restart bites LosesEverything;
+    tallies_add_up bites TalliesTheLastOnly | SharesHistory | SpansHaveTheirEnd | LosesEverything;
+    old_history_is_let_go_of bites KeepsAllHistory | SharesHistory;
+    history_is_forgotten_with_its_workspace bites KeepsTheHistoryOfDeleted | SharesHistory;
     endpoints_are_kept_whole bites ForgetsNewKeys;
     slugs_and_ids_belong_to_one_endpoint bites SaysCreatedToAll;
     look_up_sees_every_change_that_returned bites CachesLookUps;

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use ploy_webhooks::limit::RateLimiter;

@@ -104,8 +104,8 @@ promises! {
         quotas_are_not_ignored,
     }
 
-    // Of `RunStore`, `RunQueue`, `EndpointStore`, `DefinitionStore`, `TokenStore` and
-    // `ActivityStore`.
+    // Of `RunStore`, `RunQueue`, `EndpointStore`, `DefinitionStore`, `TokenStore`,
+    // `ActivityStore` and `HistoryStore`.
     all_traits {
         owed_runs_are_stored_with_their_event,
         runs_are_added_to_stored_events,
@@ -140,6 +140,10 @@ promises! {
 
         observations_add_up,
         what_endpoints_were_sent_survives_a_restart,
+
+        tallies_add_up,
+        old_history_is_let_go_of,
+        history_is_forgotten_with_its_workspace,
 
         endpoints_are_kept_whole,
         slugs_and_ids_belong_to_one_endpoint,

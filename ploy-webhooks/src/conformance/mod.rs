@@ -49,8 +49,9 @@
 //!   [`KeyStore`](crate::store::KeyStore), [`RunStore`](crate::store::RunStore),
 //!   [`RunQueue`](crate::store::RunQueue), [`EndpointStore`](crate::store::EndpointStore),
 //!   [`DefinitionStore`](crate::store::DefinitionStore),
-//!   [`TokenStore`](crate::store::TokenStore) and
-//!   [`ActivityStore`](crate::store::ActivityStore).
+//!   [`TokenStore`](crate::store::TokenStore),
+//!   [`ActivityStore`](crate::store::ActivityStore) and
+//!   [`HistoryStore`](crate::store::HistoryStore).
 //! - `conformance!(events_only: fixture)`, for an [`EventsFixture`]: `EventStore` and `KeyStore`,
 //!   with endpoints that the suite hands to the fixture and never changes.
 //!
@@ -67,6 +68,7 @@ mod endpoints;
 mod fence;
 mod fixture;
 mod hands;
+mod history;
 mod isolation;
 mod lanes;
 mod leases;
@@ -90,6 +92,7 @@ pub use endpoints::*;
 pub use fence::*;
 pub use fixture::{EventsFixture, Fixture};
 pub use hands::*;
+pub use history::*;
 pub use isolation::*;
 pub use lanes::*;
 pub use leases::*;

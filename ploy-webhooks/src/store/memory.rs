@@ -4,6 +4,7 @@
 
 mod activity;
 mod definitions;
+mod history;
 mod runs;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -51,6 +52,7 @@ struct State {
     chunk: BytesMut,
     runs: Runs,
     activity: activity::Activities,
+    histories: history::Histories,
     seen: HashMap<SeenKey, (EventId, Timestamp)>,
     expiries: BTreeSet<(Timestamp, SeenKey)>,
     definitions: definitions::Definitions,

@@ -3,6 +3,7 @@
 mod activity;
 mod definitions;
 mod events;
+mod history;
 mod runs;
 
 use std::collections::HashMap;
@@ -12,8 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ploy_webhooks::store::{
-    Created, EndpointPatch, EndpointStore, EventStore, KeyStore, MemoryStore, StoreError,
-    TokenStore, Updated,
+    Created, EndpointPatch, EndpointStore, EventStore, HistoryTally, KeyStore, MemoryStore,
+    StoreError, TokenStore, Updated,
 };
 use ploy_webhooks::{
     Clock, DedupKey, Endpoint, EndpointId, Event, EventId, Lease, LeasedRun, ManualClock, Revision,
@@ -67,6 +68,7 @@ pub(crate) enum Fault {
     IgnoresTheGapsOfRetries,
     IgnoresTheType,
     InventsEvents,
+    KeepsAllHistory,
     KeepsTheHistoryOfDeleted,
     KeepsTheRunsOfDeleted,
     LeasesNeverEnd,
@@ -93,11 +95,14 @@ pub(crate) enum Fault {
     SearchesTheBeginOfPayloads,
     ServesOneLane,
     SharesDefinitions,
+    SharesHistory,
     ShowsEventsToAnybody,
     SkipsOneBetweenPages,
     SortsByArrival,
+    SpansHaveTheirEnd,
     StoresRepeats,
     TakesNeedlesForPatterns,
+    TalliesTheLastOnly,
     TheLastRootTokenWins,
     TimesHaveTheirEnd,
     TrimsPayloads,
@@ -126,6 +131,8 @@ struct Aside {
     /// What was stored under a quota.
     used: HashMap<Option<EndpointId>, u64>,
     a_batch_failed: bool,
+    /// All of history.
+    tallies: Vec<HistoryTally>,
     /// The last lease of every run that was claimed.
     leases: HashMap<RunId, Lease>,
     /// Runs of deleted endpoints.
