@@ -6,6 +6,7 @@ pub mod store;
 mod cli;
 mod config;
 mod log;
+mod metrics;
 mod serve;
 mod url;
 

@@ -24,6 +24,7 @@
 //! Whoever has not shown a token is told nothing but that. The root token opens everything; every
 //! other token opens one workspace, and to whoever shows it there is nothing in any other.
 
+mod activity;
 mod auth;
 mod builder;
 mod caller;
@@ -134,6 +135,7 @@ pub fn calls() -> Vec<(Method, &'static str)> {
 /// The calls that need a token.
 fn table() -> impl Iterator<Item = Call> {
     std::iter::empty()
+        .chain(activity::calls())
         .chain(destinations::calls())
         .chain(endpoints::calls())
         .chain(events::calls())

@@ -27,6 +27,7 @@ pub(super) async fn empty(store: &dyn Store, workspace: &WorkspaceId) -> Result<
     for kind in DefinitionKind::ALL {
         undefine_all(store, workspace, kind).await?;
     }
+    store.forget_history(workspace).await?;
     Ok(())
 }
 

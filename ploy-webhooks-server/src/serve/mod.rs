@@ -2,6 +2,7 @@
 
 mod activity;
 mod connection;
+mod figures;
 mod first_start;
 mod front;
 mod keys;
@@ -26,6 +27,7 @@ use self::runs::RunnerError;
 use self::signals::Signals;
 use crate::api::{self, Api};
 use crate::config::{self, Config, ConfigError};
+use crate::metrics::Metrics;
 use crate::store::{OpenError, OpenStore};
 
 /// Why the server did not start.
@@ -81,16 +83,19 @@ pub(crate) async fn serve(
         let commands = config.commands();
         let (at_once, couriers) = (dispatcher.concurrency, courier.clone());
         let runner = runs::runner(store.clone(), commands, couriers, delivery, limiter, at_once)?;
+        let metrics = Metrics::default();
+        let in_flight_bytes_max = bounds.in_flight_bytes_max;
         let ingest = Ingest::builder(store.clone(), store.clone())
             .runner(runner)
             .definitions(store.clone())
             .keyring(keyring.clone())
             .settings(bounds)
             .limiter(open.limiter.clone())
+            .observer(metrics.clone())
             .build()
             .map_err(ConfigError::Bounds)?;
-        let dispatcher =
-            config.dispatch.then(|| ingest.dispatch_observed(dispatcher, runs::Logged));
+        let watch = runs::Watch(metrics.clone());
+        let dispatcher = config.dispatch.then(|| ingest.dispatch_observed(dispatcher, watch));
         if let Some(changes) = open.changes.take() {
             tokio::spawn(forget_changed(ingest.clone(), changes));
         }
@@ -98,12 +103,13 @@ pub(crate) async fn serve(
             // Until the store is closed.
             tokio::spawn(async move { outbox.relay_outbox().await });
         }
-        let mut activity = Activity::new(ingest.clone(), store.clone());
+        let mut activity = Activity::new(ingest.clone(), metrics.clone(), store.clone());
         let api = Api::builder(store, keyring, courier, root, public_url)
             .commands(config.commands())
             .payload_bytes_max(config.body_bytes_max())
             .build();
-        let front = Front::new(ingest, api::router(api), proxies);
+        let figures = figures::route(metrics, ingest.clone(), in_flight_bytes_max);
+        let front = Front::new(ingest, api::router(api).merge(figures), proxies);
         let listener = Listener::new(socket, front, ConnectionSettings::of(config));
         let connections = tokio::select! {
             connections = listener.accept_until(signals.next()) => connections,

@@ -1,4 +1,4 @@
-//! What carries runs out in this server, and what is logged of it.
+//! What carries runs out in this server, and what is logged and counted of it.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use crate::api::Commands;
 use crate::log::chain;
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 /// What carries out what is defined in the store.
@@ -107,12 +108,18 @@ impl TriggerRunner for ByMeans {
     }
 }
 
-/// Logs what a dispatcher does.
+/// Logs what a dispatcher does, and has it counted.
 #[derive(Debug)]
-pub(super) struct Logged;
+pub(super) struct Watch(pub(super) Metrics);
 
-impl Observer for Logged {
-    fn ended(&self, &Ended { run, outcome, after, .. }: &Ended<'_>) {
+impl Observer for Watch {
+    fn claimed(&self, runs: usize) {
+        self.0.claimed(runs);
+    }
+
+    fn ended(&self, ended: &Ended<'_>) {
+        self.0.ended(ended);
+        let Ended { run, outcome, after, .. } = *ended;
         let state = outcome.state().as_str();
         let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         // What a run says may be anybody's words: it is on record, not in the log.
@@ -123,14 +130,17 @@ impl Observer for Logged {
     }
 
     fn lost(&self, run: &RunId) {
+        self.0.lost(run);
         tracing::info!(%run, "an attempt was stopped: its run was called off, deleted or taken over");
     }
 
     fn unrecorded(&self, run: &RunId) {
+        self.0.unrecorded(run);
         tracing::warn!(%run, "the end of an attempt is not on record: the run is carried out again");
     }
 
     fn store_failed(&self, error: &StoreError) {
+        self.0.store_failed(error);
         match error.kind() {
             StoreErrorKind::Busy => tracing::debug!(error = chain(error), "the store is busy"),
             _ => {

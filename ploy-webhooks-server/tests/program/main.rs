@@ -19,6 +19,8 @@ mod events;
 #[cfg(test)]
 mod fields;
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod lifecycle;

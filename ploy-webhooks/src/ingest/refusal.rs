@@ -237,6 +237,27 @@ impl Outage {
 }
 
 impl Refusal {
+    /// Every [code](Self::code) that there is, in the order of the alphabet: for figures, which
+    /// want to know all that can come.
+    pub const CODES: [&str; 16] = [
+        "address_not_allowed",
+        "deduplication_key_missing",
+        "endpoint_not_found",
+        "endpoint_paused",
+        "invalid_json",
+        "invalid_signature",
+        "method_not_allowed",
+        "not_an_object",
+        "payload_too_large",
+        "quota_exceeded",
+        "rate_limited",
+        "request_timeout",
+        "stale_timestamp",
+        "unauthorized",
+        "unavailable",
+        "unsupported_media_type",
+    ];
+
     /// The codes of what is counted for an endpoint: what its senders do wrong, not what fails
     /// here.
     pub(super) const COUNTED: [&str; 12] = [

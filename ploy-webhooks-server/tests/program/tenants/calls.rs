@@ -26,6 +26,7 @@ fn rows() -> Vec<Row> {
     let post = |path, body| Row { method: Method::POST, path, body: Some(body) };
     let patch = |path, body| Row { method: Method::PATCH, path, body: Some(body) };
     vec![
+        get("/activity"),
         get("/destinations"),
         post("/destinations", json!({"url": "http://127.0.0.1:9/"})),
         get("/destinations/{id}"),
@@ -84,6 +85,11 @@ impl Row {
         self.path.ends_with("/confirm")
     }
 
+    /// Whether what it shows changes while nobody calls: it says what has happened of late.
+    fn is_of_the_moment(&self) -> bool {
+        self.path == "/activity"
+    }
+
     fn names_something(&self) -> bool {
         self.path.contains('{')
     }
@@ -126,6 +132,7 @@ impl Scene {
 
     fn path(&self, row: &Row) -> String {
         let named = match row.path.split('/').nth(1).unwrap() {
+            "activity" => "",
             "destinations" => &self.things.destination,
             "endpoints" => &self.things.endpoint,
             "events" => &self.things.event,
@@ -142,7 +149,8 @@ impl Scene {
     /// All that can be read of what is ours, and of all workspaces and tokens.
     async fn dump(&self) -> Vec<Value> {
         let mut dump = Vec::new();
-        for row in rows().iter().filter(|row| row.only_reads() && !row.is_open()) {
+        let lasts = |row: &&Row| row.only_reads() && !row.is_open() && !row.is_of_the_moment();
+        for row in rows().iter().filter(lasts) {
             let token = if row.is_of_root() { ROOT_TOKEN } else { &self.ours.token };
             let (status, shown) = answer(self.request(row).bearer_auth(token)).await;
             assert_eq!(status, 200, "{}: {shown}", row.call());
@@ -299,7 +307,8 @@ async fn a_token_that_reads_changes_nothing() {
     for row in rows().into_iter().filter(reading) {
         let read = answer(scene.request(&row).bearer_auth(&token)).await;
         let written = answer(scene.request(&row).bearer_auth(&scene.ours.token)).await;
-        assert_eq!((read.0.as_u16(), &read.1), (200, &written.1), "{}", row.call());
+        assert_eq!(read.0, 200, "{}", row.call());
+        assert!(row.is_of_the_moment() || read.1 == written.1, "{}", row.call());
         let head = scene.server.request(Method::HEAD, &scene.path(&row), None);
         let head = head.bearer_auth(&token).send().await.unwrap();
         assert_eq!(head.status(), 200, "HEAD {}", row.path);
