@@ -4,6 +4,7 @@ mod client;
 mod destinations;
 mod endpoints;
 mod events;
+mod health;
 mod output;
 mod pace;
 mod page;
@@ -43,6 +44,8 @@ struct Program {
 enum Command {
     /// Run the server.
     Serve(ServeArgs),
+    /// Ask whether a server is ready: the exit code says it.
+    Health(health::HealthArgs),
     /// Send events to an ingest URL, one a line.
     Send(send::SendArgs),
     /// Make, show and change endpoints.
@@ -216,6 +219,7 @@ fn execute(command: Command) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve(args).await,
+            Command::Health(args) => health::health(args).await,
             Command::Send(args) => send::send(args).await,
             Command::Endpoints { server, command } => {
                 endpoints::run(&Client::of(&server)?, server.json, command).await

@@ -182,3 +182,16 @@ async fn what_passes_is_tried_again_and_what_does_not_is_not() {
     }
     server.await.unwrap();
 }
+
+#[tokio::test]
+async fn the_health_of_a_server_is_an_exit_code() {
+    let server = Server::in_memory().await;
+    let ready = program(&["health", "--url", &server.url]).output().await.unwrap();
+    assert_eq!((ready.status.code(), ready.stdout.len(), ready.stderr.len()), (Some(0), 0, 0));
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let down = program(&["health", "--url", &url]).output().await.unwrap();
+    assert_eq!(down.status.code(), Some(1));
+    assert!(!down.stderr.is_empty());
+}

@@ -62,6 +62,28 @@ async fn requests_are_counted_by_what_became_of_them() {
     assert!(hits >= 2.0 && hits + misses == 5.0, "{hits} {misses}");
 }
 
+/// The dashboard shows nothing that is not counted.
+#[tokio::test]
+async fn the_dashboard_asks_for_figures_that_there_are() {
+    let server = Server::in_memory().await;
+    let figures = figures(&server).await;
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/grafana.json");
+    let dashboard = std::fs::read_to_string(file).unwrap();
+    let _dashboard: Value = serde_json::from_str(&dashboard).unwrap();
+    let is_of_a_name = |char: char| char.is_ascii_lowercase() || char == '_';
+    let names = dashboard.match_indices("ploy_").map(|(at, _)| {
+        let name = &dashboard[at..];
+        &name[..name.find(|char| !is_of_a_name(char)).unwrap()]
+    });
+    let mut count = 0;
+    for name in names {
+        let is_there = figures.keys().any(|figure| figure.split('{').next() == Some(name));
+        assert!(is_there, "{name}");
+        count += 1;
+    }
+    assert!(count >= 12, "{count}");
+}
+
 #[tokio::test]
 async fn there_are_no_more_series_than_at_the_start() {
     let server = Server::in_memory().await;
