@@ -49,8 +49,9 @@
 //!   [`KeyStore`](crate::store::KeyStore), [`RunStore`](crate::store::RunStore),
 //!   [`RunQueue`](crate::store::RunQueue), [`EndpointStore`](crate::store::EndpointStore),
 //!   [`DefinitionStore`](crate::store::DefinitionStore),
-//!   [`TokenStore`](crate::store::TokenStore) and
-//!   [`ActivityStore`](crate::store::ActivityStore).
+//!   [`TokenStore`](crate::store::TokenStore),
+//!   [`ActivityStore`](crate::store::ActivityStore) and
+//!   [`RetentionStore`](crate::store::RetentionStore).
 //! - `conformance!(events_only: fixture)`, for an [`EventsFixture`]: `EventStore` and `KeyStore`,
 //!   with endpoints that the suite hands to the fixture and never changes.
 //!
@@ -76,6 +77,7 @@ mod needles;
 mod quotas;
 mod record;
 mod restart;
+mod retention;
 mod runs;
 mod scene;
 mod search;
@@ -100,6 +102,7 @@ pub use needles::*;
 pub use quotas::*;
 pub use record::*;
 pub use restart::*;
+pub use retention::*;
 pub use runs::*;
 pub use search::*;
 pub use tokens::*;

@@ -4,6 +4,7 @@
 
 mod activity;
 mod definitions;
+mod retention;
 mod runs;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

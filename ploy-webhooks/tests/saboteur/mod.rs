@@ -3,6 +3,7 @@
 mod activity;
 mod definitions;
 mod events;
+mod retention;
 mod runs;
 
 use std::collections::HashMap;
@@ -42,14 +43,19 @@ pub(crate) enum Fault {
     DefinesWhateverIsExpected,
     DeletesOnlyWhatItSees,
     DropsOutputs,
+    EndsSweepsTooSoon,
     EnqueuesForAnybody,
     EveryChangeWins,
+    ExpiresNothing,
+    ExpiresWhatIsOwed,
+    ExpiresWhateverTheAge,
     ExtendsOnlyForward,
     FencesAcrossWorkspaces,
     FindsLate,
     FindsOnlyOwedRuns,
     ForgetsEarlierAttempts,
     ForgetsHeaders,
+    ForgetsKeysOfExpired,
     ForgetsLeases,
     ForgetsLosses,
     ForgetsNewKeys,
@@ -97,6 +103,8 @@ pub(crate) enum Fault {
     SkipsOneBetweenPages,
     SortsByArrival,
     StoresRepeats,
+    SweepsForAnybody,
+    SweepsUnfenced,
     TakesNeedlesForPatterns,
     TheLastRootTokenWins,
     TimesHaveTheirEnd,
