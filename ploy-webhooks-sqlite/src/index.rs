@@ -360,6 +360,17 @@ fn last_segment(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>>
         .optional()
 }
 
+/// Deletes a segment with its bits. It must not be the newest, which says what is indexed.
+pub(crate) fn delete_segment(connection: &Connection, segment: i64) -> rusqlite::Result<()> {
+    let slices = (slice_number(segment, 0), slice_number(segment + 1, 0));
+    connection.execute("DELETE FROM segments WHERE number = ?1", params![segment])?;
+    connection.execute(
+        "DELETE FROM segment_bits WHERE slice >= ?1 AND slice < ?2",
+        params![slices.0, slices.1],
+    )?;
+    Ok(())
+}
+
 /// Lets the writer do something behind the events, and waits for it. For threads.
 pub(crate) fn write<T: Send + 'static>(
     queue: &Queue,

@@ -19,6 +19,7 @@ mod purge;
 mod queue;
 mod quotas;
 mod readers;
+mod retention;
 mod runs;
 mod search;
 mod settings;
