@@ -60,8 +60,7 @@ async fn expire(
     let mut unread = Unread::ask(connection, tails, probe, (first, last), Order::Ascending).await?;
     let (pieces, rest) = unread.take_first(connection, PIECES_AT_ONCE).await?;
     let found = look(connection, &pieces, sweep, number, (first, last), rest).await?;
-    let next =
-        found.next.or(rest).map(|event| SweepPlace::new(u128::from_be_bytes(*event.as_bytes())));
+    let next = found.next.or(rest).map(|event| SweepPlace::at(&event));
     if found.ids.is_empty() {
         return Ok(Expired::Swept { events: 0, next });
     }

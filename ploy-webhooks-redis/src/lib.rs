@@ -18,6 +18,7 @@ mod merge;
 mod owner;
 mod queue;
 mod record;
+mod retention;
 mod run_pages;
 mod run_record;
 mod runs;

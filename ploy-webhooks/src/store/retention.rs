@@ -125,13 +125,19 @@ impl SweepPlace {
         self.0
     }
 
-    /// The place after that event, for stores that sweep in the order of ids.
+    /// The place at that event, for stores that sweep in the order of ids.
     #[must_use]
-    pub const fn after(event: &EventId) -> Self {
-        Self(u128::from_be_bytes(*event.as_bytes()).saturating_add(1))
+    pub const fn at(event: &EventId) -> Self {
+        Self(u128::from_be_bytes(*event.as_bytes()))
     }
 
-    /// The first event that is not before the place, for stores that sweep in the order of ids.
+    /// The place after that event, likewise.
+    #[must_use]
+    pub const fn after(event: &EventId) -> Self {
+        Self(Self::at(event).0.saturating_add(1))
+    }
+
+    /// The least id that is not before the place, likewise.
     #[must_use]
     pub const fn event(self) -> EventId {
         EventId::from_bytes(self.0.to_be_bytes())
