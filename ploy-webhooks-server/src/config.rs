@@ -49,6 +49,7 @@ pub(crate) struct Config {
     runs_at_once: NonZeroU16,
     runs_at_once_per_endpoint: NonZeroU16,
     run_lease_ms: u64,
+    retention_sweep_seconds: u64,
     allow_commands: bool,
     #[serde(deserialize_with = "names")]
     trusted_proxies: Vec<String>,
@@ -159,6 +160,7 @@ impl Default for Config {
             runs_at_once: NonZeroU16::new(64).expect("64 is not zero"),
             runs_at_once_per_endpoint: NonZeroU16::new(16).expect("16 is not zero"),
             run_lease_ms: 30_000,
+            retention_sweep_seconds: 600,
             allow_commands: false,
             trusted_proxies: Vec::new(),
             forwarded_header: "x-forwarded-for".to_owned(),
@@ -282,6 +284,12 @@ impl Config {
             Some(ports) => addresses.on_ports(ports.iter().copied()),
         };
         Ok(settings)
+    }
+
+    /// How often this node looks for events whose time is over; `None` where it does not.
+    pub(crate) fn retention_sweep(&self) -> Option<Duration> {
+        (self.retention_sweep_seconds > 0)
+            .then(|| Duration::from_secs(self.retention_sweep_seconds))
     }
 
     /// The longest payload of an event.

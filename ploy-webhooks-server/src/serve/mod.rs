@@ -6,6 +6,7 @@ mod first_start;
 mod front;
 mod keys;
 mod listener;
+mod retention;
 mod runs;
 mod signals;
 
@@ -22,6 +23,7 @@ use self::first_start::FirstStart;
 use self::front::{Front, Intake};
 pub(crate) use self::keys::KeysError;
 use self::listener::{ConnectionSettings, Listener};
+use self::retention::Sweeper;
 use self::runs::RunnerError;
 use self::signals::Signals;
 use crate::api::{self, Api};
@@ -98,6 +100,9 @@ pub(crate) async fn serve(
             // Until the store is closed.
             tokio::spawn(async move { outbox.relay_outbox().await });
         }
+        let sweeper = config
+            .retention_sweep()
+            .map(|every| tokio::spawn(Sweeper::new(store.clone(), every).sweep_for_ever()));
         let mut activity = Activity::new(ingest.clone(), store.clone());
         let api = Api::builder(store, keyring, courier, root, public_url)
             .commands(config.commands())
@@ -110,6 +115,10 @@ pub(crate) async fn serve(
             () = activity.hand_over_for_ever() => unreachable!("it hands over for ever"),
         };
         tracing::info!(open = connections.count(), "stopping");
+        if let Some(sweeper) = sweeper {
+            // What it has not come to goes after the next start.
+            sweeper.abort();
+        }
         let grace = config.shutdown_grace();
         let runs_end = async {
             if let Some(dispatcher) = dispatcher {
