@@ -60,6 +60,7 @@ pub(crate) struct Config {
     delivery_ports: Option<Vec<u16>>,
     /// Where the master key is, unless `PLOY_MASTER_KEY` is set.
     pub(crate) master_key_file: Option<PathBuf>,
+    backup_folder: Option<PathBuf>,
 }
 
 /// The flags of `serve` that are settings.
@@ -130,6 +131,13 @@ pub(crate) enum ConfigError {
     DeliveryAllow(String),
     #[error("`delivery_ports` has ports from 1 to 65535: leave it out to open all of them")]
     DeliveryPorts,
+    #[error("`backup_folder` is not the path of a folder")]
+    BackupFolder,
+    #[error(
+        "`backup_folder` is for stores of `sqlite:`; others are backed up by the tools of their \
+         engine: leave it out"
+    )]
+    BackupOfEngine,
     #[error("`worker` cannot be used")]
     Worker(#[from] ParseWorkerNameError),
     #[error("PLOY_ROOT_TOKEN must be 32 or more visible ASCII characters")]
@@ -167,6 +175,7 @@ impl Default for Config {
             delivery_allow: Vec::new(),
             delivery_ports: None,
             master_key_file: None,
+            backup_folder: None,
         }
     }
 }
@@ -290,6 +299,17 @@ impl Config {
     pub(crate) fn retention_sweep(&self) -> Option<Duration> {
         (self.retention_sweep_seconds > 0)
             .then(|| Duration::from_secs(self.retention_sweep_seconds))
+    }
+
+    /// Where backups are made, if anywhere; relative to where the server was started.
+    pub(crate) fn backup_folder(&self) -> Result<Option<PathBuf>, ConfigError> {
+        match (&self.backup_folder, self.store()?) {
+            (Some(folder), StoreUrl::Sqlite(_)) => {
+                std::path::absolute(folder).map(Some).map_err(|_| ConfigError::BackupFolder)
+            }
+            (Some(_), _) => Err(ConfigError::BackupOfEngine),
+            (None, _) => Ok(None),
+        }
     }
 
     /// The longest payload of an event.

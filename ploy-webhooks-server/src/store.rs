@@ -177,6 +177,14 @@ impl OpenStore {
         }
     }
 
+    /// What backups are made of, where they are not the business of an engine.
+    pub(crate) fn sqlite(&self) -> Option<Arc<SqliteStore>> {
+        match &self.engine {
+            Engine::Sqlite(store) => Some(store.clone()),
+            Engine::Memory | Engine::Postgres(_) | Engine::Redis(_) => None,
+        }
+    }
+
     /// Flushes what waits.
     pub(crate) async fn close(self) {
         match self.engine {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod activity;
+mod backup;
 mod checkpoint;
 mod claim;
 mod database;
@@ -67,6 +68,7 @@ pub struct SqliteStore {
     closed_blocks: ClosedBlocks,
     look_ups: Readers,
     searches: Readers,
+    backups: Readers,
     threads: Mutex<Threads>,
 }
 
@@ -145,6 +147,7 @@ impl SqliteStore {
             closed_blocks: closed_blocks.clone(),
             look_ups: Readers::new(settings.clone(), hold.clone(), LOOK_UPS_MAX),
             searches: Readers::new(settings.clone(), hold.clone(), settings.searches_max),
+            backups: Readers::new(settings.clone(), hold.clone(), NonZeroUsize::MIN),
             threads: Mutex::default(),
         };
         store.threads().hold = Some(hold.clone());
@@ -193,6 +196,7 @@ impl SqliteStore {
         self.queue.close();
         self.look_ups.close();
         self.searches.close();
+        self.backups.close();
         // Who waits for a run looks once more, and is told.
         self.line.owed.notify_waiters();
         std::mem::take(&mut *self.threads())

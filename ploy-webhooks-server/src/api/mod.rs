@@ -25,6 +25,7 @@
 //! other token opens one workspace, and to whoever shows it there is nothing in any other.
 
 mod auth;
+mod backup;
 mod builder;
 mod caller;
 mod definitions;
@@ -62,6 +63,7 @@ use http::{HeaderValue, Method};
 use ploy_webhooks::{Keyring, SecretDigest, Slug};
 use ploy_webhooks_delivery::Courier;
 
+pub use self::backup::Backups;
 pub use self::builder::ApiBuilder;
 use self::problem::Problem;
 use self::routing::Call;
@@ -82,6 +84,7 @@ struct Parts {
     public_url: String,
     commands: Commands,
     payload_bytes_max: usize,
+    backups: Option<Backups>,
 }
 
 /// Whether Ploybooks may run programs of the machine: whoever may define one that does, may do on
@@ -116,6 +119,7 @@ impl Api {
             public_url,
             commands: Commands::Refused,
             payload_bytes_max: 1 << 20,
+            backups: None,
         })
     }
 
@@ -134,6 +138,7 @@ pub fn calls() -> Vec<(Method, &'static str)> {
 /// The calls that need a token.
 fn table() -> impl Iterator<Item = Call> {
     std::iter::empty()
+        .chain(backup::calls())
         .chain(destinations::calls())
         .chain(endpoints::calls())
         .chain(events::calls())

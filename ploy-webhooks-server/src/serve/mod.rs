@@ -26,7 +26,7 @@ use self::listener::{ConnectionSettings, Listener};
 use self::retention::Sweeper;
 use self::runs::RunnerError;
 use self::signals::Signals;
-use crate::api::{self, Api};
+use crate::api::{self, Api, Backups};
 use crate::config::{self, Config, ConfigError};
 use crate::store::{OpenError, OpenStore};
 
@@ -60,6 +60,7 @@ pub(crate) async fn serve(
     let (listen, url) = (config.listen()?, config.store()?);
     let (mut bounds, public_url) = (config.bounds()?, config.public_url()?);
     let (proxies, delivery) = (config.proxies()?, config.delivery()?);
+    let backup_folder = config.backup_folder()?;
     let (dispatcher, master_keys) = (config.dispatcher()?, config::master_keys_from_env()?);
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let mut open = OpenStore::open(&url).await?;
@@ -104,11 +105,13 @@ pub(crate) async fn serve(
             .retention_sweep()
             .map(|every| tokio::spawn(Sweeper::new(store.clone(), every).sweep_for_ever()));
         let mut activity = Activity::new(ingest.clone(), store.clone());
-        let api = Api::builder(store, keyring, courier, root, public_url)
+        let mut api = Api::builder(store, keyring, courier, root, public_url)
             .commands(config.commands())
-            .payload_bytes_max(config.body_bytes_max())
-            .build();
-        let front = Front::new(ingest, api::router(api), proxies);
+            .payload_bytes_max(config.body_bytes_max());
+        if let Some((store, folder)) = open.sqlite().zip(backup_folder) {
+            api = api.backups(Backups::new(store, folder));
+        }
+        let front = Front::new(ingest, api::router(api.build()), proxies);
         let listener = Listener::new(socket, front, ConnectionSettings::of(config));
         let connections = tokio::select! {
             connections = listener.accept_until(signals.next()) => connections,
