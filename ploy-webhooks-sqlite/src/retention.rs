@@ -15,7 +15,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::SqliteStore;
 use crate::error::store_error;
-use crate::index::{Block, ClosedBlocks, delete_segment, endpoint_term};
+use crate::index::{Block, ClosedBlocks, SegmentSpan, endpoint_term};
 use crate::lane::OriginKey;
 use crate::owed::{self, places_of};
 use crate::search::passing;
@@ -27,6 +27,10 @@ const EVENTS_AT_ONCE: usize = 256;
 const BYTES_AT_ONCE: u64 = 2 << 20;
 /// So many stretches are looked at by one call.
 const STRETCHES_AT_ONCE: usize = 64;
+/// So many segments are opened by one call.
+const SEGMENTS_AT_ONCE: usize = 1_024;
+/// And so many deleted of which nothing was left before: each is more than a mebibyte.
+const EMPTY_AT_ONCE: usize = 2;
 /// What is in no block yet is looked at so many places a stretch.
 const STRETCH_PLACES: i64 = 1_024;
 /// About what a transaction adds to the log: where the events lie apart, a page each and its runs'.
@@ -47,7 +51,7 @@ impl RetentionStore for SqliteStore {
             return Ok(Expired::Fenced);
         };
         let next = found.next.map(place);
-        if found.places.is_empty() {
+        if found.places.is_empty() && found.segments.is_empty() {
             return Ok(Expired::Swept { events: 0, next });
         }
         let work = move |connection: &mut Connection| {
@@ -101,8 +105,8 @@ struct Found {
     places: Vec<i64>,
     bytes: u64,
     stretches: usize,
-    /// The segments in which some of it lies, and where they begin and end.
-    segments: Vec<(i64, i64, i64)>,
+    /// The segments in which some of it lies, or nothing at all.
+    segments: Vec<SegmentSpan>,
     next: Option<i64>,
 }
 
@@ -189,6 +193,7 @@ impl Look<'_> {
              WHERE last_seq >= ?1 AND min_id <= ?2 ORDER BY number",
         )?;
         let mut rows = select.query(params![self.from, self.last.as_bytes()])?;
+        let mut opened = 0;
         while self.found.next.is_none()
             && let Some(row) = rows.next()?
         {
@@ -202,8 +207,16 @@ impl Look<'_> {
                     self.look_at(&block)?;
                 }
             }
-            if self.found.places.len() > before {
-                self.found.segments.push((number, first_seq, last_seq));
+            let segment = SegmentSpan { number, first_seq, last_seq };
+            // One that was the newest when the last of it went is found here, when it is not.
+            let has_some = self.found.places.len() > before;
+            let has_room = self.found.segments.len() < EMPTY_AT_ONCE;
+            if has_some || (has_room && segment.is_empty(snapshot)?) {
+                self.found.segments.push(segment);
+            }
+            opened += 1;
+            if opened == SEGMENTS_AT_ONCE {
+                self.found.next = self.found.next.or(Some(last_seq + 1));
             }
         }
         snapshot.query_row("SELECT coalesce(max(last_seq), 0) FROM segments", [], |row| row.get(0))
@@ -261,16 +274,9 @@ fn remove(connection: &Connection, sweep: &Sweep, found: &Found) -> rusqlite::Re
     for seq in &found.places {
         removed += removal.remove(*seq)?;
     }
-    for (segment, first_seq, last_seq) in &found.segments {
-        let mut select = connection.prepare_cached(
-            "-- expire()
-             SELECT EXISTS (SELECT 1 FROM events WHERE seq BETWEEN ?1 AND ?2)
-                 OR ?3 = (SELECT max(number) FROM segments)",
-        )?;
-        let is_needed: bool =
-            select.query_row(params![first_seq, last_seq, segment], |row| row.get(0))?;
-        if !is_needed {
-            delete_segment(connection, *segment)?;
+    for segment in &found.segments {
+        if segment.is_empty(connection)? {
+            segment.delete(connection)?;
         }
     }
     Ok(Some(removed))
