@@ -84,7 +84,8 @@ async fn do_all(shared: &Shared) -> Result<(), StoreError> {
         Some(retention) => partitions::drop_old(&mut connection, retention).await,
         None => Ok(()),
     };
-    entered.and(made).and(forgotten).and(rested).and(purged).and(dropped)
+    let emptied = partitions::drop_empty(&mut connection).await;
+    entered.and(made).and(forgotten).and(rested).and(purged).and(dropped).and(emptied)
 }
 
 /// Forgets counts that nobody has asked about for long: they are at rest, and so is one that is not

@@ -23,6 +23,7 @@ mod queue;
 mod quotas;
 mod relay;
 mod relayed;
+mod retention;
 mod runs;
 mod search;
 mod segment;

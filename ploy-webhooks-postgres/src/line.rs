@@ -176,8 +176,9 @@ impl RunQueue for PostgresStore {
                 .bind(&triggers)
                 .bind(runs.iter().map(|run| millis(run.delay)).collect::<Vec<_>>())
                 .bind(destinations(runs.iter()))
-                .fetch_one(connection)
+                .fetch_optional(connection)
                 .await
+                .map(|added| added.unwrap_or(false))
                 .map_err(write_failed)
         })
         .await
@@ -256,7 +257,12 @@ const OWNER: &str = "
     LEFT JOIN endpoints n ON n.number = e.endpoint
     WHERE coalesce(n.workspace, e.workspace) = $2 LIMIT 1";
 
-const ENQUEUE: &str = "SELECT enqueue_runs($1, $2, $3, $4, $5, $6, $7, $8)";
+/// The event is held until they are added, so that it does not go meanwhile.
+const ENQUEUE: &str = "
+    WITH held AS MATERIALIZED (
+        SELECT 1 FROM events WHERE stream = $2 AND id = $3 FOR KEY SHARE
+    )
+    SELECT enqueue_runs($1, $2, $3, $4, $5, $6, $7, $8) FROM held LIMIT 1";
 
 fn leased(row: &PgRow) -> Result<LeasedRun, StoreError> {
     let number: i64 = row.try_get(8).map_err(read_failed)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ploy_webhooks::store::StoreError;
 use ploy_webhooks::{EventId, Timestamp};
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection, Postgres, Row, Transaction};
+use sqlx::{AssertSqlSafe, Connection, Executor, Postgres, Row, Transaction};
 
 use crate::database::locks;
 use crate::enter::enter_all;
@@ -109,19 +109,67 @@ pub(crate) async fn drop_old(
         }
         let mut transaction = connection.begin().await.map_err(failed)?;
         sqlx::query(LOCK_TIMEOUT).execute(&mut *transaction).await.map_err(failed)?;
-        sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE {name}")))
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
-        sqlx::query("DELETE FROM partitions WHERE name = $1")
-            .bind(name)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
+        drop_one(&mut transaction, &name).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
     }
     Ok(())
 }
+
+/// Drops the partitions of the past of which nothing is left, and what the search index says of
+/// them. What comes with an id of such a time goes elsewhere from then on.
+pub(crate) async fn drop_empty(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let failed = |error| store_error("cannot drop an empty partition of the events", error);
+    let seemingly: Vec<(String, i64, i64)> =
+        sqlx::query_as(SEEM_EMPTY).fetch_all(&mut *connection).await.map_err(failed)?;
+    for (name, from, to) in seemingly {
+        let mut transaction = connection.begin().await.map_err(failed)?;
+        sqlx::query(LOCK_TIMEOUT).execute(&mut *transaction).await.map_err(failed)?;
+        let lock = format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE");
+        transaction.execute(AssertSqlSafe(lock)).await.map_err(failed)?;
+        // Nothing is added any more, and what was before is seen.
+        let is_empty = format!("SELECT NOT EXISTS (SELECT FROM {name})");
+        let is_empty: bool = sqlx::query_scalar(AssertSqlSafe(is_empty))
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        if !is_empty {
+            continue;
+        }
+        drop_one(&mut transaction, &name).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        let (from, to) = (EventId::least_at(timestamp(from)), EventId::least_at(timestamp(to)));
+        sqlx::query(DELETE_EMPTY_SEGMENTS)
+            .bind(Uuid::from(from))
+            .bind(Uuid::from(to))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn drop_one(transaction: &mut Transaction<'_, Postgres>, name: &str) -> sqlx::Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE {name}"))).execute(&mut **transaction).await?;
+    sqlx::query("DELETE FROM partitions WHERE name = $1")
+        .bind(name)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+/// Vacuuming has given back the pages of one that is empty, so that nothing has to be read to see
+/// it. A partition of an hour ago may be filled still.
+const SEEM_EMPTY: &str = "
+    SELECT name, from_ms, to_ms FROM partitions
+    WHERE to_ms <= (extract(epoch FROM clock_timestamp()) - 3600) * 1000
+        AND pg_relation_size(to_regclass(name)) = 0 ORDER BY to_ms";
+const DELETE_EMPTY_SEGMENTS: &str = "
+    WITH empty AS (
+        DELETE FROM segments s WHERE s.max_id >= $1 AND s.max_id < $2 AND NOT EXISTS (
+            SELECT FROM events e WHERE e.stream = s.stream AND e.id BETWEEN s.min_id AND s.max_id)
+        RETURNING s.number
+    )
+    DELETE FROM segment_bits b USING empty WHERE b.segment = empty.number";
 
 const DELETE_RUNS: &str = "SELECT forget_runs(events) FROM (
     SELECT array_agg(DISTINCT event) AS events FROM (

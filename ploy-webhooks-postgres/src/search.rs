@@ -201,6 +201,27 @@ impl Unread {
         Ok(pieces)
     }
 
+    /// The pieces that begin first, about so many, and where the next one begins, which is beyond
+    /// the beginning of all of them; `None` where there is none.
+    pub(crate) async fn take_first(
+        &mut self,
+        connection: &mut PgConnection,
+        at_least: usize,
+    ) -> Result<(Vec<(i32, Span)>, Option<EventId>), StoreError> {
+        let mut taken = Vec::new();
+        loop {
+            self.open_nearest(connection).await?;
+            let Some(piece) = self.pieces.peek() else {
+                return Ok((taken, None));
+            };
+            if taken.len() >= at_least && piece.min > self.range.0 {
+                return Ok((taken, Some(piece.min)));
+            }
+            taken.push((piece.stream, Span { min: piece.min, max: piece.max }));
+            self.pieces.pop();
+        }
+    }
+
     /// Everything that is left, in no order.
     pub(crate) async fn all(
         mut self,

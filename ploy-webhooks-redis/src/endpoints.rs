@@ -267,7 +267,7 @@ impl RedisStore {
         parse_endpoint(id, answer)
     }
 
-    async fn write(
+    pub(crate) async fn write(
         &self,
         bucket: &Bucket,
         script: &'static script::Known,

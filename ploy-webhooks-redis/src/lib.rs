@@ -19,6 +19,7 @@ mod merge;
 mod owner;
 mod queue;
 mod record;
+mod retention;
 mod run_pages;
 mod run_record;
 mod runs;

@@ -82,6 +82,8 @@ scripts! {
     FINISH = writes!(when memory is full), file!("delivery"), file!("line"), file!("finish");
     /// Moves a run by hand.
     ALTER = writes!(when memory is full), file!("delivery"), file!("line"), file!("alter");
+    /// Removes old events.
+    EXPIRE = writes!(when memory is full), file!("delivery"), file!("line"), file!("expire");
     /// Sets a definition.
     DEFINE = file!("define");
     /// Deletes a definition.

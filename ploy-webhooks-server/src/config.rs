@@ -49,6 +49,7 @@ pub(crate) struct Config {
     runs_at_once: NonZeroU16,
     runs_at_once_per_endpoint: NonZeroU16,
     run_lease_ms: u64,
+    retention_sweep_seconds: u64,
     allow_commands: bool,
     #[serde(deserialize_with = "names")]
     trusted_proxies: Vec<String>,
@@ -59,6 +60,7 @@ pub(crate) struct Config {
     delivery_ports: Option<Vec<u16>>,
     /// Where the master key is, unless `PLOY_MASTER_KEY` is set.
     pub(crate) master_key_file: Option<PathBuf>,
+    backup_folder: Option<PathBuf>,
 }
 
 /// The flags of `serve` that are settings.
@@ -129,6 +131,13 @@ pub(crate) enum ConfigError {
     DeliveryAllow(String),
     #[error("`delivery_ports` has ports from 1 to 65535: leave it out to open all of them")]
     DeliveryPorts,
+    #[error("`backup_folder` is not the path of a folder")]
+    BackupFolder,
+    #[error(
+        "`backup_folder` is for stores of `sqlite:`; others are backed up by the tools of their \
+         engine: leave it out"
+    )]
+    BackupOfEngine,
     #[error("`worker` cannot be used")]
     Worker(#[from] ParseWorkerNameError),
     #[error("PLOY_ROOT_TOKEN must be 32 or more visible ASCII characters")]
@@ -159,12 +168,14 @@ impl Default for Config {
             runs_at_once: NonZeroU16::new(64).expect("64 is not zero"),
             runs_at_once_per_endpoint: NonZeroU16::new(16).expect("16 is not zero"),
             run_lease_ms: 30_000,
+            retention_sweep_seconds: 600,
             allow_commands: false,
             trusted_proxies: Vec::new(),
             forwarded_header: "x-forwarded-for".to_owned(),
             delivery_allow: Vec::new(),
             delivery_ports: None,
             master_key_file: None,
+            backup_folder: None,
         }
     }
 }
@@ -282,6 +293,23 @@ impl Config {
             Some(ports) => addresses.on_ports(ports.iter().copied()),
         };
         Ok(settings)
+    }
+
+    /// How often this node looks for events whose time is over; `None` where it does not.
+    pub(crate) fn retention_sweep(&self) -> Option<Duration> {
+        (self.retention_sweep_seconds > 0)
+            .then(|| Duration::from_secs(self.retention_sweep_seconds))
+    }
+
+    /// Where backups are made, if anywhere; relative to where the server was started.
+    pub(crate) fn backup_folder(&self) -> Result<Option<PathBuf>, ConfigError> {
+        match (&self.backup_folder, self.store()?) {
+            (Some(folder), StoreUrl::Sqlite(_)) => {
+                std::path::absolute(folder).map(Some).map_err(|_| ConfigError::BackupFolder)
+            }
+            (Some(_), _) => Err(ConfigError::BackupOfEngine),
+            (None, _) => Ok(None),
+        }
     }
 
     /// The longest payload of an event.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ploy_webhooks::SystemClock;
 use ploy_webhooks::limit::{LocalLimiter, RateLimiter};
 use ploy_webhooks::store::{
-    ActivityStore, DefinitionStore, EndpointStore, EventStore, HistoryStore, MemoryStore, RunQueue,
-    StoreError, TokenStore,
+    ActivityStore, DefinitionStore, EndpointStore, EventStore, HistoryStore, MemoryStore,
+    RetentionStore, RunQueue, StoreError, TokenStore,
 };
 use ploy_webhooks_postgres::{EndpointChanges, PostgresSettings, PostgresStore};
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
@@ -16,7 +16,14 @@ use thiserror::Error;
 
 /// All that the server asks of a store. Implemented for whatever implements the parts.
 pub trait Store:
-    EventStore + EndpointStore + RunQueue + TokenStore + DefinitionStore + ActivityStore + HistoryStore
+    EventStore
+    + EndpointStore
+    + RunQueue
+    + TokenStore
+    + DefinitionStore
+    + ActivityStore
+    + HistoryStore
+    + RetentionStore
 {
 }
 
@@ -28,6 +35,7 @@ impl<S> Store for S where
         + DefinitionStore
         + ActivityStore
         + HistoryStore
+        + RetentionStore
 {
 }
 
@@ -168,6 +176,14 @@ impl OpenStore {
         match &self.engine {
             Engine::Postgres(store) => Some(store.clone()),
             Engine::Memory | Engine::Sqlite(_) | Engine::Redis(_) => None,
+        }
+    }
+
+    /// What backups are made of, where they are not the business of an engine.
+    pub(crate) fn sqlite(&self) -> Option<Arc<SqliteStore>> {
+        match &self.engine {
+            Engine::Sqlite(store) => Some(store.clone()),
+            Engine::Memory | Engine::Postgres(_) | Engine::Redis(_) => None,
         }
     }
 

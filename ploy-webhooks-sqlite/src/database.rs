@@ -18,7 +18,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0004_dedup.sql"),
     include_str!("../migrations/0005_activity.sql"),
     include_str!("../migrations/0006_destinations.sql"),
-    include_str!("../migrations/0007_history.sql"),
+    include_str!("../migrations/0008_history.sql"),
 ];
 /// Rows of about a kibibyte: a larger page holds more of them, and a commit writes fewer pages.
 pub(crate) const PAGE_BYTES: u32 = 8_192;
@@ -82,7 +82,7 @@ impl Hold {
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

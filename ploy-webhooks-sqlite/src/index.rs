@@ -360,6 +360,54 @@ fn last_segment(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>>
         .optional()
 }
 
+/// A segment, and between which places its events lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentSpan {
+    pub(crate) number: i64,
+    pub(crate) first_seq: i64,
+    pub(crate) last_seq: i64,
+}
+
+impl SegmentSpan {
+    /// Whether there is nothing left of it. The newest always has something: it says what is
+    /// indexed. Once it is so, it stays so: places are not given again.
+    pub(crate) fn is_empty(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        let mut select = connection.prepare_cached(
+            "-- is_empty()
+             SELECT NOT EXISTS (SELECT 1 FROM events WHERE seq BETWEEN ?1 AND ?2)
+                 AND ?3 < (SELECT max(number) FROM segments)",
+        )?;
+        select.query_row(params![self.first_seq, self.last_seq, self.number], |row| row.get(0))
+    }
+
+    /// Deletes it with its bits.
+    pub(crate) fn delete(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let slices = (slice_number(self.number, 0), slice_number(self.number + 1, 0));
+        connection.execute("DELETE FROM segments WHERE number = ?1", params![self.number])?;
+        connection.execute(
+            "DELETE FROM segment_bits WHERE slice >= ?1 AND slice < ?2",
+            params![slices.0, slices.1],
+        )?;
+        Ok(())
+    }
+}
+
+/// The segments of which nothing is left.
+pub(crate) fn empty_segments(connection: &Connection) -> rusqlite::Result<Vec<SegmentSpan>> {
+    let mut select = connection.prepare("SELECT number, last_seq FROM segments ORDER BY number")?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (mut empty, mut first_seq) = (Vec::new(), 0);
+    for row in rows {
+        let (number, last_seq) = row?;
+        let span = SegmentSpan { number, first_seq, last_seq };
+        if span.is_empty(connection)? {
+            empty.push(span);
+        }
+        first_seq = last_seq + 1;
+    }
+    Ok(empty)
+}
+
 /// Lets the writer do something behind the events, and waits for it. For threads.
 pub(crate) fn write<T: Send + 'static>(
     queue: &Queue,

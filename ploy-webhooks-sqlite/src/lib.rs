@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod activity;
+mod backup;
 mod checkpoint;
 mod claim;
 mod database;
@@ -20,6 +21,7 @@ mod purge;
 mod queue;
 mod quotas;
 mod readers;
+mod retention;
 mod runs;
 mod search;
 mod settings;
@@ -67,6 +69,7 @@ pub struct SqliteStore {
     closed_blocks: ClosedBlocks,
     look_ups: Readers,
     searches: Readers,
+    backups: Readers,
     threads: Mutex<Threads>,
 }
 
@@ -145,6 +148,7 @@ impl SqliteStore {
             closed_blocks: closed_blocks.clone(),
             look_ups: Readers::new(settings.clone(), hold.clone(), LOOK_UPS_MAX),
             searches: Readers::new(settings.clone(), hold.clone(), settings.searches_max),
+            backups: Readers::new(settings.clone(), hold.clone(), NonZeroUsize::MIN),
             threads: Mutex::default(),
         };
         store.threads().hold = Some(hold.clone());
@@ -193,6 +197,7 @@ impl SqliteStore {
         self.queue.close();
         self.look_ups.close();
         self.searches.close();
+        self.backups.close();
         // Who waits for a run looks once more, and is told.
         self.line.owed.notify_waiters();
         std::mem::take(&mut *self.threads())

@@ -2,14 +2,15 @@
 //!
 //! A deletion takes the endpoint's row away, and with it every way to its events. Their rows go
 //! afterwards, a block at a time, each in a short transaction, so that no append waits for it;
-//! and at last the texts of triggers that only its runs named.
+//! and at last the texts of triggers that only its runs named, and the segments of the index of
+//! which nothing is left.
 
 use ploy_webhooks::store::StoreError;
 use ploy_webhooks::store::grams::Probe;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::store_error;
-use crate::index::{ClosedBlocks, ORPHAN_TERM, endpoint_term, write};
+use crate::index::{ClosedBlocks, ORPHAN_TERM, empty_segments, endpoint_term, write};
 use crate::lane::LaneKey;
 use crate::owed::{self, places_of};
 use crate::progress::{Progress, Written};
@@ -61,6 +62,10 @@ pub(crate) fn purge_deleted(
         };
         if has_taken_runs && !delete_unnamed(reader, queue, pause)? {
             return Ok(());
+        }
+        for segment in empty_segments(reader).map_err(failed)? {
+            write(queue, DELETION_LOG_BYTES, move |connection| segment.delete(connection))?;
+            index(progress.take())?;
         }
         write(queue, 0, move |connection| {
             connection.execute("DELETE FROM purges WHERE endpoint = ?1", params![number])

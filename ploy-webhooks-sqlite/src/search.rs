@@ -213,7 +213,11 @@ impl Unread<'_> {
 }
 
 /// Which blocks of a segment pass the probe.
-fn passing(connection: &Connection, segment: i64, probe: &Probe) -> rusqlite::Result<u64> {
+pub(crate) fn passing(
+    connection: &Connection,
+    segment: i64,
+    probe: &Probe,
+) -> rusqlite::Result<u64> {
     let mut select = connection
         .prepare_cached("-- search()\n SELECT words FROM segment_bits WHERE slice = ?1")?;
     let mut mask = u64::MAX;

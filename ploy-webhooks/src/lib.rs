@@ -65,6 +65,7 @@ mod limits;
 mod ploybook;
 mod pointer;
 mod publish;
+mod retention;
 mod run;
 mod seal;
 mod secret;
@@ -100,6 +101,7 @@ pub use ploybook::{
 };
 pub use pointer::{JsonPointer, ParsePointerError};
 pub use publish::{Publication, Published, publish};
+pub use retention::{Retention, RetentionError};
 pub use run::{
     Attempt, AttemptEnd, Lane, Lease, LeasedRun, NewRun, Outcome, ParseWorkerNameError, Run,
     RunState, WorkerName,

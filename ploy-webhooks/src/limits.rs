@@ -1,4 +1,5 @@
-//! What an endpoint takes at most: its rate, its quota, the size of a body.
+//! What an endpoint takes at most: its rate, its quota, the size of a body; and for how long it is
+//! kept.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
@@ -6,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::retention::Retention;
 
 /// Bounds that an endpoint sets for itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +21,10 @@ pub struct Limits {
     /// The largest body in bytes; `None`, or anything above the process's own bound, is that
     /// bound.
     pub body_bytes: Option<u64>,
+    /// For how long its events are kept, where that is shorter than its workspace's; `None` is as
+    /// long as the workspace keeps them.
+    #[serde(rename = "retention_seconds", skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
 }
 
 /// A rate: so many a second in the long run, so many at once.

@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::id::WorkspaceId;
 use crate::limits::Rate;
+use crate::retention::Retention;
 use crate::store::{DefinitionKind, DefinitionStore, StoreError, StoreErrorKind};
 
 /// A tenant: endpoints, events, runs, Ploybooks and subscriptions of one workspace are out of
@@ -33,6 +34,10 @@ pub struct WorkspaceLimits {
     /// How often its endpoints may be sent to, all together; each may have a rate of its own
     /// besides.
     pub rate: Option<Rate>,
+    /// For how long events are kept, those of its endpoints and those that the app publishes; an
+    /// endpoint may keep its own for less. `None` is for ever.
+    #[serde(rename = "retention_seconds", skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
 }
 
 /// What is wrong with a workspace, for who sets it.

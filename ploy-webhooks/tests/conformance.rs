@@ -5,13 +5,20 @@ use std::time::Duration;
 
 use ploy_webhooks::conformance::Fixture;
 use ploy_webhooks::store::{
-    ActivityStore, DefinitionStore, EndpointStore, HistoryStore, MemoryStore, RunQueue, TokenStore,
+    ActivityStore, DefinitionStore, EndpointStore, HistoryStore, MemoryStore, RetentionStore,
+    RunQueue, TokenStore,
 };
 use ploy_webhooks::{Clock, ManualClock};
 
 /// All traits, as an app names them that chooses its store at run time.
 trait Store:
-    EndpointStore + RunQueue + DefinitionStore + TokenStore + ActivityStore + HistoryStore
+    EndpointStore
+    + RunQueue
+    + DefinitionStore
+    + TokenStore
+    + ActivityStore
+    + HistoryStore
+    + RetentionStore
 {
 }
 
@@ -22,6 +29,7 @@ impl<S> Store for S where
         + TokenStore
         + ActivityStore
         + HistoryStore
+        + RetentionStore
         + ?Sized
 {
 }

@@ -143,6 +143,14 @@ teeth! {
     deletion_waits_for_appends_under_way bites DeletesOnlyWhatItSees;
     runs_of_a_deleted_endpoint_are_not_claimed bites KeepsTheRunsOfDeleted | SaysHeldToAll;
     endpoints_stay_in_their_workspace bites ChangesEndpointsOfAnybody;
+    what_is_past_its_time_goes bites ExpiresNothing | KeepsTheHistoryOfDeleted;
+    what_is_younger_stays bites ExpiresWhateverTheAge | ExpiresNothing;
+    events_with_unfinished_runs_stay bites ExpiresWhatIsOwed | ExpiresNothing;
+    a_sweep_is_of_one_owner bites SweepsForAnybody;
+    a_sweep_of_another_revision_removes_nothing bites SweepsUnfenced;
+    sweeps_go_on_and_meet_without_harm bites EndsSweepsTooSoon | ExpiresNothing;
+    a_repeat_of_what_has_expired_is_one bites ForgetsKeysOfExpired;
+    what_has_expired_stays_gone_after_a_restart bites LosesEverything;
     changes_survive_a_restart bites LosesEverything;
     leases_survive_a_restart bites LosesEverything | ForgetsLeases;
     one_root_token_is_set_for_good bites TheLastRootTokenWins;

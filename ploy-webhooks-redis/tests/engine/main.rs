@@ -8,6 +8,7 @@ mod lanes;
 mod layout;
 mod nodes;
 mod quotas;
+mod retention;
 mod run_pages;
 mod runs;
 mod scene;

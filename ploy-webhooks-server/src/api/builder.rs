@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Api, Commands, Parts};
+use super::{Api, Backups, Commands, Parts};
 
 /// An [`Api`] that is being set up: see [`Api::builder`].
 #[derive(Debug)]
@@ -26,6 +26,12 @@ impl ApiBuilder {
     /// carries runs out meets nothing longer. Default: 1 MiB.
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.parts.payload_bytes_max = bytes;
+        self
+    }
+
+    /// Where backups are made. Default: nowhere, and who asks for one is told so.
+    pub fn backups(mut self, backups: Backups) -> Self {
+        self.parts.backups = Some(backups);
         self
     }
 

@@ -8,7 +8,7 @@ use ploy_webhooks_delivery::Courier;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
-use super::{Api, Commands};
+use super::{Api, Backups, Commands};
 use crate::store::Store;
 
 /// Who calls. Put into every request that is let through.
@@ -94,6 +94,11 @@ impl TenantApi {
         self.api.parts.payload_bytes_max
     }
 
+    /// Where backups are made, if anywhere.
+    pub(super) fn backups(&self) -> Option<&Backups> {
+        self.api.parts.backups.as_ref()
+    }
+
     pub(super) fn commands(&self) -> Commands {
         self.api.parts.commands
     }
@@ -126,7 +131,9 @@ impl FromRequestParts<Api> for RootApi {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let caller = Caller::of(parts);
         if caller.access != Access::Root {
-            return Err(Problem::Forbidden("only the root token manages workspaces and tokens"));
+            return Err(Problem::Forbidden(
+                "only the root token manages workspaces and tokens, and makes backups",
+            ));
         }
         let definitions = Caller { workspace: WorkspaceId::ROOT, ..caller };
         Ok(Self {

@@ -26,6 +26,7 @@
 
 mod activity;
 mod auth;
+mod backup;
 mod builder;
 mod caller;
 mod definitions;
@@ -63,6 +64,7 @@ use http::{HeaderValue, Method};
 use ploy_webhooks::{Keyring, SecretDigest, Slug};
 use ploy_webhooks_delivery::Courier;
 
+pub use self::backup::Backups;
 pub use self::builder::ApiBuilder;
 use self::problem::Problem;
 use self::routing::Call;
@@ -83,6 +85,7 @@ struct Parts {
     public_url: String,
     commands: Commands,
     payload_bytes_max: usize,
+    backups: Option<Backups>,
 }
 
 /// Whether Ploybooks may run programs of the machine: whoever may define one that does, may do on
@@ -117,6 +120,7 @@ impl Api {
             public_url,
             commands: Commands::Refused,
             payload_bytes_max: 1 << 20,
+            backups: None,
         })
     }
 
@@ -136,6 +140,7 @@ pub fn calls() -> Vec<(Method, &'static str)> {
 fn table() -> impl Iterator<Item = Call> {
     std::iter::empty()
         .chain(activity::calls())
+        .chain(backup::calls())
         .chain(destinations::calls())
         .chain(endpoints::calls())
         .chain(events::calls())

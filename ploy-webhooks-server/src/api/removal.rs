@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU16;
 
-use ploy_webhooks::WorkspaceId;
-use ploy_webhooks::store::DefinitionKind;
+use ploy_webhooks::store::{DefinitionKind, Expired, PageSize, RunQuery, Sweep};
+use ploy_webhooks::{RunState, WorkspaceId};
 
 use super::definitions::{self, Defines};
 use super::problem::Problem;
@@ -28,6 +28,39 @@ pub(super) async fn empty(store: &dyn Store, workspace: &WorkspaceId) -> Result<
         undefine_all(store, workspace, kind).await?;
     }
     store.forget_history(workspace).await?;
+    remove_published(store, workspace).await
+}
+
+/// Removes what the app has published, with what it owes: nobody may look at it any more.
+async fn remove_published(store: &dyn Store, workspace: &WorkspaceId) -> Result<(), Problem> {
+    for state in RunState::ALL.into_iter().filter(|state| state.is_in_line()) {
+        call_off_all(store, workspace, state).await?;
+    }
+    let mut sweep = Sweep::published(*workspace);
+    while let Expired::Swept { next: Some(next), .. } = store.expire(&sweep).await? {
+        sweep = sweep.from(next);
+    }
+    Ok(())
+}
+
+/// Calls the runs in that state off, so that their events may go.
+async fn call_off_all(
+    store: &dyn Store,
+    workspace: &WorkspaceId,
+    state: RunState,
+) -> Result<(), Problem> {
+    let mut query = RunQuery::all(*workspace);
+    query.state = Some(state);
+    query.limit = PageSize::MAX;
+    let mut next = Some(query);
+    while let Some(query) = next {
+        let page = store.list_runs(&query).await?;
+        for run in &page.items {
+            // One that has ended meanwhile is not in the way either.
+            let _over = store.cancel(workspace, &run.id).await?;
+        }
+        next = page.next;
+    }
     Ok(())
 }
 

@@ -64,6 +64,10 @@ pub(super) struct CreateArgs {
     /// The largest body.
     #[arg(long, value_name = "BYTES")]
     body_bytes: Option<u64>,
+    /// For how long its events are kept, where that is less than in its workspace; 2592000 is 30
+    /// days.
+    #[arg(long, value_name = "SECONDS")]
+    retention_seconds: Option<u64>,
     /// An address range that may send, such as 203.0.113.0/24. Give several times for several.
     #[arg(long, value_name = "RANGE")]
     allow: Vec<String>,
@@ -97,6 +101,7 @@ struct Row {
     created_at: String,
     trigger: Option<Trigger>,
     auth: AuthRow,
+    limits: LimitsRow,
     credentials: Vec<CredentialRow>,
     activity: Option<ActivityRow>,
     api_key: Option<String>,
@@ -106,6 +111,11 @@ struct Row {
 #[derive(Debug, Deserialize)]
 struct AuthRow {
     scheme: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct LimitsRow {
+    retention_seconds: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -190,6 +200,9 @@ impl CreateArgs {
         }
         if let Some(bytes) = self.body_bytes {
             limits.insert("body_bytes".to_owned(), bytes.into());
+        }
+        if let Some(seconds) = self.retention_seconds {
+            limits.insert("retention_seconds".to_owned(), seconds.into());
         }
         let mut form = json!({
             "description": self.description,
@@ -280,6 +293,7 @@ fn print_one(row: Row) -> Result<(), Failure> {
         ("created", Some(row.created_at)),
         ("ploybook", trigger),
         ("scheme", Some(row.auth.scheme)),
+        ("events kept for", row.limits.retention_seconds.map(|seconds| format!("{seconds} s"))),
         ("key (shown this once)", row.api_key),
         ("secret (shown this once)", row.signing_secret),
     ];

@@ -1,5 +1,6 @@
 //! The command line: `serve`, and the commands that talk to a server.
 
+mod backup;
 mod client;
 mod destinations;
 mod endpoints;
@@ -103,6 +104,11 @@ enum Command {
         server: ServerArgs,
         #[command(subcommand)]
         command: workspaces::WorkspacesCommand,
+    },
+    /// Have the server make a backup of its store, with the root token, and print where it is.
+    Backup {
+        #[command(flatten)]
+        server: ServerArgs,
     },
     /// Make and revoke tokens, with the root token.
     Tokens {
@@ -245,6 +251,7 @@ fn execute(command: Command) -> Result<(), Failure> {
             Command::Workspaces { server, command } => {
                 workspaces::run(&Client::of(&server)?, server.json, command).await
             }
+            Command::Backup { server } => backup::run(&Client::of(&server)?, server.json).await,
             Command::Tokens { server, command } => {
                 let client = Client::of(&server)?;
                 tokens::run(&client, server.json, server.workspace(), command).await

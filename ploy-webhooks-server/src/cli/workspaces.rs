@@ -36,6 +36,9 @@ pub(super) enum WorkspacesCommand {
         /// Take the bound on its rate away.
         #[arg(long, conflicts_with = "rate")]
         no_rate: bool,
+        /// Keep events for ever.
+        #[arg(long, conflicts_with = "retention_seconds")]
+        no_retention: bool,
     },
     /// Delete a workspace that has no endpoints, with its tokens, Ploybooks and subscriptions.
     Delete { id: String },
@@ -49,6 +52,9 @@ pub(super) struct Bounds {
     /// Events that they accept at once.
     #[arg(long, value_name = "EVENTS", requires = "rate")]
     burst: Option<NonZeroU32>,
+    /// For how long events are kept; 2592000 is 30 days. Without it, for ever.
+    #[arg(long, value_name = "SECONDS")]
+    retention_seconds: Option<u64>,
 }
 
 const HEADER: [&str; 4] = ["ID", "NAME", "RATE", "CREATED"];
@@ -65,6 +71,7 @@ struct Row {
 #[derive(Debug, Deserialize)]
 struct Limits {
     rate: Option<Rate>,
+    retention_seconds: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -92,16 +99,19 @@ impl WorkspacesCommand {
         match self {
             Self::Create { name, bounds } => {
                 let mut body = Map::from_iter([("name".to_owned(), name.as_str().into())]);
-                body.extend(bounds.limits().map(|limits| ("limits".to_owned(), limits)));
+                body.insert("limits".to_owned(), bounds.given().into());
                 Call::new(Method::POST, ["workspaces"]).body(body.into())
             }
             Self::List(page) => Call::new(Method::GET, ["workspaces"]).query(page.query()),
             Self::Show { id } => Call::new(Method::GET, ["workspaces", id]),
-            Self::Set { id, name, bounds, no_rate } => {
-                let no_rate = no_rate.then(|| json!({"rate": null}));
+            Self::Set { id, name, bounds, no_rate, no_retention } => {
+                let lifted = [("rate", *no_rate), ("retention_seconds", *no_retention)];
+                let lifted = lifted.into_iter().filter(|(_, is_lifted)| *is_lifted);
+                let mut limits = bounds.given();
+                limits.extend(lifted.map(|(name, _)| (name.to_owned(), Value::Null)));
                 let members = [
                     ("name", name.as_deref().map(Value::from)),
-                    ("limits", bounds.limits().or(no_rate)),
+                    ("limits", (!limits.is_empty()).then(|| limits.into())),
                 ];
                 let given =
                     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
@@ -113,9 +123,12 @@ impl WorkspacesCommand {
 }
 
 impl Bounds {
-    fn limits(&self) -> Option<Value> {
-        let per_second = self.rate?;
-        Some(json!({"rate": {"per_second": per_second, "burst": self.burst}}))
+    fn given(&self) -> Map<String, Value> {
+        let rate =
+            self.rate.map(|per_second| json!({"per_second": per_second, "burst": self.burst}));
+        let given =
+            [("rate", rate), ("retention_seconds", self.retention_seconds.map(Value::from))];
+        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 }
 
@@ -137,10 +150,12 @@ impl Row {
 
     fn print(self) -> Result<(), Failure> {
         let rate = self.rate();
+        let retention = self.limits.retention_seconds.map(|seconds| format!("{seconds} s"));
         let lines = [
             ("id", Some(self.id)),
             ("name", Some(self.name)),
             ("rate", Some(rate)),
+            ("events kept for", retention),
             ("created", self.created_at),
         ];
         let lines = lines.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?]));

@@ -7,6 +7,7 @@ mod first_start;
 mod front;
 mod keys;
 mod listener;
+mod retention;
 mod runs;
 mod signals;
 
@@ -23,9 +24,10 @@ use self::first_start::FirstStart;
 use self::front::{Front, Intake};
 pub(crate) use self::keys::KeysError;
 use self::listener::{ConnectionSettings, Listener};
+use self::retention::Sweeper;
 use self::runs::RunnerError;
 use self::signals::Signals;
-use crate::api::{self, Api};
+use crate::api::{self, Api, Backups};
 use crate::config::{self, Config, ConfigError};
 use crate::metrics::Metrics;
 use crate::store::{OpenError, OpenStore};
@@ -60,6 +62,7 @@ pub(crate) async fn serve(
     let (listen, url) = (config.listen()?, config.store()?);
     let (mut bounds, public_url) = (config.bounds()?, config.public_url()?);
     let (proxies, delivery) = (config.proxies()?, config.delivery()?);
+    let backup_folder = config.backup_folder()?;
     let (dispatcher, master_keys) = (config.dispatcher()?, config::master_keys_from_env()?);
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let mut open = OpenStore::open(&url).await?;
@@ -103,19 +106,28 @@ pub(crate) async fn serve(
             // Until the store is closed.
             tokio::spawn(async move { outbox.relay_outbox().await });
         }
+        let sweeper = config
+            .retention_sweep()
+            .map(|every| tokio::spawn(Sweeper::new(store.clone(), every).sweep_for_ever()));
         let mut activity = Activity::new(ingest.clone(), metrics.clone(), store.clone());
-        let api = Api::builder(store, keyring, courier, root, public_url)
+        let mut api = Api::builder(store, keyring, courier, root, public_url)
             .commands(config.commands())
-            .payload_bytes_max(config.body_bytes_max())
-            .build();
+            .payload_bytes_max(config.body_bytes_max());
+        if let Some((store, folder)) = open.sqlite().zip(backup_folder) {
+            api = api.backups(Backups::new(store, folder));
+        }
         let figures = figures::route(metrics, ingest.clone(), in_flight_bytes_max);
-        let front = Front::new(ingest, api::router(api).merge(figures), proxies);
+        let front = Front::new(ingest, api::router(api.build()).merge(figures), proxies);
         let listener = Listener::new(socket, front, ConnectionSettings::of(config));
         let connections = tokio::select! {
             connections = listener.accept_until(signals.next()) => connections,
             () = activity.hand_over_for_ever() => unreachable!("it hands over for ever"),
         };
         tracing::info!(open = connections.count(), "stopping");
+        if let Some(sweeper) = sweeper {
+            // What it has not come to goes after the next start.
+            sweeper.abort();
+        }
         let grace = config.shutdown_grace();
         let runs_end = async {
             if let Some(dispatcher) = dispatcher {

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod auth;
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod commands;
@@ -32,6 +34,8 @@ mod publish;
 mod receiver;
 #[cfg(test)]
 mod replay;
+#[cfg(test)]
+mod retention;
 #[cfg(test)]
 mod runs;
 #[cfg(test)]

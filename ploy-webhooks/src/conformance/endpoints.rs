@@ -21,6 +21,7 @@ use crate::endpoint::{
 use crate::fields::{Absence, Field, FieldMap};
 use crate::id::EndpointId;
 use crate::limits::{Limits, Quota, Rate};
+use crate::retention::Retention;
 use crate::secret::Secret;
 use crate::store::{Created, EndpointPatch, EndpointStore, Updated};
 use crate::value_source::ValueSource;
@@ -74,6 +75,7 @@ fn full_config() -> EndpointConfig {
             rate: Some(Rate { per_second: NonZeroU32::MAX, burst: Some(NonZeroU32::MIN) }),
             quota: Some(Quota { events: NonZeroU64::MAX, period_seconds: NonZeroU32::new(86_400) }),
             body_bytes: Some(1 << 40),
+            retention: Some(Retention::MAX),
         },
         dedup: Some(DedupRule {
             window: Duration::from_secs(90),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::endpoint::Endpoint;
 use crate::store::{
     ActivityStore, Created, DefinitionStore, EndpointStore, EventStore, HistoryStore, KeyStore,
-    RunQueue, TokenStore,
+    RetentionStore, RunQueue, TokenStore,
 };
 
 /// One store to be tested, with all nine traits.
@@ -22,6 +22,7 @@ pub trait Fixture {
         + TokenStore
         + ActivityStore
         + HistoryStore
+        + RetentionStore
         + ?Sized;
 
     /// Opens the store, which is empty. Called once.

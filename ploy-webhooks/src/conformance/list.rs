@@ -105,7 +105,7 @@ promises! {
     }
 
     // Of `RunStore`, `RunQueue`, `EndpointStore`, `DefinitionStore`, `TokenStore`,
-    // `ActivityStore` and `HistoryStore`.
+    // `ActivityStore`, `HistoryStore` and `RetentionStore`.
     all_traits {
         owed_runs_are_stored_with_their_event,
         runs_are_added_to_stored_events,
@@ -156,6 +156,15 @@ promises! {
         runs_of_a_deleted_endpoint_are_not_claimed,
 
         endpoints_stay_in_their_workspace,
+
+        what_is_past_its_time_goes,
+        what_is_younger_stays,
+        events_with_unfinished_runs_stay,
+        a_sweep_is_of_one_owner,
+        a_sweep_of_another_revision_removes_nothing,
+        sweeps_go_on_and_meet_without_harm,
+        a_repeat_of_what_has_expired_is_one,
+        what_has_expired_stays_gone_after_a_restart,
 
         changes_survive_a_restart,
         leases_survive_a_restart,

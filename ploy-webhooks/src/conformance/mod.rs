@@ -50,8 +50,9 @@
 //!   [`RunQueue`](crate::store::RunQueue), [`EndpointStore`](crate::store::EndpointStore),
 //!   [`DefinitionStore`](crate::store::DefinitionStore),
 //!   [`TokenStore`](crate::store::TokenStore),
-//!   [`ActivityStore`](crate::store::ActivityStore) and
-//!   [`HistoryStore`](crate::store::HistoryStore).
+//!   [`ActivityStore`](crate::store::ActivityStore),
+//!   [`HistoryStore`](crate::store::HistoryStore) and
+//!   [`RetentionStore`](crate::store::RetentionStore).
 //! - `conformance!(events_only: fixture)`, for an [`EventsFixture`]: `EventStore` and `KeyStore`,
 //!   with endpoints that the suite hands to the fixture and never changes.
 //!
@@ -78,6 +79,7 @@ mod needles;
 mod quotas;
 mod record;
 mod restart;
+mod retention;
 mod runs;
 mod scene;
 mod search;
@@ -103,6 +105,7 @@ pub use needles::*;
 pub use quotas::*;
 pub use record::*;
 pub use restart::*;
+pub use retention::*;
 pub use runs::*;
 pub use search::*;
 pub use tokens::*;

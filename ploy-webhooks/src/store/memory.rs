@@ -5,6 +5,7 @@
 mod activity;
 mod definitions;
 mod history;
+mod retention;
 mod runs;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

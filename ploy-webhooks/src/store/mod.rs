@@ -9,6 +9,7 @@
 //! | runs that are carried out | also [`RunQueue`] |
 //! | endpoints that change at run time | also [`EndpointStore`] |
 //! | Ploybooks and subscriptions | also [`DefinitionStore`] |
+//! | events that are kept for a time only | also [`RetentionStore`] |
 //! | to run the ready-made server on it | also [`TokenStore`] and [`ActivityStore`] |
 //!
 //! Prove it with the conformance suite (feature `conformance`): one named test for each promise,
@@ -99,6 +100,7 @@ pub mod memory;
 pub mod nearest;
 mod needle;
 mod query;
+mod retention;
 mod runs;
 
 pub use activity::{
@@ -116,4 +118,5 @@ pub use lanes::Lanes;
 pub use memory::MemoryStore;
 pub use needle::{Needle, NeedleError, fold_into};
 pub use query::{EventQuery, Order, Page, PageSize, PageSizeError};
+pub use retention::{Expired, RetentionStore, Sweep, SweepPlace};
 pub use runs::{Altered, Claim, RunQuery, RunQueue, RunStore, Tenure};

@@ -56,7 +56,7 @@ async fn an_endpoint_has_a_limit_of_its_own_below_that_of_the_process() {
     let mut settings = Settings::default();
     settings.body_bytes_max = 100;
     let limits = |body_bytes| EndpointConfig {
-        limits: Limits { rate: None, quota: None, body_bytes },
+        limits: Limits { rate: None, body_bytes, ..Limits::default() },
         ..EndpointConfig::default()
     };
     for (own, limit) in [(None, 100), (Some(10), 10), (Some(1_000), 100)] {

@@ -60,7 +60,9 @@ async fn a_change_is_seen_by_the_next_request() {
     assert_eq!(intake.post("{}").await.status, 202);
 
     intake
-        .configure(|config| config.limits = Limits { rate: None, quota: None, body_bytes: Some(2) })
+        .configure(|config| {
+            config.limits = Limits { rate: None, body_bytes: Some(2), ..Limits::default() }
+        })
         .await;
     assert_eq!(intake.post("{}").await.status, 202);
     intake.post("{ }").await.assert_is(413, "payload_too_large");
@@ -75,7 +77,7 @@ async fn nobody_is_refused_by_an_old_state() {
     let mut rule = DedupRule::new(DedupBy::Header("webhook-id".parse().expect("a name")));
     rule.required = true;
     let strict = EndpointConfig {
-        limits: Limits { rate: None, quota: None, body_bytes: Some(2) },
+        limits: Limits { rate: None, body_bytes: Some(2), ..Limits::default() },
         dedup: Some(rule),
         ..EndpointConfig::default()
     };

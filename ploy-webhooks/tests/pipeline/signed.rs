@@ -37,7 +37,11 @@ impl Body for Untouchable {
 
 fn one_a_second() -> Limits {
     let one = std::num::NonZeroU32::MIN;
-    Limits { rate: Some(Rate { per_second: one, burst: None }), quota: None, body_bytes: Some(17) }
+    Limits {
+        rate: Some(Rate { per_second: one, burst: None }),
+        body_bytes: Some(17),
+        ..Limits::default()
+    }
 }
 
 /// Everything is wrong; one thing after the other is put right, and the answer is always the first

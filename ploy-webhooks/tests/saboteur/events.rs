@@ -38,6 +38,7 @@ impl EventStore for Saboteur {
                 self.count_wrongly(kept.endpoint, quota);
                 outcome
             }
+            (Fault::ForgetsKeysOfExpired, _) => self.append_unless_it_is_there(event).await?,
             _ => self.store.append(event).await?,
         };
         if let Appended::Stored = outcome {
@@ -181,6 +182,18 @@ impl Saboteur {
         let outcome = self.store.append(event).await;
         self.aside().a_batch_failed = !matches!(outcome, Ok(Appended::Stored));
         outcome
+    }
+
+    /// Takes nothing for a repeat of what cannot be found.
+    async fn append_unless_it_is_there(&self, event: NewEvent) -> Result<Appended, StoreError> {
+        let unkeyed = NewEvent { dedup: None, ..event.clone() };
+        let outcome = self.store.append(event).await?;
+        match outcome {
+            Appended::Duplicate(id) if self.event(&unkeyed.workspace, &id).await?.is_none() => {
+                self.store.append(unkeyed).await
+            }
+            outcome => Ok(outcome),
+        }
     }
 
     /// Changes the query; `false` where nothing is looked for at all.

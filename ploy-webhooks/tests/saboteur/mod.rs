@@ -4,6 +4,7 @@ mod activity;
 mod definitions;
 mod events;
 mod history;
+mod retention;
 mod runs;
 
 use std::collections::HashMap;
@@ -43,14 +44,19 @@ pub(crate) enum Fault {
     DefinesWhateverIsExpected,
     DeletesOnlyWhatItSees,
     DropsOutputs,
+    EndsSweepsTooSoon,
     EnqueuesForAnybody,
     EveryChangeWins,
+    ExpiresNothing,
+    ExpiresWhatIsOwed,
+    ExpiresWhateverTheAge,
     ExtendsOnlyForward,
     FencesAcrossWorkspaces,
     FindsLate,
     FindsOnlyOwedRuns,
     ForgetsEarlierAttempts,
     ForgetsHeaders,
+    ForgetsKeysOfExpired,
     ForgetsLeases,
     ForgetsLosses,
     ForgetsNewKeys,
@@ -101,6 +107,8 @@ pub(crate) enum Fault {
     SortsByArrival,
     SpansHaveTheirEnd,
     StoresRepeats,
+    SweepsForAnybody,
+    SweepsUnfenced,
     TakesNeedlesForPatterns,
     TalliesTheLastOnly,
     TheLastRootTokenWins,

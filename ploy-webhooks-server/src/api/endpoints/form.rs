@@ -1,8 +1,8 @@
 //! What callers send about an endpoint, and the bounds of it.
 
 use ploy_webhooks::{
-    AllowList, DedupRule, EndpointConfig, EndpointTrigger, FieldMap, Limits, Quota, Rate, Status,
-    SuccessAnswer, ValueSource,
+    AllowList, DedupRule, EndpointConfig, EndpointTrigger, FieldMap, Limits, Quota, Rate,
+    Retention, Status, SuccessAnswer, ValueSource,
 };
 use serde::Deserialize;
 
@@ -71,6 +71,8 @@ struct LimitChanges {
     quota: Option<Option<Quota>>,
     #[serde(default, deserialize_with = "nullable")]
     body_bytes: Option<Option<u64>>,
+    #[serde(default, deserialize_with = "nullable")]
+    retention_seconds: Option<Option<Retention>>,
 }
 
 impl NewEndpoint {
@@ -103,6 +105,11 @@ impl Changes {
         self.auth.take()
     }
 
+    /// The retention that is asked for, if one is.
+    pub(super) fn retention(&self) -> Option<Retention> {
+        self.limits.as_ref()?.retention_seconds.flatten()
+    }
+
     pub(super) fn apply_to(&self, config: &EndpointConfig) -> EndpointConfig {
         let mut config = config.clone();
         set(&mut config.description, &self.description);
@@ -117,6 +124,7 @@ impl Changes {
             set(&mut config.limits.rate, &limits.rate);
             set(&mut config.limits.quota, &limits.quota);
             set(&mut config.limits.body_bytes, &limits.body_bytes);
+            set(&mut config.limits.retention, &limits.retention_seconds);
         }
         config
     }

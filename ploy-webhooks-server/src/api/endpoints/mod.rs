@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use ploy_webhooks::store::{Created, EndpointPatch, PageSize, Updated};
-use ploy_webhooks::{Clock, Endpoint, EndpointId, Slug, SystemClock};
+use ploy_webhooks::{Clock, Endpoint, EndpointId, Retention, Slug, SystemClock, Workspace};
 
 use self::auth::{NewAuth, Rotated};
 use self::form::{Changes, NewEndpoint};
@@ -43,6 +43,7 @@ async fn create(
     JsonBody(form): JsonBody<NewEndpoint>,
 ) -> Result<Response, Problem> {
     let (auth, config) = form.into_parts()?;
+    check_retention(&api, config.limits.retention).await?;
     let (id, now) = (EndpointId::mint(SystemClock.now()), SystemClock.now());
     let (auth, shown) = NewAuth::of(auth).create(id, api.keyring(), now)?;
     auth::check(&auth, &config)?;
@@ -91,6 +92,7 @@ async fn patch(
     JsonBody(mut changes): JsonBody<Changes>,
 ) -> Result<Response, Problem> {
     changes.check()?;
+    check_retention(&api, changes.retention()).await?;
     let auth = changes.take_auth().map(|form| NewAuth::of(Some(form)));
     let (endpoint, shown) = change(&api, &id, |endpoint| {
         let config = changes.apply_to(&endpoint.config);
@@ -143,6 +145,22 @@ async fn delete(
 async fn find(api: &TenantApi, id: &EndpointId) -> Result<Arc<Endpoint>, Problem> {
     let found = api.store().endpoint_by_id(api.workspace(), id).await?;
     found.ok_or(Problem::NotFound)
+}
+
+/// Refuses a retention that is longer than the workspace's, by which it would not hold. Where that is
+/// shortened afterwards, the shorter one holds.
+async fn check_retention(api: &TenantApi, asked: Option<Retention>) -> Result<(), Problem> {
+    let Some(asked) = asked else {
+        return Ok(());
+    };
+    let workspace = Workspace::look_up(api.store(), api.workspace()).await?;
+    match workspace.and_then(|workspace| workspace.limits.retention) {
+        Some(most) if asked > most => Err(Problem::invalid(format!(
+            "`limits.retention_seconds` is at most {}, for which the workspace keeps events",
+            u64::from(most)
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Changes an endpoint as it is now, again if somebody else has changed it meanwhile, and says

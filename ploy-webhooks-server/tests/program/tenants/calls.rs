@@ -27,6 +27,7 @@ fn rows() -> Vec<Row> {
     let patch = |path, body| Row { method: Method::PATCH, path, body: Some(body) };
     vec![
         get("/activity"),
+        ask("/backup"),
         get("/destinations"),
         post("/destinations", json!({"url": "http://127.0.0.1:9/"})),
         get("/destinations/{id}"),
@@ -77,7 +78,7 @@ fn rows() -> Vec<Row> {
 impl Row {
     /// Whether it is for the root token alone.
     fn is_of_root(&self) -> bool {
-        ["/tokens", "/workspaces"].iter().any(|path| self.path.starts_with(path))
+        ["/backup", "/tokens", "/workspaces"].iter().any(|path| self.path.starts_with(path))
     }
 
     /// Whether it is opened by what a link has, and not by a token: there is nothing without.
@@ -141,6 +142,7 @@ impl Scene {
             "subscriptions" => &self.things.subscription,
             "tokens" => &self.token,
             "workspaces" => &self.ours.workspace,
+            "backup" => "",
             kind => panic!("nothing of the kind `{kind}` is ours"),
         };
         row.path.replace("{id}", named).replace("{name}", named)
@@ -316,7 +318,7 @@ async fn a_token_that_reads_changes_nothing() {
 }
 
 #[tokio::test]
-async fn workspaces_and_tokens_are_for_the_root_token() {
+async fn workspaces_tokens_and_backups_are_for_the_root_token() {
     let scene = Scene::set().await;
     let of_root = || rows().into_iter().filter(Row::is_of_root);
     scene.refuses(of_root(), &scene.ours.token, (403, "forbidden")).await;

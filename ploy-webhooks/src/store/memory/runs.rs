@@ -72,6 +72,11 @@ impl Runs {
         }
     }
 
+    /// Whether nothing that the event owes is to be carried out any more.
+    pub(super) fn are_over(&self, event: EventId) -> bool {
+        self.of_event(event).all(|run| !run.state.is_in_line())
+    }
+
     fn of_event(&self, event: EventId) -> impl Iterator<Item = &Run> {
         self.ids_of(event).filter_map(|id| self.kept.get(&id)).map(|kept| &kept.run)
     }
