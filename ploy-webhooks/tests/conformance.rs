@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use ploy_webhooks::conformance::Fixture;
 use ploy_webhooks::store::{
-    ActivityStore, DefinitionStore, EndpointStore, MemoryStore, RunQueue, TokenStore,
+    ActivityStore, DefinitionStore, EndpointStore, FeedStore, MemoryStore, RunQueue, TokenStore,
 };
 use ploy_webhooks::{Clock, ManualClock};
 
 /// All traits, as an app names them that chooses its store at run time.
-trait Store: EndpointStore + RunQueue + DefinitionStore + TokenStore + ActivityStore {}
+trait Store:
+    EndpointStore + RunQueue + DefinitionStore + TokenStore + ActivityStore + FeedStore
+{
+}
 
 impl<S> Store for S where
-    S: EndpointStore + RunQueue + DefinitionStore + TokenStore + ActivityStore + ?Sized
+    S: EndpointStore + RunQueue + DefinitionStore + TokenStore + ActivityStore + FeedStore + ?Sized
 {
 }
 

@@ -5,18 +5,24 @@ use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::store::{
-    ActivityStore, Created, DefinitionStore, EndpointStore, EventStore, KeyStore, RunQueue,
-    TokenStore,
+    ActivityStore, Created, DefinitionStore, EndpointStore, EventStore, FeedStore, KeyStore,
+    RunQueue, TokenStore,
 };
 
-/// One store to be tested, with all eight traits.
+/// One store to be tested, with all nine traits.
 ///
 /// Each test makes a fixture of its own, by evaluating the expression that was given to
 /// [`conformance!`](crate::conformance!), and drops it when it ends: a directory or a database
 /// that belongs to the test belongs into the fixture.
 pub trait Fixture {
     /// The store.
-    type Store: EndpointStore + RunQueue + DefinitionStore + TokenStore + ActivityStore + ?Sized;
+    type Store: EndpointStore
+        + RunQueue
+        + DefinitionStore
+        + TokenStore
+        + ActivityStore
+        + FeedStore
+        + ?Sized;
 
     /// Opens the store, which is empty. Called once.
     fn open(&self) -> impl Future<Output = Arc<Self::Store>>;

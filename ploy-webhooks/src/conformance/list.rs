@@ -104,8 +104,8 @@ promises! {
         quotas_are_not_ignored,
     }
 
-    // Of `RunStore`, `RunQueue`, `EndpointStore`, `DefinitionStore`, `TokenStore` and
-    // `ActivityStore`.
+    // Of `RunStore`, `RunQueue`, `EndpointStore`, `DefinitionStore`, `TokenStore`,
+    // `ActivityStore` and `FeedStore`.
     all_traits {
         owed_runs_are_stored_with_their_event,
         runs_are_added_to_stored_events,
@@ -162,6 +162,15 @@ promises! {
         definitions_survive_a_restart,
 
         one_root_token_is_set_for_good,
+
+        the_feed_tells_every_commit_once_in_order,
+        the_feed_skips_no_late_commit,
+        the_feed_tells_what_becomes_of_runs,
+        the_feed_keeps_workspaces_apart,
+        the_feed_tells_nothing_of_deleted_endpoints,
+        waiting_for_the_feed_ends_when_something_is_stored,
+        the_feed_goes_on_after_a_restart,
+        the_feed_refuses_what_is_no_position,
 
         any_sequence_of_calls_does_as_the_model,
     }

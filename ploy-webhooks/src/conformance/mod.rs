@@ -49,8 +49,8 @@
 //!   [`KeyStore`](crate::store::KeyStore), [`RunStore`](crate::store::RunStore),
 //!   [`RunQueue`](crate::store::RunQueue), [`EndpointStore`](crate::store::EndpointStore),
 //!   [`DefinitionStore`](crate::store::DefinitionStore),
-//!   [`TokenStore`](crate::store::TokenStore) and
-//!   [`ActivityStore`](crate::store::ActivityStore).
+//!   [`TokenStore`](crate::store::TokenStore),
+//!   [`ActivityStore`](crate::store::ActivityStore) and [`FeedStore`](crate::store::FeedStore).
 //! - `conformance!(events_only: fixture)`, for an [`EventsFixture`]: `EventStore` and `KeyStore`,
 //!   with endpoints that the suite hands to the fixture and never changes.
 //!
@@ -64,6 +64,7 @@ mod dedup;
 mod definitions;
 mod deletion;
 mod endpoints;
+mod feed;
 mod fence;
 mod fixture;
 mod hands;
@@ -87,6 +88,7 @@ pub use dedup::*;
 pub use definitions::*;
 pub use deletion::*;
 pub use endpoints::*;
+pub use feed::*;
 pub use fence::*;
 pub use fixture::{EventsFixture, Fixture};
 pub use hands::*;

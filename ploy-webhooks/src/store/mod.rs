@@ -9,6 +9,7 @@
 //! | runs that are carried out | also [`RunQueue`] |
 //! | endpoints that change at run time | also [`EndpointStore`] |
 //! | Ploybooks and subscriptions | also [`DefinitionStore`] |
+//! | to tell what happens as it happens | also [`FeedStore`] |
 //! | to run the ready-made server on it | also [`TokenStore`] and [`ActivityStore`] |
 //!
 //! Prove it with the conformance suite (feature `conformance`): one named test for each promise,
@@ -90,6 +91,7 @@ mod definitions;
 mod endpoints;
 mod error;
 mod events;
+mod feed;
 
 pub mod grams;
 mod keys;
@@ -107,6 +109,7 @@ pub use definitions::{Defined, Definition, DefinitionKind, DefinitionStore};
 pub use endpoints::{Created, EndpointPatch, EndpointStore, TokenStore, Updated};
 pub use error::{StoreError, StoreErrorKind};
 pub use events::{Appended, EventStore};
+pub use feed::{Change, Changes, FeedQuery, FeedStore, Position, RunChange};
 pub use keys::KeyStore;
 pub use lanes::Lanes;
 pub use memory::MemoryStore;

@@ -3,6 +3,7 @@
 mod activity;
 mod definitions;
 mod events;
+mod feed;
 mod runs;
 
 use std::collections::HashMap;
@@ -45,6 +46,12 @@ pub(crate) enum Fault {
     EnqueuesForAnybody,
     EveryChangeWins,
     ExtendsOnlyForward,
+    FeedForgetsRuns,
+    FeedRepeatsPages,
+    FeedShowsAnybody,
+    FeedSkipsLateIds,
+    FeedTakesAnyPosition,
+    FeedTellsOfDeleted,
     FencesAcrossWorkspaces,
     FindsLate,
     FindsOnlyOwedRuns,
@@ -123,6 +130,8 @@ struct Aside {
     appended: Vec<Event>,
     cache: HashMap<Slug, Option<Arc<Endpoint>>>,
     root_token: Option<SecretDigest>,
+    /// The greatest id that the feed told.
+    last_told: Option<EventId>,
     /// What was stored under a quota.
     used: HashMap<Option<EndpointId>, u64>,
     a_batch_failed: bool,
