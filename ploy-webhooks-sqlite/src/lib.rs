@@ -9,6 +9,7 @@ mod definitions;
 mod endpoints;
 mod error;
 mod events;
+mod feed;
 mod hands;
 mod index;
 mod lane;
@@ -194,6 +195,7 @@ impl SqliteStore {
         self.searches.close();
         // Who waits for a run looks once more, and is told.
         self.line.owed.notify_waiters();
+        self.line.fed.notify_waiters();
         std::mem::take(&mut *self.threads())
     }
 
