@@ -199,7 +199,7 @@ fn changes(
     if is_end {
         at.seq = at.seq.max(kept.end.seq);
     }
-    Ok(Changes { items, next: at.position(), has_gap: !kept.follows(asked) })
+    Ok(Changes { items, next: at.position(), has_more: !is_end, has_gap: !kept.follows(asked) })
 }
 
 /// A page, as it is told.

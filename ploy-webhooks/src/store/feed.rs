@@ -37,8 +37,8 @@ pub trait FeedStore: Debug + Send + Sync + 'static {
     /// - A position outlasts the process (`the_feed_goes_on_after_a_restart`). Where something from
     ///   after it is not kept any more, that is [said](Changes::has_gap).
     ///
-    /// What a call holds and looks at is bounded: a page may be short, or empty, while its `next`
-    /// has moved. It is the end where `next` is the place that was asked for.
+    /// What a call holds and looks at is bounded: a page may be short, or empty, while there
+    /// [is more](Changes::has_more).
     ///
     /// # Errors
     ///
@@ -121,6 +121,9 @@ pub struct Changes {
     pub items: Vec<Change>,
     /// The place behind these.
     pub next: Position,
+    /// Whether there may be more behind that place already. Where there is not, who goes on
+    /// [waits](FeedStore::changed).
+    pub has_more: bool,
     /// Whether there was more between the place that was asked for and these, perhaps of the
     /// workspace, that is not kept any more.
     pub has_gap: bool,

@@ -56,7 +56,7 @@ impl FeedStore for Saboteur {
                 let again = changes.items.clone();
                 changes.items.extend(again);
             }
-            Fault::FeedTellsOfDeleted if changes.next != query.after => {
+            Fault::FeedTellsOfDeleted if !changes.has_more => {
                 let gone: Vec<_> = self.aside().appended.iter().map(EventSummary::from).collect();
                 let told = |summary: &EventSummary| {
                     let told = Change::Accepted(summary.clone());

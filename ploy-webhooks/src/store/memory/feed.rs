@@ -111,7 +111,12 @@ impl FeedStore for MemoryStore {
             next += 1;
             items.extend(state.told(*noted, &query.workspace));
         }
-        Ok(Changes { items, next: feed.position(next), has_gap: after != Some(begin) })
+        Ok(Changes {
+            items,
+            next: feed.position(next),
+            has_more: next < feed.end(),
+            has_gap: after != Some(begin),
+        })
     }
 
     async fn end(&self) -> Result<Position, StoreError> {
