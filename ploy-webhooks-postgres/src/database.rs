@@ -210,6 +210,7 @@ async fn migrate_over(connection: &mut PgConnection, schema: &str) -> Result<(),
         migration(6, "activity", include_str!("../migrations/0006_activity.sql")),
         migration(7, "destinations", include_str!("../migrations/0007_destinations.sql")),
         migration(8, "outbox", include_str!("../migrations/0008_outbox.sql")),
+        migration(9, "feed", include_str!("../migrations/0009_feed.sql")),
     ]);
     migrator.dangerous_set_table_name("migrations");
     if !exists {

@@ -10,6 +10,7 @@ mod endpoints;
 mod enter;
 mod error;
 mod events;
+mod feed;
 mod forget;
 mod generations;
 mod index;
@@ -113,6 +114,7 @@ impl PostgresStore {
             pool: database::pool(&settings, settings.readers_max),
             tails: Tails::default(),
             runs_due: Arc::default(),
+            fed: Arc::default(),
             put_down: Arc::default(),
             outbox_filled: Arc::default(),
             generations: Arc::default(),
