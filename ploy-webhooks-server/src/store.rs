@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ploy_webhooks::SystemClock;
 use ploy_webhooks::limit::{LocalLimiter, RateLimiter};
 use ploy_webhooks::store::{
-    ActivityStore, DefinitionStore, EndpointStore, EventStore, MemoryStore, RunQueue, StoreError,
-    TokenStore,
+    ActivityStore, DefinitionStore, EndpointStore, EventStore, FeedStore, MemoryStore, RunQueue,
+    StoreError, TokenStore,
 };
 use ploy_webhooks_postgres::{EndpointChanges, PostgresSettings, PostgresStore};
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
@@ -16,12 +16,18 @@ use thiserror::Error;
 
 /// All that the server asks of a store. Implemented for whatever implements the parts.
 pub trait Store:
-    EventStore + EndpointStore + RunQueue + TokenStore + DefinitionStore + ActivityStore
+    EventStore + EndpointStore + RunQueue + TokenStore + DefinitionStore + ActivityStore + FeedStore
 {
 }
 
 impl<S> Store for S where
-    S: EventStore + EndpointStore + RunQueue + TokenStore + DefinitionStore + ActivityStore
+    S: EventStore
+        + EndpointStore
+        + RunQueue
+        + TokenStore
+        + DefinitionStore
+        + ActivityStore
+        + FeedStore
 {
 }
 

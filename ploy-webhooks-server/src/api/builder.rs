@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::streams::Streams;
 use super::{Api, Commands, Parts};
 
 /// An [`Api`] that is being set up: see [`Api::builder`].
@@ -26,6 +27,16 @@ impl ApiBuilder {
     /// carries runs out meets nothing longer. Default: 1 MiB.
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.parts.payload_bytes_max = bytes;
+        self
+    }
+
+    /// How many streams of events may be open where nothing else is said.
+    pub const STREAMS_MAX: usize = 256;
+
+    /// How many streams of events may be open at once, of all callers together. Default:
+    /// [`STREAMS_MAX`](Self::STREAMS_MAX).
+    pub fn streams_max(mut self, streams: usize) -> Self {
+        self.parts.streams = Streams::new(streams);
         self
     }
 

@@ -4,6 +4,8 @@ mod client;
 mod destinations;
 mod endpoints;
 mod events;
+mod feed;
+mod listen;
 mod output;
 mod pace;
 mod page;
@@ -14,6 +16,7 @@ mod replay;
 mod runs;
 mod send;
 mod subscriptions;
+mod tail;
 mod tokens;
 mod trigger;
 mod workspaces;
@@ -65,6 +68,13 @@ enum Command {
         server: ServerArgs,
         #[command(subcommand)]
         command: events::EventsCommand,
+    },
+    /// Deliver events as they come to a program on this machine, while it is being written.
+    Listen {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(flatten)]
+        args: listen::ListenArgs,
     },
     /// Set or clear what the events of an endpoint run.
     Trigger {
@@ -225,6 +235,9 @@ fn execute(command: Command) -> Result<(), Failure> {
             }
             Command::Events { server, command } => {
                 events::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Listen { server, args } => {
+                listen::run(&Client::of(&server)?, server.json, args).await
             }
             Command::Trigger { server, command } => {
                 trigger::run(&Client::of(&server)?, server.json, command).await

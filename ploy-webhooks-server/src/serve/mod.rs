@@ -102,14 +102,16 @@ pub(crate) async fn serve(
         let api = Api::builder(store, keyring, courier, root, public_url)
             .commands(config.commands())
             .payload_bytes_max(config.body_bytes_max())
+            .streams_max(config.streams_max as usize)
             .build();
-        let front = Front::new(ingest, api::router(api), proxies);
+        let front = Front::new(ingest, api::router(api.clone()), proxies);
         let listener = Listener::new(socket, front, ConnectionSettings::of(config));
         let connections = tokio::select! {
             connections = listener.accept_until(signals.next()) => connections,
             () = activity.hand_over_for_ever() => unreachable!("it hands over for ever"),
         };
         tracing::info!(open = connections.count(), "stopping");
+        api.end_streams();
         let grace = config.shutdown_grace();
         let runs_end = async {
             if let Some(dispatcher) = dispatcher {
