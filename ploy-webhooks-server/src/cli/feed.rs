@@ -87,6 +87,9 @@ impl<'a> Feed<'a> {
             self.backoff = Backoff::default();
             let is_new = told.as_ref().is_some_and(|told| !self.is_repeat(&told.data));
             if id.is_some() {
+                if self.place.is_none() {
+                    eprintln!("waiting for what happens");
+                }
                 self.place = id;
                 self.told.clear();
                 self.repeats.clear();
