@@ -21,14 +21,20 @@ const LINE_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Feed<'a> {
     client: &'a Client,
     query: [(&'static str, Option<String>); 3],
+    seen: Seen,
+    open: Option<Open>,
+    backoff: Backoff,
+}
+
+/// How far it has come.
+#[derive(Debug, Default)]
+struct Seen {
     /// Where to go on.
     place: Option<String>,
-    open: Option<Open>,
     /// What was told since that place, each so often,
     told: HashMap<String, u32>,
     /// and of what was told before the connection was lost, what was not told again yet.
     repeats: HashMap<String, u32>,
-    backoff: Backoff,
 }
 
 /// Something that the server tells.
@@ -62,10 +68,8 @@ impl<'a> Feed<'a> {
         Self {
             client,
             query: [("endpoint", endpoint), ("type", event_type), ("runs", runs)],
-            place: None,
+            seen: Seen::default(),
             open: None,
-            told: HashMap::new(),
-            repeats: HashMap::new(),
             backoff: Backoff::default(),
         }
     }
@@ -80,35 +84,17 @@ impl<'a> Feed<'a> {
                     continue;
                 }
             };
-            let Some(Message { id, told }) = message else {
+            let Some(message) = message else {
                 self.connect().await?;
                 continue;
             };
             self.backoff = Backoff::default();
-            let is_new = told.as_ref().is_some_and(|told| !self.is_repeat(&told.data));
-            if id.is_some() {
-                if self.place.is_none() {
-                    eprintln!("waiting for what happens");
-                }
-                self.place = id;
-                self.told.clear();
-                self.repeats.clear();
+            if self.seen.place.is_none() && message.id.is_some() {
+                eprintln!("waiting for what happens");
             }
-            if let Some(told) = told.filter(|_| is_new) {
+            if let Some(told) = self.seen.news(message) {
                 return Ok(told);
             }
-        }
-    }
-
-    /// Whether that was told before the connection was lost.
-    fn is_repeat(&mut self, data: &str) -> bool {
-        *self.told.entry(data.to_owned()).or_default() += 1;
-        match self.repeats.get_mut(data) {
-            Some(count) if *count > 0 => {
-                *count -= 1;
-                true
-            }
-            _ => false,
         }
     }
 
@@ -131,7 +117,7 @@ impl<'a> Feed<'a> {
 
     async fn connect(&mut self) -> Result<(), Failure> {
         let mut call = Call::new(Method::GET, ["events", "stream"]).query(self.query.clone());
-        if let Some(place) = &self.place {
+        if let Some(place) = &self.seen.place {
             call = call.header("last-event-id", place.clone());
         }
         match self.client.stream(call).await {
@@ -150,10 +136,40 @@ impl<'a> Feed<'a> {
     /// Lets go of the connection, and waits before the next one is made.
     async fn lose(&mut self, why: &str) {
         self.open = None;
-        for (data, count) in self.told.drain() {
-            *self.repeats.entry(data).or_default() += count;
-        }
+        self.seen.cut_off();
         self.backoff.wait(why).await;
+    }
+}
+
+impl Seen {
+    /// What the message tells that was not told before.
+    fn news(&mut self, Message { id, told }: Message) -> Option<Told> {
+        let news = told.filter(|told| !self.is_repeat(&told.data));
+        // A stream begins with the place that it was asked to go on from: nothing is behind us yet.
+        if id.is_some() && id != self.place {
+            *self = Self { place: id, ..Self::default() };
+        }
+        news
+    }
+
+    fn is_repeat(&mut self, data: &str) -> bool {
+        *self.told.entry(data.to_owned()).or_default() += 1;
+        match self.repeats.get_mut(data) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The connection is lost: what was told since the place is told again.
+    fn cut_off(&mut self) {
+        // Where it is lost again before all of that was, the rest is still to come.
+        for (data, count) in self.told.drain() {
+            let repeats = self.repeats.entry(data).or_default();
+            *repeats += count;
+        }
     }
 }
 
@@ -266,6 +282,34 @@ mod tests {
             ];
             assert_eq!(messages, expected, "in pieces of {size}");
         }
+    }
+
+    /// Cut off amid a page, twice; two things that are told in the same words are two.
+    #[test]
+    fn what_was_told_before_is_not_told_again() {
+        let message = |id: Option<&str>, data: &str| Message {
+            id: id.map(str::to_owned),
+            told: told("run", data),
+        };
+        let begin = |id: &str| Message { id: Some(id.to_owned()), told: None };
+        let mut seen = Seen::default();
+        let news = |seen: &mut Seen, message| seen.news(message).map(|told| told.data);
+        let some = |data: &str| Some(data.to_owned());
+        assert_eq!(news(&mut seen, begin("a")), None);
+        assert_eq!(news(&mut seen, message(None, "1")), some("1"));
+        assert_eq!(news(&mut seen, message(None, "1")), some("1"));
+        seen.cut_off();
+        assert_eq!(news(&mut seen, begin("a")), None);
+        assert_eq!(news(&mut seen, message(None, "1")), None);
+        seen.cut_off();
+        assert_eq!(news(&mut seen, begin("a")), None);
+        assert_eq!(news(&mut seen, message(None, "1")), None);
+        assert_eq!(news(&mut seen, message(None, "1")), None);
+        assert_eq!(news(&mut seen, message(None, "2")), some("2"));
+        assert_eq!(news(&mut seen, message(Some("b"), "3")), some("3"));
+        seen.cut_off();
+        assert_eq!(news(&mut seen, begin("b")), None);
+        assert_eq!(news(&mut seen, message(None, "3")), some("3"), "another, in the same words");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! `events tail`: what happens, a line each, as it happens.
 
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::Failure;
 use super::client::{Client, parse};
 use super::feed::{Feed, Runs, Told};
-use super::output::{harmless, print};
+use super::output::{harmless, print_on};
 
 #[derive(Debug, Args)]
 pub(super) struct TailArgs {
@@ -41,7 +42,7 @@ struct RunChange {
     attempt: u32,
 }
 
-/// Prints until it is stopped.
+/// Prints until it is stopped, or nobody reads any more.
 pub(super) async fn run(client: &Client, json: bool, args: TailArgs) -> Result<(), Failure> {
     let TailArgs { endpoint, event_type, runs } = args;
     let runs = if runs { Runs::Told } else { Runs::LeftOut };
@@ -51,11 +52,11 @@ pub(super) async fn run(client: &Client, json: bool, args: TailArgs) -> Result<(
         if told.name == "gap" {
             say_gap();
         }
-        if json {
-            let Told { name, data } = told;
-            print(&format!(r#"{{"event":"{name}","data":{data}}}"#))?;
-        } else if let Some(line) = line(&told)? {
-            print(&line)?;
+        let line = if json { Some(in_json(&told)?) } else { line(&told)? };
+        if let Some(line) = line
+            && !print_on(&line)?
+        {
+            return Ok(());
         }
     }
 }
@@ -66,6 +67,17 @@ pub(super) fn say_gap() {
         "some of what happened meanwhile is not kept any more in the order in which it happened: \
          see `events list` and `runs list` for the rest"
     );
+}
+
+/// For programs: what is told, as it is.
+fn in_json(told: &Told) -> Result<String, Failure> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        event: &'a str,
+        data: &'a RawValue,
+    }
+    let line = Line { event: &told.name, data: parse(told.data.as_bytes())? };
+    Ok(serde_json::to_string(&line).expect("a name and JSON have a JSON form"))
 }
 
 /// For people; `None` for what this version does not know.
