@@ -18,12 +18,12 @@ use crate::queue::Waiting;
 use crate::quotas::Quotas;
 use crate::wire::Uuid;
 
-const APPEND: &str = "SELECT append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+const APPEND: &str = "SELECT append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
 /// For batches of which some events have a deduplication key or a quota, or owe runs.
 const APPEND_OWING: &str = "SELECT numbers, repeats, firsts, over, resets_ms, newest, bytes FROM \
     append_owing($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-    $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)";
+    $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)";
 
 /// What becomes of one event of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,7 @@ pub(crate) async fn append(
     };
     if batch.iter().all(|waiting| is_plain(&waiting.event)) {
         let append = bind_events(sqlx::query(APPEND), stream, tail_from, batch, &fences);
+        let append = append.bind(workspaces(batch));
         let row = append.fetch_one(connection).await.map_err(failed)?;
         return fences.verdicts(&row).map_err(failed);
     }
@@ -64,7 +65,8 @@ pub(crate) async fn append(
     let quotas = Quotas::of(batch, &fences.of_event);
     let append = bind_events(sqlx::query(APPEND_OWING), stream, tail_from, batch, &fences);
     let append = bind_keys(append, &keys, quotas);
-    let row = bind_owed(append, batch)?.fetch_one(connection).await.map_err(failed)?;
+    let append = bind_owed(append, batch)?.bind(workspaces(batch));
+    let row = append.fetch_one(connection).await.map_err(failed)?;
     let mut verdicts = fences.verdicts(&row).map_err(failed)?;
     if let Some((newest, bytes)) = newest(&row).map_err(failed)? {
         generations.told(newest, bytes);
@@ -182,6 +184,17 @@ fn bind_owed<'q>(append: Append<'q>, batch: &'q [Waiting]) -> Result<Append<'q>,
         .bind(triggers)
         .bind(owed().map(|(_, run)| millis(run.delay)).collect::<Vec<_>>())
         .bind(destinations(owed().map(|(_, run)| run))))
+}
+
+/// The workspaces of a batch, each once: who is told of it looks for their own.
+fn workspaces(batch: &[Waiting]) -> Vec<Uuid> {
+    let mut workspaces: Vec<_> =
+        batch.iter().map(|waiting| Uuid::from(waiting.event.workspace)).collect();
+    // Mostly it is one.
+    workspaces.dedup();
+    workspaces.sort_unstable();
+    workspaces.dedup();
+    workspaces
 }
 
 /// Where runs deliver: NULL where none of them does.

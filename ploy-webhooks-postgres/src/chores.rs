@@ -15,6 +15,7 @@ use crate::block::{Span, endpoint_term};
 use crate::database::{self, locks};
 use crate::enter::enter_all;
 use crate::error::{store_error, timed_out};
+use crate::feed;
 use crate::forget::forget_expired_keys;
 use crate::partitions::{self, ROWS_AT_ONCE};
 use crate::search::Unread;
@@ -79,13 +80,15 @@ async fn do_all(shared: &Shared) -> Result<(), StoreError> {
     let made = partitions::make_ahead(&mut connection, settings).await;
     let forgotten = forget_expired_keys(&mut connection).await;
     let rested = forget_rates(&mut connection).await;
+    let told = forget_told(&mut connection).await;
     let purged = purge_deleted(&mut connection, shared).await;
     let dropped = match settings.retention {
         Some(retention) => partitions::drop_old(&mut connection, retention).await,
         None => Ok(()),
     };
     let emptied = partitions::drop_empty(&mut connection).await;
-    entered.and(made).and(forgotten).and(rested).and(purged).and(dropped).and(emptied)
+    let chores = [entered, made, forgotten, rested, told, purged, dropped, emptied];
+    chores.into_iter().collect()
 }
 
 /// Forgets counts that nobody has asked about for long: they are at rest, and so is one that is not
@@ -96,6 +99,13 @@ async fn forget_rates(connection: &mut PgConnection) -> Result<(), StoreError> {
     let forgotten = sqlx::query(FORGET).bind(ROWS_AT_ONCE).execute(connection).await;
     let failed = |error| store_error("cannot forget rates at rest", error);
     forgotten.map(drop).map_err(failed)
+}
+
+/// Forgets what the feed need not tell any more.
+async fn forget_told(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let rows = i32::try_from(ROWS_AT_ONCE).expect("it is about a thousand");
+    while feed::forget(connection, rows).await? {}
+    Ok(())
 }
 
 /// Frees what is left of deleted endpoints. They are out of reach already: see

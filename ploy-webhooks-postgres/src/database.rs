@@ -210,6 +210,7 @@ async fn migrate_over(connection: &mut PgConnection, schema: &str) -> Result<(),
         migration(6, "activity", include_str!("../migrations/0006_activity.sql")),
         migration(7, "destinations", include_str!("../migrations/0007_destinations.sql")),
         migration(8, "outbox", include_str!("../migrations/0008_outbox.sql")),
+        migration(9, "feed", include_str!("../migrations/0009_feed.sql")),
         migration(10, "retention", include_str!("../migrations/0010_retention.sql")),
         migration(11, "history", include_str!("../migrations/0011_history.sql")),
     ]);

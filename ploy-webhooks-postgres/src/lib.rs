@@ -10,6 +10,7 @@ mod endpoints;
 mod enter;
 mod error;
 mod events;
+mod feed;
 mod forget;
 mod generations;
 mod history;
@@ -115,6 +116,7 @@ impl PostgresStore {
             pool: database::pool(&settings, settings.readers_max),
             tails: Tails::default(),
             runs_due: Arc::default(),
+            fed: Arc::default(),
             put_down: Arc::default(),
             outbox_filled: Arc::default(),
             generations: Arc::default(),

@@ -85,6 +85,9 @@ impl RunQueue for PostgresStore {
             .await?;
         let served = rows.first().map(|row| row.try_get(11).map_err(read_failed)).transpose()?;
         self.turns.ended(served);
+        if !rows.is_empty() {
+            self.shared.fed.notify_waiters();
+        }
         // All of them are claimed: one that cannot be read does not have the others wait until
         // their leases end.
         let (mut claimed, mut broken) = (Vec::with_capacity(rows.len()), None);
@@ -155,7 +158,7 @@ impl RunQueue for PostgresStore {
     ) -> Result<bool, StoreError> {
         let triggers: Vec<_> =
             runs.iter().map(|run| json(&run.trigger)).collect::<Result<_, _>>()?;
-        self.change("enqueue runs", async |connection| {
+        let is_there = self.change("enqueue runs", async |connection| {
             // The id of one that is not entered yet would not be known.
             enter_all(connection).await?;
             let owner: Option<(i32, Option<Uuid>)> = sqlx::query_as(OWNER)
@@ -180,8 +183,10 @@ impl RunQueue for PostgresStore {
                 .await
                 .map(|added| added.unwrap_or(false))
                 .map_err(write_failed)
-        })
-        .await
+        });
+        let is_there = is_there.await?;
+        self.shared.fed.notify_waiters();
+        Ok(is_there)
     }
 
     async fn requeue(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError> {
@@ -223,7 +228,7 @@ impl PostgresStore {
     ) -> Result<Altered, StoreError> {
         let from = RunState::ALL.into_iter().filter(|state| may(*state));
         let from: Vec<_> = from.map(RunState::as_str).collect();
-        self.change("alter a run", async |connection| {
+        let altered = self.change("alter a run", async |connection| {
             enter_all(connection).await?;
             let row = sqlx::query(ALTER)
                 .bind(Uuid::from(workspace))
@@ -239,8 +244,10 @@ impl PostgresStore {
                 (Some(_), true) => Altered::Done,
                 (Some(was), false) => Altered::Refused(state(was)?),
             })
-        })
-        .await
+        });
+        let altered = altered.await?;
+        self.shared.fed.notify_waiters();
+        Ok(altered)
     }
 }
 

@@ -166,6 +166,7 @@ async fn settle_all(shared: &Shared, batch: Vec<Waiting>) {
                 // One that has gone is not missed.
                 let _ = waiting.answer.send(Ok(tenure));
             }
+            shared.fed.notify_waiters();
             if is_sooner {
                 shared.runs_due.notify_waiters();
             }

@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) tails: Tails,
     /// Wakes who waits for runs.
     pub(crate) runs_due: Arc<Notify>,
+    /// Wakes who follows the feed, after each commit of this node.
+    pub(crate) fed: Arc<Notify>,
     pub(crate) put_down: Arc<PutDown>,
     /// Wakes the relay.
     pub(crate) outbox_filled: Arc<Notify>,
@@ -70,6 +72,7 @@ struct Session {
     backend: Backend,
     indexer: Option<JoinHandle<()>>,
     runs_due: Arc<Notify>,
+    fed: Arc<Notify>,
     put_down: Arc<PutDown>,
     generations: Arc<Generations>,
 }
@@ -277,6 +280,7 @@ impl Session {
             backend,
             indexer,
             runs_due: shared.runs_due.clone(),
+            fed: shared.fed.clone(),
             put_down: shared.put_down.clone(),
             generations: shared.generations.clone(),
         })
@@ -359,6 +363,7 @@ impl Session {
                 Verdict::Again => again.push(waiting),
             }
         }
+        self.fed.notify_waiters();
         match self.indexer {
             Some(_) => self.tail.feed(stored),
             None => self.tail.leave(),

@@ -6,6 +6,7 @@ mod nodes {
     mod change;
     mod dedup;
     mod destinations;
+    mod feed;
     mod generations;
     mod migration;
     mod open;

@@ -135,10 +135,10 @@ impl Part {
     fn size(&self) -> (usize, usize) {
         let events = self.groups.values().flatten();
         events.fold(
-            (10 * self.groups.len(), 192 * self.groups.len()),
+            (11 * self.groups.len(), 192 * self.groups.len()),
             |(arguments, bytes), waiting| {
                 let event = &waiting.event;
-                let held = event.payload.len() + event.headers.as_lines().len() + 64;
+                let held = event.payload.len() + event.headers.as_lines().len() + 80;
                 (arguments + 6 + 3 * event.owes.len(), bytes + held + 256 * event.owes.len())
             },
         )
@@ -194,6 +194,10 @@ fn push_events(call: &mut ScriptCall, events: &[Waiting]) {
         }
     }
     call.push(more);
+    let mut told = Vec::with_capacity(1 + 16 * events().count());
+    told.push(b'e');
+    events().for_each(|event| told.extend_from_slice(event.id.as_bytes()));
+    call.push(told);
     for event in events() {
         call.push("0");
         record::push_entry(call, event);

@@ -20,6 +20,7 @@
 //! | `{ploy:3}:receivers:ep_…` | set: the destinations to which it has a line |
 //! | `{ploy:3}:senders:dst_…` | sorted set: who has a line to that destination, by when the first of it is due |
 //! | `{ploy:3}:lanes` | sorted set: who has a line, and to which destinations there are some, by when it is their turn |
+//! | `{ploy:3}:feed` | stream: for who follows the feed, what calls have done to owners, the last of it |
 //! | `{ploy:3}:claimed` | hash: in which line the run stands that somebody has claimed |
 //! | `{ploy:3}:history:ws_…` | hash: how much has happened in the workspace: events accepted, requests refused, runs succeeded and failed, by when that time began |
 //! | `{ploy:3}:ploybook:ws_…` | hash: the definitions of that kind, by name; the same with `subscription` and each other kind, of which `workspace` is called `tenant` |
@@ -219,6 +220,7 @@ mod tests {
             "lanes",
             "claimed",
             "history",
+            "feed",
         ];
         let mut names: Vec<_> = DefinitionKind::ALL.map(name_of_kind).into();
         names.extend(others);

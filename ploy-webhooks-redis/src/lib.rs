@@ -9,6 +9,7 @@ mod endpoints;
 mod engine;
 mod error;
 mod events;
+mod feed;
 mod flight;
 mod history;
 mod layout;
@@ -37,7 +38,7 @@ mod writer;
 use std::sync::Arc;
 
 use ploy_webhooks::store::StoreError;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
@@ -59,6 +60,8 @@ pub struct RedisStore {
     layout: Arc<Layout>,
     queue: Arc<Queue>,
     wake: Arc<Wake>,
+    /// Wakes who follows the feed, after each change by this node.
+    fed: Arc<Notify>,
     scan_events_max: usize,
     scan_bytes_max: u64,
     /// None when it has ended and somebody has waited for it.
@@ -92,11 +95,13 @@ impl RedisStore {
         startup::agree_on_layout(&engine, &layout).await?;
         let queue = Arc::new(Queue::new(settings.waiting_max, settings.waiting_bytes_max));
         let wake = Arc::new(Wake::default());
+        let fed = Arc::new(Notify::new());
         let writer = Writer {
             engine: engine.clone(),
             layout: layout.clone(),
             queue: queue.clone(),
             wake: wake.clone(),
+            fed: fed.clone(),
             flights_max: settings.flights_max.get(),
         };
         let writer = tokio::spawn(writer.run());
@@ -105,6 +110,7 @@ impl RedisStore {
             layout,
             queue,
             wake,
+            fed,
             scan_events_max: settings.scan_events_max.get(),
             scan_bytes_max: settings.scan_bytes_max,
             writer: Mutex::new(Some(writer)),

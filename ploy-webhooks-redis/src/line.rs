@@ -32,7 +32,11 @@ const LOOK_GAP_MIN: Duration = Duration::from_millis(5);
 #[async_trait]
 impl RunQueue for RedisStore {
     async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<LeasedRun>, StoreError> {
-        claim::claim(self, claim).await
+        let claimed = claim::claim(self, claim).await?;
+        if !claimed.is_empty() {
+            self.fed.notify_waiters();
+        }
+        Ok(claimed)
     }
 
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<Tenure, StoreError> {
@@ -63,6 +67,7 @@ impl RunQueue for RedisStore {
         let call = Call::of_script(bucket.slot, &script::FINISH, call.bytes(said));
         let tenure =
             self.with_lease(call, Unheard::Made, "cannot record what came of the run").await?;
+        self.fed.notify_waiters();
         if after.is_some() {
             self.wake.tell();
         }
@@ -115,6 +120,7 @@ impl RunQueue for RedisStore {
         match answer {
             Value::Int(1) => {
                 self.wake.tell();
+                self.fed.notify_waiters();
                 Ok(true)
             }
             Value::Int(-1) => Err(known_already()),
@@ -176,7 +182,10 @@ impl RedisStore {
         let call = Call::of_script(bucket.slot, &script::ALTER, call);
         let answer = self.engine.call(Via::Write, call).await;
         match answer.map_err(|failure| failure.of_write("cannot change the run"))? {
-            Value::Int(1) => Ok(Altered::Done),
+            Value::Int(1) => {
+                self.fed.notify_waiters();
+                Ok(Altered::Done)
+            }
             Value::Int(_) => Ok(Altered::Missing),
             before => {
                 let letter = value::bytes(before).and_then(|before| before.first().copied());

@@ -47,7 +47,7 @@ scripts! {
     /// Has a store be of the next format.
     ADVANCE = file!("advance");
     /// Accepts a batch of events.
-    APPEND = writes!(), file!("delivery"), file!("append");
+    APPEND = writes!(), file!("delivery"), file!("note"), file!("append");
     /// Deletes a slug's entry, or gives it to another endpoint, if it is still as expected.
     MOVE_SLUG = file!("move_slug");
     /// Writes a new endpoint.
@@ -71,19 +71,25 @@ scripts! {
     /// Reads runs whose ids are known.
     PAGE = writes!(nothing), file!("delivery"), file!("reading"), file!("page");
     /// Adds runs to what an event owes.
-    ENQUEUE = writes!(), file!("delivery"), file!("line"), file!("enqueue");
+    ENQUEUE = writes!(), file!("delivery"), file!("line"), file!("note"), file!("enqueue");
     /// Says when there is something to claim.
     DUE = file!("due");
     /// Claims runs.
-    CLAIM = writes!(when memory is full), file!("delivery"), file!("line"), file!("claim");
+    CLAIM = writes!(when memory is full), file!("delivery"), file!("line"), file!("note"), file!("claim");
     /// Has a lease end later, or sooner.
     EXTEND = writes!(when memory is full), file!("delivery"), file!("line"), file!("extend");
     /// Records the end of an attempt.
-    FINISH = writes!(when memory is full), file!("delivery"), file!("line"), file!("finish");
+    FINISH = writes!(when memory is full), file!("delivery"), file!("line"), file!("note"), file!("finish");
     /// Moves a run by hand.
-    ALTER = writes!(when memory is full), file!("delivery"), file!("line"), file!("alter");
+    ALTER = writes!(when memory is full), file!("delivery"), file!("line"), file!("note"), file!("alter");
     /// Removes old events.
     EXPIRE = writes!(when memory is full), file!("delivery"), file!("line"), file!("expire");
+    /// Reads what was put down for the feed.
+    CHANGES = file!("changes");
+    /// Says where the feed ends.
+    FEED_END = file!("feed_end");
+    /// Reads what is known of what the feed tells of.
+    TOLD = file!("told");
     /// Sets a definition.
     DEFINE = file!("define");
     /// Deletes a definition.

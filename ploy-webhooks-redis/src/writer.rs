@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::batch::{Checked, Part};
 use crate::engine::{Engine, Via};
@@ -25,6 +25,7 @@ pub(crate) struct Writer {
     pub(crate) layout: Arc<Layout>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) wake: Arc<Wake>,
+    pub(crate) fed: Arc<Notify>,
     pub(crate) flights_max: usize,
 }
 
@@ -72,6 +73,7 @@ impl Writer {
                 self.wake.tell();
             }
         }
+        self.fed.notify_waiters();
     }
 
     /// A batch, by what one script can write, and within that by what is checked as one.

@@ -41,6 +41,7 @@ pub(crate) struct Config {
     #[serde(deserialize_with = "names")]
     kept_headers: Vec<String>,
     pub(crate) connections_max: u32,
+    pub(crate) streams_max: u32,
     header_read_timeout_ms: u64,
     shutdown_grace_ms: u64,
     /// Whether this node carries runs out.
@@ -161,6 +162,7 @@ impl Default for Config {
             cached_endpoints_max: bounds.cached_endpoints_max,
             kept_headers: bounds.kept_headers.iter().map(ToString::to_string).collect(),
             connections_max: 10_000,
+            streams_max: 256,
             header_read_timeout_ms: 10_000,
             shutdown_grace_ms: 10_000,
             dispatch: true,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ploy_webhooks::SystemClock;
 use ploy_webhooks::limit::{LocalLimiter, RateLimiter};
 use ploy_webhooks::store::{
-    ActivityStore, DefinitionStore, EndpointStore, EventStore, HistoryStore, MemoryStore,
-    RetentionStore, RunQueue, StoreError, TokenStore,
+    ActivityStore, DefinitionStore, EndpointStore, EventStore, FeedStore, HistoryStore,
+    MemoryStore, RetentionStore, RunQueue, StoreError, TokenStore,
 };
 use ploy_webhooks_postgres::{EndpointChanges, PostgresSettings, PostgresStore};
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
@@ -22,6 +22,7 @@ pub trait Store:
     + TokenStore
     + DefinitionStore
     + ActivityStore
+    + FeedStore
     + HistoryStore
     + RetentionStore
 {
@@ -34,6 +35,7 @@ impl<S> Store for S where
         + TokenStore
         + DefinitionStore
         + ActivityStore
+        + FeedStore
         + HistoryStore
         + RetentionStore
 {

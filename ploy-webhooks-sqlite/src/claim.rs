@@ -16,6 +16,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::error::{corrupt, store_error};
 use crate::events::{Origin, Origins, event_type, headers, source};
+use crate::feed::{self, Noted};
 use crate::lane::LaneKey;
 use crate::owed::{self, NUMBER_BITS, seq_of};
 use crate::triggers::TriggersRead;
@@ -286,7 +287,7 @@ pub(crate) fn claim(
     while looked_at < LANES_AT_ONCE && !claiming.is_full() {
         let before = walk.round;
         let Some(piece) = walk.step().map_err(failed)? else {
-            return Ok(claiming.end(None));
+            return claiming.end(None);
         };
         looked_at += 1;
         let Some(piece) = piece else { continue };
@@ -302,7 +303,7 @@ pub(crate) fn claim(
             Taken::OnlyUnreadable => walk.round = before,
         }
     }
-    Ok(claiming.end(Some(walk.round)))
+    claiming.end(Some(walk.round))
 }
 
 /// What a look at a lane gave.
@@ -322,7 +323,8 @@ struct Claiming<'claim> {
     triggers: TriggersRead<'claim>,
     runs: Vec<LeasedRun>,
     bytes: usize,
-    failed: usize,
+    /// Those that cannot be read.
+    given_up: Vec<Noted>,
 }
 
 impl<'claim> Claiming<'claim> {
@@ -350,18 +352,26 @@ impl<'claim> Claiming<'claim> {
                 triggers: TriggersRead::new(connection)?,
                 runs: Vec::new(),
                 bytes: 0,
-                failed: 0,
+                given_up: Vec::new(),
             })
         };
         begin().map_err(failed)
     }
 
     fn is_full(&self) -> bool {
-        self.room() == 0 || self.failed >= CLAIM_RUNS_MAX
+        self.room() == 0 || self.given_up.len() >= CLAIM_RUNS_MAX
     }
 
-    fn end(self, rest: Option<Round>) -> Claimed {
-        Claimed { runs: self.runs, failed: self.failed, rest }
+    /// What was claimed, which is told.
+    fn end(self, rest: Option<Round>) -> Result<Claimed, StoreError> {
+        let claimed = self.runs.iter().map(|LeasedRun { lease, .. }| Noted {
+            place: lease.place.cast_signed(),
+            attempt: lease.attempt.get(),
+            state: RunState::Running,
+        });
+        let noted: Vec<_> = claimed.chain(self.given_up.iter().copied()).collect();
+        feed::note(self.connection, &noted).map_err(failed)?;
+        Ok(Claimed { runs: self.runs, failed: self.given_up.len(), rest })
     }
 
     /// How many runs more fit into the claim.
@@ -380,7 +390,7 @@ impl<'claim> Claiming<'claim> {
     /// Takes what is due in the pieces of a lane, one after the other as far as there is room in
     /// all, and has fail what cannot be read.
     fn take_from(&mut self, pieces: &[Piece]) -> Result<Taken, StoreError> {
-        let (first, failed_before) = (self.runs.len(), self.failed);
+        let (first, failed_before) = (self.runs.len(), self.given_up.len());
         let full = pieces.first().map_or(first, |piece| first + self.room_in(&piece.lane));
         for piece in pieces {
             if self.runs.len() == full || self.is_full() {
@@ -388,7 +398,7 @@ impl<'claim> Claiming<'claim> {
             }
             self.take_from_piece(piece, full)?;
         }
-        Ok(match (self.runs.len() > first, self.failed == failed_before) {
+        Ok(match (self.runs.len() > first, self.given_up.len() == failed_before) {
             (true, _) => Taken::Some,
             (false, true) => Taken::None,
             (false, false) => Taken::OnlyUnreadable,
@@ -400,9 +410,9 @@ impl<'claim> Claiming<'claim> {
         let unreadable = self.look(piece, full)?;
         self.lease(first).map_err(failed)?;
         for run in &unreadable {
-            run.fail(self.connection, &self.wanted.worker, self.now).map_err(failed)?;
+            let given_up = run.fail(self.connection, &self.wanted.worker, self.now);
+            self.given_up.push(given_up.map_err(failed)?);
         }
-        self.failed += unreadable.len();
         Ok(())
     }
 

@@ -18,6 +18,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0004_dedup.sql"),
     include_str!("../migrations/0005_activity.sql"),
     include_str!("../migrations/0006_destinations.sql"),
+    include_str!("../migrations/0007_feed.sql"),
     include_str!("../migrations/0008_history.sql"),
 ];
 /// Rows of about a kibibyte: a larger page holds more of them, and a commit writes fewer pages.

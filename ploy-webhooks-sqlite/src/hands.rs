@@ -7,6 +7,7 @@ use ploy_webhooks::{NewRun, RunId, RunState, Timestamp, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::events::Origins;
+use crate::feed::{self, Noted};
 use crate::lane::OriginKey;
 use crate::owed;
 use crate::runs::{every_state, is_of};
@@ -59,16 +60,23 @@ pub(crate) fn alter(
     now: Timestamp,
 ) -> rusqlite::Result<Altered> {
     owed::file(connection)?;
-    let Some((place, state)) = find(connection, workspace, id)? else {
+    let Some(Found { place, state, attempt }) = find(connection, workspace, id)? else {
         return Ok(Altered::Missing);
     };
     if !hand.may_touch(state) {
         return Ok(Altered::Refused(state));
     }
-    match hand {
-        Hand::Requeue => requeue(connection, place, now)?,
-        Hand::Cancel => cancel(connection, place)?,
-    }
+    let state = match hand {
+        Hand::Requeue => {
+            requeue(connection, place, now)?;
+            RunState::Queued
+        }
+        Hand::Cancel => {
+            cancel(connection, place)?;
+            RunState::Cancelled
+        }
+    };
+    feed::note(connection, &[Noted { place, attempt, state }])?;
     Ok(Altered::Done)
 }
 
@@ -101,16 +109,23 @@ fn cancel(connection: &Connection, place: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Where the workspace's run lies, and where it stands.
+/// Where a run lies, and where it stands.
+struct Found {
+    place: i64,
+    state: RunState,
+    attempt: u32,
+}
+
+/// The workspace's run with that id.
 fn find(
     connection: &Connection,
     workspace: WorkspaceId,
     id: RunId,
-) -> rusqlite::Result<Option<(i64, RunState)>> {
+) -> rusqlite::Result<Option<Found>> {
     let mut origins = Origins::new(connection)?;
     let mut select = connection.prepare_cached(&format!(
         "-- alter()
-         SELECT place, lane, state FROM runs WHERE id = ?1 AND state IN ({})",
+         SELECT place, lane, state, attempt FROM runs WHERE id = ?1 AND state IN ({})",
         every_state()
     ))?;
     let mut rows = select.query(params![id.as_bytes()])?;
@@ -119,7 +134,7 @@ fn find(
         if let Some(state) = state
             && is_of(origins.of_lane(row.get(1)?)?, workspace)
         {
-            return Ok(Some((row.get(0)?, state)));
+            return Ok(Some(Found { place: row.get(0)?, state, attempt: row.get(3)? }));
         }
     }
     Ok(None)

@@ -10,6 +10,7 @@ mod definitions;
 mod endpoints;
 mod error;
 mod events;
+mod feed;
 mod hands;
 mod history;
 mod index;
@@ -200,6 +201,7 @@ impl SqliteStore {
         self.backups.close();
         // Who waits for a run looks once more, and is told.
         self.line.owed.notify_waiters();
+        self.line.fed.notify_waiters();
         std::mem::take(&mut *self.threads())
     }
 

@@ -36,6 +36,8 @@ const LOOKS_OF_PAUSE: u32 = 8;
 pub(crate) struct Line {
     /// Pokes those who wait when a run is owed.
     pub(crate) owed: Notify,
+    /// Pokes those who follow the feed, after each commit.
+    pub(crate) fed: Notify,
     pub(crate) sayings: Sayings,
     last_served: LastServed,
 }
@@ -58,6 +60,7 @@ impl RunQueue for SqliteStore {
                     claim(connection, &wanted, &line.last_served, round, clock.now())
                 })?;
                 log_growth.add(RUN_LOG_BYTES * (claimed.runs.len() + claimed.failed));
+                line.fed.notify_waiters();
                 Ok((claimed, None))
             };
             let Claimed { runs, rest, .. } = task::give(&self.queue, 0, work)?.recv().await?;
@@ -156,6 +159,7 @@ impl SqliteStore {
             let now = clock.now();
             let done = task::commit(connection, |connection| work(connection, now))?;
             line.owed.notify_waiters();
+            line.fed.notify_waiters();
             Ok((done, None))
         };
         task::give(&self.queue, log_bytes, work)?.recv().await

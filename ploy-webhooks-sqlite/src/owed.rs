@@ -8,9 +8,10 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
-use ploy_webhooks::{NewRun, RunId, Timestamp};
+use ploy_webhooks::{NewRun, RunId, RunState, Timestamp};
 use rusqlite::{CachedStatement, Connection, params};
 
+use crate::feed::{self, Noted};
 use crate::lane::OriginKey;
 use crate::triggers::TriggerNumbers;
 
@@ -143,6 +144,7 @@ pub(crate) fn add(
          INSERT INTO runs (place, id, trigger, lane, state, attempt, created_at, due_at)
          VALUES (?1, ?2, ?3, ?4, 'queued', 0, ?5, ?6)",
     )?;
+    let mut added = Vec::with_capacity(runs.len());
     for (place, run) in (next..=*places.end()).zip(runs) {
         insert.execute(params![
             place,
@@ -152,6 +154,8 @@ pub(crate) fn add(
             now.as_millis(),
             now.after(run.delay).as_millis(),
         ])?;
+        added.push(Noted { place, attempt: 0, state: RunState::Queued });
     }
+    feed::note(connection, &added)?;
     Ok(Ok(()))
 }

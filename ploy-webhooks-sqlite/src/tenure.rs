@@ -13,6 +13,7 @@ use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
 use crate::SqliteStore;
+use crate::feed::{self, Noted};
 use crate::task::{self, OpenConnection, Task, TaskEnd};
 
 /// About what the record of one saying adds to the log, besides what was said.
@@ -81,6 +82,7 @@ impl SqliteStore {
             if may_move_it_forward {
                 line.owed.notify_waiters();
             }
+            line.fed.notify_waiters();
             end
         };
         Task { work: Box::new(work), log_bytes: 0 }
@@ -167,6 +169,18 @@ impl Saying {
         let _ = self.answer.send(outcome);
     }
 
+    /// What is told of it, if it was recorded.
+    fn told(&self, tenure: Tenure) -> Option<Noted> {
+        match (&self.said, tenure) {
+            (Said::Finish { outcome }, Tenure::Held) => Some(Noted {
+                place: self.lease.place.cast_signed(),
+                attempt: self.lease.attempt.get(),
+                state: outcome.state(),
+            }),
+            _ => None,
+        }
+    }
+
     /// Whether the run may be due sooner than those who wait believe.
     const fn may_move_it_forward(&self) -> bool {
         matches!(self.said, Said::Extend { .. } | Said::Finish { outcome: Outcome::Retry { .. } })
@@ -187,7 +201,11 @@ fn record_all(connection: &mut Connection, sayings: Vec<Saying>, now: Timestamp)
         return TaskEnd::Done(None);
     }
     let recorded = task::commit(connection, |connection| {
-        sayings.iter().map(|saying| record(connection, saying, now)).collect::<Result<Vec<_>, _>>()
+        let tenures = sayings.iter().map(|saying| record(connection, saying, now));
+        let tenures: Vec<_> = tenures.collect::<Result<_, _>>()?;
+        let told = sayings.iter().zip(&tenures).filter_map(|(saying, tenure)| saying.told(*tenure));
+        feed::note(connection, &told.collect::<Vec<_>>())?;
+        Ok(tenures)
     });
     match recorded {
         Ok(tenures) => {
@@ -206,7 +224,11 @@ fn record_all(connection: &mut Connection, sayings: Vec<Saying>, now: Timestamp)
 fn record_each(connection: &mut Connection, sayings: Vec<Saying>, now: Timestamp) -> TaskEnd {
     let mut sayings = sayings.into_iter();
     while let Some(saying) = sayings.next() {
-        let recorded = task::commit(connection, |connection| record(connection, &saying, now));
+        let recorded = task::commit(connection, |connection| {
+            let tenure = record(connection, &saying, now)?;
+            feed::note(connection, saying.told(tenure).as_slice())?;
+            Ok(tenure)
+        });
         match recorded {
             Err(error) if error.kind() != StoreErrorKind::Misuse => {
                 return fail_all(std::iter::once(saying).chain(sayings), &error);

@@ -145,6 +145,7 @@ impl Writer {
                 let written: Vec<_> = outcomes
                     .filter_map(|(waiting, verdict)| waiting.answer_with(verdict))
                     .collect();
+                self.shared.line.fed.notify_waiters();
                 self.last_seq = written.last().map_or(self.last_seq, |written| written.seq);
                 if written.iter().any(|written| !written.event.owes.is_empty()) {
                     self.shared.line.owed.notify_waiters();
@@ -282,11 +283,12 @@ fn read_state(connection: &Connection) -> rusqlite::Result<(HashMap<EndpointId, 
     })?;
     let endpoints = endpoints.collect::<rusqlite::Result<_>>()?;
     // What is indexed stays counted although it may be deleted: a number that came again would
-    // be taken for indexed. So does what stands in the log of keys.
+    // be taken for indexed. So does what stands in the log of keys, and what was ever told.
     let last_seq = connection.query_row(
         "SELECT max(coalesce((SELECT max(seq) FROM events), 0),
                     coalesce((SELECT max(last_seq) FROM segments), 0),
-                    coalesce((SELECT max(seq) FROM dedup_log), 0))",
+                    coalesce((SELECT max(seq) FROM dedup_log), 0),
+                    (SELECT seq FROM forgotten))",
         [],
         |row| row.get(0),
     )?;

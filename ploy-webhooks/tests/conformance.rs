@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ploy_webhooks::conformance::Fixture;
 use ploy_webhooks::store::{
-    ActivityStore, DefinitionStore, EndpointStore, HistoryStore, MemoryStore, RetentionStore,
-    RunQueue, TokenStore,
+    ActivityStore, DefinitionStore, EndpointStore, FeedStore, HistoryStore, MemoryStore,
+    RetentionStore, RunQueue, TokenStore,
 };
 use ploy_webhooks::{Clock, ManualClock};
 
@@ -17,6 +17,7 @@ trait Store:
     + DefinitionStore
     + TokenStore
     + ActivityStore
+    + FeedStore
     + HistoryStore
     + RetentionStore
 {
@@ -28,6 +29,7 @@ impl<S> Store for S where
         + DefinitionStore
         + TokenStore
         + ActivityStore
+        + FeedStore
         + HistoryStore
         + RetentionStore
         + ?Sized

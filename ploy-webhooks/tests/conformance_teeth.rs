@@ -154,6 +154,14 @@ teeth! {
     changes_survive_a_restart bites LosesEverything;
     leases_survive_a_restart bites LosesEverything | ForgetsLeases;
     one_root_token_is_set_for_good bites TheLastRootTokenWins;
+    the_feed_tells_every_commit_once_in_order bites FeedRepeatsPages | StoresRepeats;
+    the_feed_skips_no_late_commit bites FeedSkipsLateIds | FeedRepeatsPages;
+    the_feed_tells_what_becomes_of_runs bites FeedForgetsRuns | SaysHeldToAll;
+    the_feed_keeps_workspaces_apart bites FeedShowsAnybody;
+    the_feed_tells_nothing_of_deleted_endpoints bites FeedTellsOfDeleted;
+    waiting_for_the_feed_ends_when_something_is_stored bites WaitsOutItsTime;
+    the_feed_goes_on_after_a_restart bites LosesEverything | FeedForgetsRuns;
+    the_feed_refuses_what_is_no_position bites FeedTakesAnyPosition;
     any_sequence_of_calls_does_as_the_model
         bites IgnoresTheFence | StoresRepeats | SkipsOneBetweenPages | ForgetsRuns
         | LosesOneOfAFullClaim | KeepsTheRunsOfDeleted | DropsOutputs;

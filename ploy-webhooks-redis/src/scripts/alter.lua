@@ -42,6 +42,7 @@ if state == 'q' and (destination or due_at > now) then
 else
     call('ZADD', tag .. LISTS[state] .. owner, 0, id)
 end
+note(tag, owner, 'r' .. of_run(id, state, attempts))
 line_up(tag, owner, destination)
 if state == 'q' then
     tell(ARGV[1])

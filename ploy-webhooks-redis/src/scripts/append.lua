@@ -6,7 +6,8 @@
 --         checked against (empty: the app published them), the quota that they are under (empty:
 --         none) and its period in milliseconds (0: the endpoint's life), how many events there
 --         are, how many runs, how many deduplication keys, and for each event whether it has a key
---         (1 byte) and how many runs it owes (2 bytes), empty where none has either; then
+--         (1 byte) and how many runs it owes (2 bytes), empty where none has either; what the feed
+--         is told where all are stored; then
 --         for each event 0 and its index entry,
 --         for each event its id, and headers and payload,
 --         for each run its id, its record without the time, and its delay,
@@ -165,7 +166,8 @@ for _ = 1, tonumber(ARGV[3]) do
     local quota, period = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
     local events, run_count, key_count = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8])
     local more = ARGV[at + 9]
-    local index_at = at + 10
+    local index_at = at + 11
+    local all_told = ARGV[at + 10]
     local contents_at = index_at + 2 * events
     local runs_at = contents_at + 2 * events
     local keys_at = runs_at + 3 * run_count
@@ -197,12 +199,13 @@ for _ = 1, tonumber(ARGV[3]) do
         if rest then
             count(tag, owner, rest, events)
         end
+        note(tag, owner, all_told)
         for _ = 1, events do
             verdicts[#verdicts + 1] = 1
         end
     else
         local stored = 0
-        local index, payloads, runs, seen, first_of = {}, {}, {}, {}, {}
+        local index, payloads, runs, seen, first_of, told = {}, {}, {}, {}, {}, { 'e' }
         local run, key_at = 1, keys_at
         for event = 0, events - 1 do
             local id = ARGV[contents_at + 2 * event]
@@ -246,6 +249,7 @@ for _ = 1, tonumber(ARGV[3]) do
             all_stored = all_stored and verdict == 1
             if verdict == 1 then
                 stored = stored + 1
+                told[#told + 1] = id
                 index[#index + 1] = '0'
                 index[#index + 1] = ARGV[index_at + 2 * event + 1]
                 payloads[#payloads + 1] = id
@@ -272,6 +276,9 @@ for _ = 1, tonumber(ARGV[3]) do
         end
         for _, first in ipairs(seen) do
             call('SET', first[1], first[2], 'PX', first[3])
+        end
+        if stored > 0 then
+            note(tag, owner, table.concat(told))
         end
     end
 end

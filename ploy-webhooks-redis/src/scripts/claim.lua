@@ -56,7 +56,7 @@ local function serve_line(place, owner, destination, room)
     local line = line_of(owner, destination)
     local key = tag .. 'runs:' .. owner
     local workspace = call('HGET', tag .. 'endpoint:' .. owner, 'workspace') or owner
-    local moved, fields, running, claimed, left = {}, {}, {}, {}, {}
+    local moved, fields, running, claimed, left, told = {}, {}, {}, {}, {}, { 'r' }
     local ids, lists = due_in(tag, line, room)
     for number, id in ipairs(ids) do
         if bytes >= enough then
@@ -71,6 +71,7 @@ local function serve_line(place, owner, destination, room)
         else
             local state, attempts, said = standing(run[2])
             local attempt = digits(attempts + 1)
+            told[#told + 1] = of_run(id, 'r', attempts + 1)
             moved[#moved + 1] = until_then
             moved[#moved + 1] = id
             fields[#fields + 1] = id .. 'm'
@@ -97,6 +98,7 @@ local function serve_line(place, owner, destination, room)
     if #moved > 0 then
         call('ZADD', tag .. 'line:' .. line, unpack(moved))
         call('HSET', key, unpack(fields))
+        note(tag, owner, table.concat(told))
     end
     if #running > 0 then
         call('ZADD', tag .. LISTS.r .. owner, unpack(running))

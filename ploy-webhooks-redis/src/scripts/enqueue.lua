@@ -16,10 +16,11 @@ for at = 4, #ARGV, 3 do
     end
 end
 local destinations, is_owners = {}, false
-local ids = { call('HGET', key, 'o' .. id) or '' }
+local ids, told = { call('HGET', key, 'o' .. id) or '' }, { 'r' }
 for at = 4, #ARGV, 3 do
     local run = ARGV[at]
     ids[#ids + 1] = run
+    told[#told + 1] = of_run(run, 'q', 0)
     call('HSET', key, run, struct.pack('>I6', now) .. ARGV[at + 1])
     local destination = string.match(ARGV[at + 1], DELIVERY, 17)
     if destination then
@@ -35,6 +36,9 @@ for at = 4, #ARGV, 3 do
     end
 end
 call('HSET', key, 'o' .. id, table.concat(ids))
+if #told > 1 then
+    note(tag, owner, table.concat(told))
+end
 if is_owners then
     line_up(tag, owner)
 end

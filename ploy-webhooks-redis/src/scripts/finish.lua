@@ -29,6 +29,7 @@ if after == '' then
 else
     call('ZADD', tag .. 'line:' .. line, digits(now + tonumber(after)), id)
 end
+note(tag, owner, 'r' .. of_run(id, state, tonumber(attempt)))
 line_up(tag, owner, destination)
 if after ~= '' then
     tell(ARGV[1])

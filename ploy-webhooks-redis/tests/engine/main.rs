@@ -4,6 +4,7 @@
 mod activity;
 mod destinations;
 mod faults;
+mod feed;
 mod lanes;
 mod layout;
 mod nodes;

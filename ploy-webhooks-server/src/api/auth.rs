@@ -25,8 +25,10 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let caller = identify(&api, request.headers()).await?;
+    let shown = Shown::of(request.headers())?;
+    let caller = shown.identify(&api).await?;
     caller.check(request.method())?;
+    request.extensions_mut().insert(shown);
     request.extensions_mut().insert(caller);
     if caller.workspace == WorkspaceId::DEFAULT || *request.method() != Method::POST {
         return Ok(next.run(request).await);
@@ -41,34 +43,53 @@ pub(super) async fn admit(
     .await
 }
 
-async fn identify(api: &Api, headers: &HeaderMap) -> Result<Caller, Problem> {
-    let shown = only(headers, &AUTHORIZATION)?;
-    let shown = bearer(shown.ok_or(Problem::Unauthorized("Authorization is missing"))?)?;
-    let digest = SecretDigest::of(shown);
-    let named = only(headers, &PLOY_WORKSPACE)?;
-    // Digests compare in constant time.
-    if digest == api.parts.root {
-        let workspace = match named {
-            Some(text) => existing(api, text).await?,
-            None => WorkspaceId::DEFAULT,
+/// What a request shows of who sends it: not the token, but what tells whether it opens anything,
+/// now and later.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    digest: SecretDigest,
+    is_well_formed: bool,
+    /// The workspace that is named, as it is written.
+    named: Option<Vec<u8>>,
+}
+
+impl Shown {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let shown = only(headers, &AUTHORIZATION)?;
+        let shown = bearer(shown.ok_or(Problem::Unauthorized("Authorization is missing"))?)?;
+        Ok(Self {
+            digest: SecretDigest::of(shown),
+            is_well_formed: Secret::is_well_formed(shown),
+            named: only(headers, &PLOY_WORKSPACE)?.map(<[u8]>::to_vec),
+        })
+    }
+
+    /// Who that is, by what is known now.
+    pub(super) async fn identify(&self, api: &Api) -> Result<Caller, Problem> {
+        // Digests compare in constant time.
+        if self.digest == api.parts.root {
+            let workspace = match &self.named {
+                Some(text) => existing(api, text).await?,
+                None => WorkspaceId::DEFAULT,
+            };
+            return Ok(Caller { workspace, access: Access::Root });
+        }
+        // Whoever guesses does not get as far as the store.
+        let token = match self.is_well_formed {
+            true => Token::look_up(api.store(), &self.digest).await?,
+            false => None,
         };
-        return Ok(Caller { workspace, access: Access::Root });
+        let token = token.ok_or(Problem::Unauthorized("the token is not valid"))?;
+        if token.has_expired(SystemClock.now()) {
+            return Err(Problem::Unauthorized("the token has expired"));
+        }
+        if self.named.is_some() {
+            return Err(Problem::Forbidden(
+                "only the root token chooses a workspace with `Ploy-Workspace`: leave it out",
+            ));
+        }
+        Ok(Caller { workspace: token.workspace, access: Access::Token(token.scope) })
     }
-    // Whoever guesses does not get as far as the store.
-    let token = match Secret::is_well_formed(shown) {
-        true => Token::look_up(api.store(), &digest).await?,
-        false => None,
-    };
-    let token = token.ok_or(Problem::Unauthorized("the token is not valid"))?;
-    if token.has_expired(SystemClock.now()) {
-        return Err(Problem::Unauthorized("the token has expired"));
-    }
-    if named.is_some() {
-        return Err(Problem::Forbidden(
-            "only the root token chooses a workspace with `Ploy-Workspace`: leave it out",
-        ));
-    }
-    Ok(Caller { workspace: token.workspace, access: Access::Token(token.scope) })
 }
 
 async fn existing(api: &Api, text: &[u8]) -> Result<WorkspaceId, Problem> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::streams::Streams;
 use super::{Api, Backups, Commands, Parts};
 
 /// An [`Api`] that is being set up: see [`Api::builder`].
@@ -32,6 +33,16 @@ impl ApiBuilder {
     /// Where backups are made. Default: nowhere, and who asks for one is told so.
     pub fn backups(mut self, backups: Backups) -> Self {
         self.parts.backups = Some(backups);
+        self
+    }
+
+    /// How many streams of events may be open where nothing else is said.
+    pub const STREAMS_MAX: usize = 256;
+
+    /// How many streams of events may be open at once, of all callers together. Default:
+    /// [`STREAMS_MAX`](Self::STREAMS_MAX).
+    pub fn streams_max(mut self, streams: usize) -> Self {
+        self.parts.streams = Streams::new(streams);
         self
     }
 

@@ -103,6 +103,11 @@ impl TenantApi {
         self.api.parts.commands
     }
 
+    /// The API as a whole, for what outlasts the call.
+    pub(super) const fn api(&self) -> &Api {
+        &self.api
+    }
+
     pub(super) fn is_root(&self) -> bool {
         self.caller.access == Access::Root
     }

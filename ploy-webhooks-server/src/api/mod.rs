@@ -45,6 +45,7 @@ mod rotation;
 mod routing;
 mod run;
 mod runs;
+mod streams;
 mod subscriptions;
 mod time;
 mod to_its_end;
@@ -68,6 +69,7 @@ pub use self::backup::Backups;
 pub use self::builder::ApiBuilder;
 use self::problem::Problem;
 use self::routing::Call;
+use self::streams::Streams;
 use crate::store::Store;
 
 /// What the management API works on.
@@ -86,6 +88,7 @@ struct Parts {
     commands: Commands,
     payload_bytes_max: usize,
     backups: Option<Backups>,
+    streams: Streams,
 }
 
 /// Whether Ploybooks may run programs of the machine: whoever may define one that does, may do on
@@ -121,7 +124,19 @@ impl Api {
             commands: Commands::Refused,
             payload_bytes_max: 1 << 20,
             backups: None,
+            streams: Streams::new(ApiBuilder::STREAMS_MAX),
         })
+    }
+
+    /// Ends the streams of events that are open, and opens none any more: they would keep their
+    /// connections open for as long as their clients like. Who is told of nothing any more goes on
+    /// with another server, or this one when it is back.
+    pub fn end_streams(&self) {
+        self.parts.streams.end();
+    }
+
+    fn streams(&self) -> &Streams {
+        &self.parts.streams
     }
 
     fn store(&self) -> &dyn Store {

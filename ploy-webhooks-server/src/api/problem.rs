@@ -36,6 +36,10 @@ pub(super) enum Problem {
     RequestTimeout,
     #[error("{0}")]
     Conflict(Cow<'static, str>),
+    #[error(
+        "as many streams of events are open as may be; try again after the time in Retry-After"
+    )]
+    TooManyStreams,
     #[error("the store did not answer; try again after the time in Retry-After")]
     Unavailable(#[source] Option<StoreError>),
 }
@@ -55,7 +59,9 @@ impl Problem {
             Self::PayloadTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
-            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Unavailable(_) | Self::TooManyStreams => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+            }
         }
     }
 }
@@ -105,6 +111,7 @@ impl IntoResponse for Problem {
             Self::Unauthorized(_) => headers
                 .insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="management""#)),
             Self::Unavailable(_) => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::TooManyStreams => headers.insert(RETRY_AFTER, HeaderValue::from_static("10")),
             _ => None,
         };
         response

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::output::harmless;
@@ -12,11 +12,15 @@ use crate::log::chain;
 use crate::url::http_url;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// A stream says something more often than that, or its connection is dead.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
 
 /// A server, the token for it, and the workspace that is chosen with it.
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
+    /// For answers that do not end.
+    streaming: reqwest::Client,
     base: Url,
     authorization: HeaderValue,
     workspace: Option<HeaderValue>,
@@ -81,16 +85,39 @@ impl Client {
         let workspace = server.workspace().map(HeaderValue::from_str).transpose();
         let workspace = workspace
             .map_err(|_| Failure::Usage("`--workspace` is the id of a workspace".to_owned()))?;
-        Ok(Self { http: http(TIMEOUT)?, base, authorization, workspace })
+        let (http, streaming) = (http(TIMEOUT)?, streaming()?);
+        Ok(Self { http, streaming, base, authorization, workspace })
     }
 
     /// The body of a successful answer; anything else is a failure in the server's words.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, Failure> {
-        let mut request = self
-            .http
-            .request(call.method, self.url(&call.path, &call.query)?)
-            .timeout(call.within)
+        Ok(self.try_call(call).await?)
+    }
+
+    /// As [`call`](Self::call), for who acts on how it was refused.
+    pub(super) async fn try_call(&self, call: Call<'_>) -> Result<Vec<u8>, Refusal> {
+        let within = call.within;
+        let response = self.send(&self.http, call, Some(within)).await?;
+        Ok(response.bytes().await?.into())
+    }
+
+    /// A successful answer that is read as it comes.
+    pub(super) async fn stream(&self, call: Call<'_>) -> Result<Response, Refusal> {
+        self.send(&self.streaming, call, None).await
+    }
+
+    async fn send(
+        &self,
+        http: &reqwest::Client,
+        call: Call<'_>,
+        within: Option<Duration>,
+    ) -> Result<Response, Refusal> {
+        let mut request = http
+            .request(call.method, self.url(&call.path, &call.query))
             .header(AUTHORIZATION, self.authorization.clone());
+        if let Some(within) = within {
+            request = request.timeout(within);
+        }
         if let Some(workspace) = &self.workspace {
             request = request.header("ploy-workspace", workspace.clone());
         }
@@ -100,21 +127,19 @@ impl Client {
         if let Some(body) = call.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
-        let failed = |error: reqwest::Error| Failure::Failed(chain(&error));
-        let response = request.send().await.map_err(failed)?;
+        let response = request.send().await?;
         let status = response.status();
-        let body = response.bytes().await.map_err(failed)?;
         if status.is_success() {
-            Ok(body.into())
-        } else {
-            Err(Failure::Failed(format!("{status}: {}", detail(&body))))
+            return Ok(response);
         }
+        let body = response.bytes().await?;
+        Err(Refusal { status: Some(status), why: format!("{status}: {}", detail(&body)) })
     }
 
-    fn url(&self, path: &[&str], query: &[(&str, Option<String>)]) -> Result<Url, Failure> {
+    fn url(&self, path: &[&str], query: &[(&str, Option<String>)]) -> Url {
         let mut url = self.base.clone();
         url.path_segments_mut()
-            .map_err(|()| Failure::Usage("the URL of the server has no path".to_owned()))?
+            .expect("http and https URLs have a path")
             .pop_if_empty()
             .extend(["api", "v1"])
             .extend(path);
@@ -123,18 +148,59 @@ impl Client {
                 url.query_pairs_mut().append_pair(name, value);
             }
         }
-        Ok(url)
+        url
     }
+}
+
+/// A call that did not succeed, and why.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// What the server answered, where it did.
+    pub(super) status: Option<StatusCode>,
+    pub(super) why: String,
+}
+
+impl Refusal {
+    /// Whether the same call may succeed later.
+    pub(super) fn is_passing(&self) -> bool {
+        let is_passing = |status: StatusCode| {
+            status.is_server_error()
+                || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status)
+        };
+        self.status.is_none_or(is_passing)
+    }
+}
+
+impl From<reqwest::Error> for Refusal {
+    fn from(error: reqwest::Error) -> Self {
+        Self { status: None, why: chain(&error) }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Failed(refusal.why)
+    }
+}
+
+/// As [`http`], for answers that do not end.
+fn streaming() -> Result<reqwest::Client, Failure> {
+    built(builder().connect_timeout(TIMEOUT).read_timeout(SILENCE_MAX))
 }
 
 /// An HTTP client. It follows no redirect: what is sent is meant for this server alone.
 pub(super) fn http(timeout: Duration) -> Result<reqwest::Client, Failure> {
+    built(builder().timeout(timeout))
+}
+
+fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(concat!("ploy-webhooks/", env!("CARGO_PKG_VERSION")))
-        .timeout(timeout)
         .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| Failure::Failed(chain(&error)))
+}
+
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Failure> {
+    builder.build().map_err(|error| Failure::Failed(chain(&error)))
 }
 
 /// The header that shows a key or a token, kept out of `Debug` output.

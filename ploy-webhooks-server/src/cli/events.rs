@@ -14,6 +14,7 @@ use super::page::{PageArgs, print_list};
 use super::publish::{self, PublishArgs};
 use super::replay::{self, ReplayArgs};
 use super::runs;
+use super::tail::{self, TailArgs};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EventsCommand {
@@ -21,6 +22,8 @@ pub(super) enum EventsCommand {
     Publish(PublishArgs),
     #[command(flatten)]
     Look(LookCommand),
+    /// Print events as they come, until it is stopped.
+    Tail(TailArgs),
     /// Run again what is wired to events: to one, or to all that the conditions find.
     Replay(ReplayArgs),
 }
@@ -110,6 +113,7 @@ pub(super) async fn run(
     match command {
         EventsCommand::Publish(args) => publish::run(client, json, &args).await,
         EventsCommand::Look(command) => look(client, json, command).await,
+        EventsCommand::Tail(args) => tail::run(client, json, args).await,
         EventsCommand::Replay(args) => replay::run(client, json, &args).await,
     }
 }

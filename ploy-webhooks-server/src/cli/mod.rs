@@ -5,7 +5,9 @@ mod client;
 mod destinations;
 mod endpoints;
 mod events;
+mod feed;
 mod health;
+mod listen;
 mod output;
 mod pace;
 mod page;
@@ -16,6 +18,7 @@ mod replay;
 mod runs;
 mod send;
 mod subscriptions;
+mod tail;
 mod tokens;
 mod trigger;
 mod workspaces;
@@ -69,6 +72,13 @@ enum Command {
         server: ServerArgs,
         #[command(subcommand)]
         command: events::EventsCommand,
+    },
+    /// Deliver events as they come to a program on this machine, while it is being written.
+    Listen {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(flatten)]
+        args: listen::ListenArgs,
     },
     /// Set or clear what the events of an endpoint run.
     Trigger {
@@ -235,6 +245,9 @@ fn execute(command: Command) -> Result<(), Failure> {
             }
             Command::Events { server, command } => {
                 events::run(&Client::of(&server)?, server.json, command).await
+            }
+            Command::Listen { server, args } => {
+                listen::run(&Client::of(&server)?, server.json, args).await
             }
             Command::Trigger { server, command } => {
                 trigger::run(&Client::of(&server)?, server.json, command).await

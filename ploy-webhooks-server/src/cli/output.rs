@@ -12,6 +12,16 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     print_bytes(b"\n")
 }
 
+/// Prints a line of what has no end, and says whether anybody reads on.
+pub(super) fn print_on(line: &str) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Failed(format!("cannot print: {error}"))),
+    }
+}
+
 /// Prints bytes as they are.
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();

@@ -112,12 +112,15 @@ pub(crate) async fn serve(
         let mut activity = Activity::new(ingest.clone(), metrics.clone(), store.clone());
         let mut api = Api::builder(store, keyring, courier, root, public_url)
             .commands(config.commands())
-            .payload_bytes_max(config.body_bytes_max());
+            .payload_bytes_max(config.body_bytes_max())
+            .streams_max(config.streams_max as usize);
         if let Some((store, folder)) = open.sqlite().zip(backup_folder) {
             api = api.backups(Backups::new(store, folder));
         }
         let figures = figures::route(metrics, ingest.clone(), in_flight_bytes_max);
-        let front = Front::new(ingest, api::router(api.build()).merge(figures), proxies);
+        let api = api.build();
+        let router = api::router(api.clone()).merge(figures);
+        let front = Front::new(ingest, router, proxies);
         let listener = Listener::new(socket, front, ConnectionSettings::of(config));
         let connections = tokio::select! {
             connections = listener.accept_until(signals.next()) => connections,
@@ -128,6 +131,7 @@ pub(crate) async fn serve(
             // What it has not come to goes after the next start.
             sweeper.abort();
         }
+        api.end_streams();
         let grace = config.shutdown_grace();
         let runs_end = async {
             if let Some(dispatcher) = dispatcher {

@@ -41,6 +41,10 @@ mod runs;
 #[cfg(test)]
 mod stop;
 #[cfg(test)]
+mod stream;
+#[cfg(test)]
 mod subscriptions;
+#[cfg(test)]
+mod tail;
 #[cfg(test)]
 mod tenants;

@@ -1,5 +1,7 @@
 //! What is left of the runs of a deleted endpoint, until it is purged and after.
 
+use ploy_webhooks::store::{Change, FeedQuery, FeedStore};
+
 use super::*;
 
 /// Before the purge has come to them, and with nothing else in the line.
@@ -92,4 +94,35 @@ async fn a_purge_takes_along_what_only_its_runs_carried_out() {
     let expected =
         ["shared", "last", "only-7"].map(|name| Trigger::ploybook(name.parse().unwrap()));
     assert_eq!(triggers, expected, "left: what was claimed");
+}
+
+/// A place that came again would have been told already, to who goes on after it.
+#[tokio::test]
+async fn the_places_of_purged_events_are_not_given_again() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let endpoint = endpoint(&store).await;
+    for _ in 0..10 {
+        append(&store, of_endpoint(&endpoint, owing(b"{}".to_vec(), Duration::ZERO))).await;
+    }
+    let told = store.end().await.unwrap();
+    assert!(store.delete(&WorkspaceId::DEFAULT, &endpoint.id).await.unwrap());
+    let other = connect(&folder);
+    let purged = async {
+        while count(&other, "purges") > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, purged).await.expect("the rows are freed");
+    store.close().await;
+    drop(store);
+    let store = open(&folder).await;
+    let new = append(&store, owing(b"{}".to_vec(), Duration::ZERO)).await;
+    let page = store.changes(&FeedQuery::after(WorkspaceId::DEFAULT, told)).await.unwrap();
+    assert!(!page.has_gap, "all that is gone was told");
+    let ids = page.items.iter().map(|change| match change {
+        Change::Accepted(summary) => summary.id,
+        other => panic!("nothing else happened: {other:?}"),
+    });
+    assert_eq!(ids.collect::<Vec<_>>(), [new], "left: the events that are told");
 }

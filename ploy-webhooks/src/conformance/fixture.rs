@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::store::{
-    ActivityStore, Created, DefinitionStore, EndpointStore, EventStore, HistoryStore, KeyStore,
-    RetentionStore, RunQueue, TokenStore,
+    ActivityStore, Created, DefinitionStore, EndpointStore, EventStore, FeedStore, HistoryStore,
+    KeyStore, RetentionStore, RunQueue, TokenStore,
 };
 
 /// One store to be tested, with all nine traits.
@@ -21,6 +21,7 @@ pub trait Fixture {
         + DefinitionStore
         + TokenStore
         + ActivityStore
+        + FeedStore
         + HistoryStore
         + RetentionStore
         + ?Sized;

@@ -105,7 +105,7 @@ promises! {
     }
 
     // Of `RunStore`, `RunQueue`, `EndpointStore`, `DefinitionStore`, `TokenStore`,
-    // `ActivityStore`, `HistoryStore` and `RetentionStore`.
+    // `ActivityStore`, `FeedStore`, `HistoryStore` and `RetentionStore`.
     all_traits {
         owed_runs_are_stored_with_their_event,
         runs_are_added_to_stored_events,
@@ -175,6 +175,15 @@ promises! {
         definitions_survive_a_restart,
 
         one_root_token_is_set_for_good,
+
+        the_feed_tells_every_commit_once_in_order,
+        the_feed_skips_no_late_commit,
+        the_feed_tells_what_becomes_of_runs,
+        the_feed_keeps_workspaces_apart,
+        the_feed_tells_nothing_of_deleted_endpoints,
+        waiting_for_the_feed_ends_when_something_is_stored,
+        the_feed_goes_on_after_a_restart,
+        the_feed_refuses_what_is_no_position,
 
         any_sequence_of_calls_does_as_the_model,
     }

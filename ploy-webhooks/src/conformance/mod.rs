@@ -51,6 +51,7 @@
 //!   [`DefinitionStore`](crate::store::DefinitionStore),
 //!   [`TokenStore`](crate::store::TokenStore),
 //!   [`ActivityStore`](crate::store::ActivityStore),
+//!   [`FeedStore`](crate::store::FeedStore),
 //!   [`HistoryStore`](crate::store::HistoryStore) and
 //!   [`RetentionStore`](crate::store::RetentionStore).
 //! - `conformance!(events_only: fixture)`, for an [`EventsFixture`]: `EventStore` and `KeyStore`,
@@ -66,6 +67,7 @@ mod dedup;
 mod definitions;
 mod deletion;
 mod endpoints;
+mod feed;
 mod fence;
 mod fixture;
 mod hands;
@@ -91,6 +93,7 @@ pub use dedup::*;
 pub use definitions::*;
 pub use deletion::*;
 pub use endpoints::*;
+pub use feed::*;
 pub use fence::*;
 pub use fixture::{EventsFixture, Fixture};
 pub use hands::*;

@@ -4,6 +4,7 @@
 
 mod activity;
 mod definitions;
+mod feed;
 mod history;
 mod retention;
 mod runs;
@@ -41,6 +42,8 @@ pub struct MemoryStore {
     state: Mutex<State>,
     /// Pokes those who wait for a run.
     owed: Notify,
+    /// Pokes those who wait for a change.
+    fed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +55,7 @@ struct State {
     payload_bytes: u64,
     chunk: BytesMut,
     runs: Runs,
+    feed: feed::Feed,
     activity: activity::Activities,
     histories: history::Histories,
     seen: HashMap<SeenKey, (EventId, Timestamp)>,
@@ -85,11 +89,26 @@ impl MemoryStore {
     /// deduplication windows, delays and leases by that clock.
     #[must_use]
     pub fn with_parts(payload_bytes_max: u64, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, payload_bytes_max, state: Mutex::default(), owed: Notify::new() }
+        Self {
+            clock,
+            payload_bytes_max,
+            state: Mutex::default(),
+            owed: Notify::new(),
+            fed: Notify::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of the lock panics")
+    }
+
+    /// Lets the state go after a change, and pokes who waits for one.
+    fn changed_in(&self, mut state: MutexGuard<'_, State>) {
+        let is_awaited = std::mem::take(&mut state.feed.is_awaited);
+        drop(state);
+        if is_awaited {
+            self.fed.notify_waiters();
+        }
     }
 }
 
@@ -156,7 +175,7 @@ impl EventStore for MemoryStore {
             state.activity.count(endpoint, quota, now);
         }
         state.insert(place, event, now);
-        drop(state);
+        self.changed_in(state);
         if owes_runs {
             self.owed.notify_waiters();
         }
@@ -325,6 +344,7 @@ impl State {
         for run in std::mem::take(&mut event.owes) {
             self.runs.add(event.id, event.lane(), run, now);
         }
+        self.feed.accepted(event.id);
         self.events.insert(place, event.into());
     }
 

@@ -10,6 +10,7 @@
 //! | endpoints that change at run time | also [`EndpointStore`] |
 //! | Ploybooks and subscriptions | also [`DefinitionStore`] |
 //! | events that are kept for a time only | also [`RetentionStore`] |
+//! | to tell what happens as it happens | also [`FeedStore`] |
 //! | to run the ready-made server on it | also [`TokenStore`] and [`ActivityStore`] |
 //!
 //! Prove it with the conformance suite (feature `conformance`): one named test for each promise,
@@ -91,6 +92,7 @@ mod definitions;
 mod endpoints;
 mod error;
 mod events;
+mod feed;
 
 pub mod grams;
 mod history;
@@ -110,6 +112,7 @@ pub use definitions::{Defined, Definition, DefinitionKind, DefinitionStore};
 pub use endpoints::{Created, EndpointPatch, EndpointStore, TokenStore, Updated};
 pub use error::{StoreError, StoreErrorKind};
 pub use events::{Appended, EventStore};
+pub use feed::{Change, Changes, FeedQuery, FeedStore, Position, RunChange};
 pub use history::{
     HISTORY_KEPT, HISTORY_STEP, HistoryBucket, HistoryCounts, HistoryStore, HistoryTally,
 };

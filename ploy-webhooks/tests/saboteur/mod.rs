@@ -3,6 +3,7 @@
 mod activity;
 mod definitions;
 mod events;
+mod feed;
 mod history;
 mod retention;
 mod runs;
@@ -51,6 +52,12 @@ pub(crate) enum Fault {
     ExpiresWhatIsOwed,
     ExpiresWhateverTheAge,
     ExtendsOnlyForward,
+    FeedForgetsRuns,
+    FeedRepeatsPages,
+    FeedShowsAnybody,
+    FeedSkipsLateIds,
+    FeedTakesAnyPosition,
+    FeedTellsOfDeleted,
     FencesAcrossWorkspaces,
     FindsLate,
     FindsOnlyOwedRuns,
@@ -136,6 +143,8 @@ struct Aside {
     appended: Vec<Event>,
     cache: HashMap<Slug, Option<Arc<Endpoint>>>,
     root_token: Option<SecretDigest>,
+    /// The greatest id that the feed told.
+    last_told: Option<EventId>,
     /// What was stored under a quota.
     used: HashMap<Option<EndpointId>, u64>,
     a_batch_failed: bool,

@@ -1,7 +1,8 @@
-//! `/events`: published, searched, shown, and given out byte for byte.
+//! `/events`: published, searched, told as they come, shown, and given out byte for byte.
 
 mod publish;
 mod search;
+mod stream;
 mod view;
 
 use axum::response::{IntoResponse, Response};
@@ -21,10 +22,11 @@ use super::query::{NoParameters, Parameters};
 use super::routing::{self, Call};
 use super::run::RunView;
 
-pub(super) fn calls() -> [Call; 5] {
+pub(super) fn calls() -> [Call; 6] {
     [
         routing::get("/events", list),
         routing::post("/events", publish::publish),
+        routing::get("/events/stream", stream::stream),
         routing::get("/events/{id}", show),
         routing::get("/events/{id}/payload", payload),
         routing::post("/events/{id}/replay", replay),

@@ -272,7 +272,12 @@ impl RunQueue for MemoryStore {
             let is_after_loss = before == RunState::Running;
             LeasedRun { lease, is_after_loss, trigger: run.trigger.clone(), event }
         };
-        Ok(leases.into_iter().map(leased).collect())
+        let claimed: Vec<_> = leases.into_iter().map(leased).collect();
+        for LeasedRun { lease, event, .. } in &claimed {
+            state.feed.run(lease.run, event.id, RunState::Running, lease.attempt.get());
+        }
+        self.changed_in(state);
+        Ok(claimed)
     }
 
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<Tenure, StoreError> {
@@ -286,7 +291,12 @@ impl RunQueue for MemoryStore {
     async fn finish(&self, lease: &Lease, outcome: Outcome) -> Result<Tenure, StoreError> {
         let is_owed_again = matches!(outcome, Outcome::Retry { .. });
         let now = self.clock.now();
-        let tenure = self.state().runs.finish(lease, outcome, now);
+        let mut state = self.state();
+        let tenure = state.runs.finish(lease, outcome, now);
+        if tenure == Tenure::Held {
+            state.tell_of(lease.run);
+        }
+        self.changed_in(state);
         if is_owed_again {
             self.owed.notify_waiters();
         }
@@ -331,22 +341,28 @@ impl RunQueue for MemoryStore {
             return Err(known_already());
         }
         for run in runs {
+            state.feed.run(run.id, *event, RunState::Queued, 0);
             state.runs.add(*event, origin, run, now);
         }
-        drop(state);
+        self.changed_in(state);
         self.owed.notify_waiters();
         Ok(true)
     }
 
     async fn requeue(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError> {
         let now = self.clock.now();
-        let altered = self.state().alter(workspace, run, |runs| runs.requeue(*run, now));
+        let mut state = self.state();
+        let altered = state.alter(workspace, run, |runs| runs.requeue(*run, now));
+        self.changed_in(state);
         self.owed.notify_waiters();
         Ok(altered)
     }
 
     async fn cancel(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Altered, StoreError> {
-        Ok(self.state().alter(workspace, run, |runs| runs.cancel(*run)))
+        let mut state = self.state();
+        let altered = state.alter(workspace, run, |runs| runs.cancel(*run));
+        self.changed_in(state);
+        Ok(altered)
     }
 }
 
@@ -366,9 +382,21 @@ impl State {
         alter: impl FnOnce(&mut Runs) -> Altered,
     ) -> Altered {
         let event = self.runs.kept.get(run).map(|kept| kept.run.event);
-        match event.filter(|event| self.has(workspace, event)) {
-            Some(_) => alter(&mut self.runs),
-            None => Altered::Missing,
+        if event.is_none_or(|event| !self.has(workspace, &event)) {
+            return Altered::Missing;
+        }
+        let altered = alter(&mut self.runs);
+        if altered == Altered::Done {
+            self.tell_of(*run);
+        }
+        altered
+    }
+
+    /// Notes where a run stands now.
+    fn tell_of(&mut self, id: RunId) {
+        if let Some(Kept { run, .. }) = self.runs.kept.get(&id) {
+            let attempt = u32::try_from(run.attempts.len()).unwrap_or(u32::MAX);
+            self.feed.run(id, run.event, run.state, attempt);
         }
     }
 }
