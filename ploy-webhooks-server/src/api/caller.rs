@@ -5,6 +5,7 @@ use http::Method;
 use http::request::Parts;
 use ploy_webhooks::{Keyring, WorkspaceId};
 use ploy_webhooks_delivery::Courier;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
@@ -28,7 +29,7 @@ pub(super) enum Access {
 }
 
 /// What a token opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Scope {
     Read,

@@ -20,6 +20,11 @@
 //! # }
 //! ```
 //!
+//! The router has everything under `/api/v1` but the intake, which is a service of its own
+//! ([`ploy_webhooks::Ingest`]), `/health/live` and `/health/ready`. What it takes and answers is
+//! described at `/api/v1/openapi.json`, in OpenAPI 3.1, for whoever asks; by [`openapi`] within a
+//! program. Have `public_url` be the URL under which the router is mounted: the description says it.
+//!
 //! Every answer that is no success is `application/problem+json` (RFC 9457) with a `code`.
 //! Whoever has not shown a token is told nothing but that. The root token opens everything; every
 //! other token opens one workspace, and to whoever shows it there is nothing in any other.
@@ -34,6 +39,7 @@ mod events;
 mod health;
 mod id;
 mod json;
+mod openapi;
 mod page;
 mod ploybooks;
 mod problem;
@@ -52,11 +58,11 @@ mod workspaces;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::any;
+use axum::{Extension, Router};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method};
 use ploy_webhooks::{Keyring, SecretDigest, Slug};
@@ -128,7 +134,14 @@ impl Api {
 /// these and no others; `GET` is also `HEAD`.
 #[must_use]
 pub fn calls() -> Vec<(Method, &'static str)> {
-    table().chain(destinations::open_calls()).map(|call| (call.method, call.path)).collect()
+    table().chain(open_calls()).map(|call| (call.method, call.path)).collect()
+}
+
+/// What describes the API to programs, in OpenAPI 3.1: what is answered at
+/// `/api/v1/openapi.json`, but for the URL of the server.
+#[must_use]
+pub fn openapi() -> serde_json::Value {
+    openapi::document()
 }
 
 /// The calls that need a token.
@@ -144,6 +157,11 @@ fn table() -> impl Iterator<Item = Call> {
         .chain(workspaces::calls())
 }
 
+/// The calls that need none.
+fn open_calls() -> impl Iterator<Item = Call> {
+    destinations::open_calls().into_iter().chain(openapi::open_calls())
+}
+
 /// The router: `/api/v1/…` but for the intake itself, and `/health/…`.
 #[must_use = "a router serves nothing by itself"]
 pub fn router(api: Api) -> Router {
@@ -152,7 +170,8 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
         .layer(from_fn_with_state(api.clone(), auth::admit))
         .merge(
-            routing::router(destinations::open_calls())
+            routing::router(open_calls())
+                .layer(Extension(openapi::Text::default()))
                 .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed }),
         );
     Router::new()

@@ -11,6 +11,21 @@ use thiserror::Error;
 
 use crate::log::chain;
 
+/// Every code that a [`Problem`] has.
+pub(super) const CODES: [&str; 11] = [
+    "conflict",
+    "forbidden",
+    "invalid_json",
+    "method_not_allowed",
+    "not_found",
+    "payload_too_large",
+    "request_timeout",
+    "unauthorized",
+    "unavailable",
+    "unsupported_media_type",
+    "validation_failed",
+];
+
 /// An answer that is no success. `Display` is its `detail`: what is wrong and what to do.
 #[derive(Debug, Error)]
 pub(super) enum Problem {

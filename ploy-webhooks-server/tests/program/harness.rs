@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::{Instant, sleep};
 
+use crate::openapi::contract;
+
 pub(crate) const ROOT_TOKEN: &str = "root-token-of-the-tests-0123456789";
 
 /// The program with these arguments and nothing of this process's environment.
@@ -111,14 +113,24 @@ impl Server {
         self.child.wait().await.unwrap().code()
     }
 
-    /// A call of the management API with the root token.
+    /// A call of the management API with the root token, which is held against the description of
+    /// the API.
     pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
-        answer(self.request(method, path, body).bearer_auth(ROOT_TOKEN)).await
+        let request = self.request(method.clone(), path, body).bearer_auth(ROOT_TOKEN);
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.unwrap();
+        // What is not described, a test may call to see that it is not there.
+        if let Some(operation) = contract::operation(&method, &format!("/api/v1{path}")) {
+            let fault = contract::fault(operation, status.as_u16(), &headers, &body);
+            assert_eq!(fault, None, "{method} {path} does not answer as it is described");
+        }
+        (status, json_of(&body))
     }
 
     /// A request to the management API, yet without a token.
@@ -251,12 +263,14 @@ impl Server {
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
     let response = request.send().await.unwrap();
     let status = response.status();
-    let body = response.bytes().await.unwrap();
-    let json = match body.is_empty() {
+    (status, json_of(&response.bytes().await.unwrap()))
+}
+
+fn json_of(body: &[u8]) -> Value {
+    match body.is_empty() {
         true => Value::Null,
-        false => serde_json::from_slice(&body).unwrap(),
-    };
-    (status, json)
+        false => serde_json::from_slice(body).unwrap(),
+    }
 }
 
 /// Sends text over a connection as it stands.

@@ -23,6 +23,8 @@ mod harness;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod ploybooks;
 #[cfg(test)]
 mod publish;

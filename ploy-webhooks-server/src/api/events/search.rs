@@ -3,6 +3,7 @@
 use ploy_webhooks::store::{EventQuery, Needle, Order};
 use ploy_webhooks::{EventType, WorkspaceId};
 
+use crate::api::openapi::{Operation, nouns};
 use crate::api::page::{take_cursor, take_limit};
 use crate::api::problem::Problem;
 use crate::api::query::Parameters;
@@ -36,6 +37,20 @@ pub(super) fn take_query(
     query.workspace = workspace;
     query.limit = limit.unwrap_or(query.limit);
     Ok(query)
+}
+
+/// An operation that takes these conditions.
+pub(super) fn describe(operation: Operation) -> Operation {
+    operation
+        .query::<nouns::EndpointId>("endpoint", "Only what this endpoint took.")
+        .query::<nouns::Time>("from", "Only what was received then or later.")
+        .query::<nouns::Time>("to", "Only what was received before.")
+        .query::<nouns::Needle>(
+            "contains",
+            "Only payloads in which this stands, literally, in any case of letters.",
+        )
+        .query::<nouns::EventType>("type", "Only events of this type.")
+        .query::<nouns::Order>("order", "The oldest first (`asc`), or the newest (`desc`).")
 }
 
 /// The conditions that were given, as a query, and whether there was an order among them.

@@ -6,31 +6,43 @@ use std::net::IpAddr;
 use ploy_webhooks::{
     EndpointId, Event, EventId, EventSummary, EventType, KeptHeaders, Run, WorkspaceId,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::api::openapi::nouns;
 use crate::api::run::RunView;
 use crate::api::time::Rfc3339;
 
 /// An event in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "EventSummary")]
 pub(super) struct SummaryView {
+    #[schemars(with = "nouns::EventId")]
     id: EventId,
+    /// `null` for what the app has published.
+    #[schemars(with = "Option<nouns::EndpointId>")]
     endpoint_id: Option<EndpointId>,
+    #[schemars(with = "nouns::WorkspaceId")]
     workspace_id: WorkspaceId,
     received_at: Rfc3339,
     #[serde(rename = "type")]
+    #[schemars(with = "Option<nouns::EventType>")]
     event_type: Option<EventType>,
+    /// How many bytes the payload has.
     size: u64,
     source: Option<IpAddr>,
 }
 
 /// An event by itself.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Event")]
 pub(super) struct EventView<'a> {
     #[serde(flatten)]
     summary: SummaryView,
     headers: BTreeMap<&'a str, String>,
+    /// As it was sent; `null` where what the app has published is no JSON.
+    #[schemars(with = "serde_json::Value")]
     payload: Option<&'a RawValue>,
     runs: Vec<RunView<'a>>,
 }
