@@ -8,7 +8,7 @@ use schemars::{JsonSchema, json_schema};
 use super::endpoint::Rate;
 use super::ploybook::RetryPolicy;
 use super::signature::SignatureScheme;
-use super::text::{Any, Description, JsonPointer, Texts, one_of, schemas};
+use super::text::{Any, Description, HTTP_URL, JsonPointer, Texts, one_of, schemas};
 
 /// Where events are delivered to, what is sent there, and how it is proved who sends.
 #[derive(JsonSchema)]
@@ -32,7 +32,7 @@ struct Settings<Status: Default, Header, Signing: Default> {
     #[schemars(with = "Description")]
     description: String,
     /// An http or https URL. Path and query may have merge fields.
-    #[schemars(length(max = 2_048))]
+    #[schemars(length(max = 2_048), regex(pattern = HTTP_URL))]
     url: String,
     #[serde(default)]
     status: Status,

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 
-use super::text::{Description, PloybookName, Revision, may_be_left_out};
+use super::text::{Description, HTTP_URL, PloybookName, Revision, may_be_left_out};
 
 /// What is run, how, and on what terms.
 #[derive(JsonSchema)]
@@ -76,7 +76,7 @@ pub(super) enum Means {
     /// A POST to an engine.
     Http {
         /// An http or https URL.
-        #[schemars(length(max = 2_048))]
+        #[schemars(length(max = 2_048), regex(pattern = HTTP_URL))]
         url: String,
         /// The variable of the server's environment that holds the secret which signs it. For the
         /// root token alone.
@@ -92,6 +92,14 @@ pub(super) enum Means {
 /// How often something is tried, and how long apart: by a rule or, in `gaps_seconds`, one by one.
 #[derive(Default, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("anyOf" = [
+    {"properties": {"gaps_seconds": {"type": "null"}}},
+    {"properties": {
+        "attempts_max": {"type": "null"},
+        "first_gap_seconds": {"type": "null"},
+        "gap_max_seconds": {"type": "null"},
+    }},
+]))]
 pub(super) struct RetryPolicy {
     /// Attempts in all, the first included: 4 where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]

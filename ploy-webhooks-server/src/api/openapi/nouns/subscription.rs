@@ -11,8 +11,14 @@ use super::text::{
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
-    {"required": ["ploybook"], "properties": {"destination": {"type": "null"}}},
-    {"required": ["destination"], "properties": {"ploybook": {"type": "null"}}},
+    {
+        "required": ["ploybook"],
+        "properties": {"ploybook": {"type": "string"}, "destination": {"type": "null"}},
+    },
+    {
+        "required": ["destination"],
+        "properties": {"destination": {"type": "string"}, "ploybook": {"type": "null"}},
+    },
 ]))]
 pub(in crate::api) struct NewSubscription {
     #[serde(default)]

@@ -109,6 +109,9 @@ schemas! {
     });
 }
 
+/// What an http or https URL begins with.
+pub(super) const HTTP_URL: &str = "^[Hh][Tt][Tt][Pp][Ss]?:";
+
 /// Without control characters.
 pub(in crate::api) const SHOWN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
