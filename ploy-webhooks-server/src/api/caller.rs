@@ -7,6 +7,7 @@ use ploy_webhooks::{Keyring, WorkspaceId};
 use ploy_webhooks_delivery::Courier;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
 use super::{Api, Commands};
@@ -97,6 +98,11 @@ impl TenantApi {
 
     pub(super) fn commands(&self) -> Commands {
         self.api.parts.commands
+    }
+
+    /// Room for an export, until it is dropped; `None` where there is none at the moment.
+    pub(super) fn room_for_an_export(&self) -> Option<OwnedSemaphorePermit> {
+        self.api.parts.exports.clone().try_acquire_owned().ok()
     }
 
     pub(super) fn is_root(&self) -> bool {

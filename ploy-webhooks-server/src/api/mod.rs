@@ -67,11 +67,15 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method};
 use ploy_webhooks::{Keyring, SecretDigest, Slug};
 use ploy_webhooks_delivery::Courier;
+use tokio::sync::Semaphore;
 
 pub use self::builder::ApiBuilder;
 use self::problem::Problem;
 use self::routing::Call;
 use crate::store::Store;
+
+/// How many exports are under way at once, from one node.
+const EXPORTS_AT_ONCE: usize = 8;
 
 /// What the management API works on.
 #[derive(Clone, Debug)]
@@ -88,6 +92,8 @@ struct Parts {
     public_url: String,
     commands: Commands,
     payload_bytes_max: usize,
+    /// Room for exports: each holds a few MiB.
+    exports: Arc<Semaphore>,
 }
 
 /// Whether Ploybooks may run programs of the machine: whoever may define one that does, may do on
@@ -122,6 +128,7 @@ impl Api {
             public_url,
             commands: Commands::Refused,
             payload_bytes_max: 1 << 20,
+            exports: Arc::new(Semaphore::new(EXPORTS_AT_ONCE)),
         })
     }
 

@@ -51,6 +51,8 @@ pub(super) enum Problem {
     RequestTimeout,
     #[error("{0}")]
     Conflict(Cow<'static, str>),
+    #[error("{0}; try again after the time in Retry-After")]
+    Busy(&'static str),
     #[error("the store did not answer; try again after the time in Retry-After")]
     Unavailable(#[source] Option<StoreError>),
 }
@@ -70,7 +72,9 @@ impl Problem {
             Self::PayloadTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
-            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Busy(_) | Self::Unavailable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+            }
         }
     }
 }
@@ -119,7 +123,9 @@ impl IntoResponse for Problem {
         match self {
             Self::Unauthorized(_) => headers
                 .insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="management""#)),
-            Self::Unavailable(_) => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::Busy(_) | Self::Unavailable(_) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))
+            }
             _ => None,
         };
         response

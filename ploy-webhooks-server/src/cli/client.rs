@@ -86,6 +86,18 @@ impl Client {
 
     /// The body of a successful answer; anything else is a failure in the server's words.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, Failure> {
+        let response = self.send(call).await?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(|error| Failure::Failed(chain(&error)))?;
+        if status.is_success() {
+            Ok(body.into())
+        } else {
+            Err(Failure::Failed(format!("{status}: {}", detail(&body))))
+        }
+    }
+
+    /// An answer of which only the head is read yet, whatever it is.
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<reqwest::Response, Failure> {
         let mut request = self
             .http
             .request(call.method, self.url(&call.path, &call.query)?)
@@ -100,15 +112,7 @@ impl Client {
         if let Some(body) = call.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
-        let failed = |error: reqwest::Error| Failure::Failed(chain(&error));
-        let response = request.send().await.map_err(failed)?;
-        let status = response.status();
-        let body = response.bytes().await.map_err(failed)?;
-        if status.is_success() {
-            Ok(body.into())
-        } else {
-            Err(Failure::Failed(format!("{status}: {}", detail(&body))))
-        }
+        request.send().await.map_err(|error| Failure::Failed(chain(&error)))
     }
 
     fn url(&self, path: &[&str], query: &[(&str, Option<String>)]) -> Result<Url, Failure> {

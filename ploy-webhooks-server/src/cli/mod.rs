@@ -4,6 +4,7 @@ mod client;
 mod destinations;
 mod endpoints;
 mod events;
+mod export;
 mod output;
 mod pace;
 mod page;

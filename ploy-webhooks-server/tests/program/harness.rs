@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
@@ -130,7 +131,7 @@ impl Server {
             let fault = contract::fault(operation, status.as_u16(), &headers, &body);
             assert_eq!(fault, None, "{method} {path} does not answer as it is described");
         }
-        (status, json_of(&body))
+        (status, json_of(&headers, &body))
     }
 
     /// A request to the management API, yet without a token.
@@ -263,13 +264,20 @@ impl Server {
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
     let response = request.send().await.unwrap();
     let status = response.status();
-    (status, json_of(&response.bytes().await.unwrap()))
+    let headers = response.headers().clone();
+    (status, json_of(&headers, &response.bytes().await.unwrap()))
 }
 
-fn json_of(body: &[u8]) -> Value {
-    match body.is_empty() {
-        true => Value::Null,
-        false => serde_json::from_slice(body).unwrap(),
+/// What an answer says; of lines, each that is not empty.
+fn json_of(headers: &HeaderMap, body: &[u8]) -> Value {
+    let is_lines = headers.get("content-type").is_some_and(|kind| kind == "application/x-ndjson");
+    match body {
+        [] => Value::Null,
+        _ if is_lines => {
+            let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            lines.map(|line| serde_json::from_slice::<Value>(line).unwrap()).collect()
+        }
+        _ => serde_json::from_slice(body).unwrap(),
     }
 }
 

@@ -17,6 +17,8 @@ mod engine;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod export;
+#[cfg(test)]
 mod fields;
 #[cfg(test)]
 mod harness;

@@ -1,5 +1,6 @@
 //! `/events`: published, searched, shown, and given out byte for byte.
 
+mod export;
 mod publish;
 mod search;
 mod view;
@@ -23,7 +24,7 @@ use super::query::{NoParameters, Parameters};
 use super::routing::{self, Call};
 use super::run::RunView;
 
-pub(super) fn calls() -> [Call; 5] {
+pub(super) fn calls() -> [Call; 6] {
     [
         routing::get(
             "/events",
@@ -39,6 +40,7 @@ pub(super) fn calls() -> [Call; 5] {
             .pages(),
         ),
         routing::post("/events", publish::publish, publish::operation()),
+        routing::get("/events/export", export::export, export::operation()),
         routing::get(
             "/events/{id}",
             show,

@@ -55,6 +55,7 @@ struct Body {
 enum Answer {
     Nothing,
     Json(SchemaOf),
+    Lines(SchemaOf),
     Any { media_type: &'static str, what: &'static str },
 }
 
@@ -95,6 +96,11 @@ impl Draft {
     /// It answers 202 and this in JSON.
     pub(in crate::api) fn accepts<T: JsonSchema>(self) -> Operation {
         self.finish(StatusCode::ACCEPTED, Answer::Json(SchemaGenerator::subschema_for::<T>))
+    }
+
+    /// It answers 200 and lines, each of which is this in JSON.
+    pub(in crate::api) fn answers_lines<T: JsonSchema>(self) -> Operation {
+        self.finish(StatusCode::OK, Answer::Lines(SchemaGenerator::subschema_for::<T>))
     }
 
     /// It answers 204, which has no body.
@@ -295,6 +301,10 @@ impl Operation {
             Answer::Json(schema) => json!({
                 "description": "Done.",
                 "content": {"application/json": {"schema": schemas.of_answer(*schema)}},
+            }),
+            Answer::Lines(schema) => json!({
+                "description": "Lines, each of which is of this schema.",
+                "content": {"application/x-ndjson": {"schema": schemas.of_answer(*schema)}},
             }),
             Answer::Any { media_type, what } => {
                 json!({"description": what, "content": {*media_type: {}}})

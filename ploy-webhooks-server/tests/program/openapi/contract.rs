@@ -71,11 +71,17 @@ pub(crate) fn fault(
         return Some(format!("{id}: {status} is `{media_type}`"));
     };
     let schema = described.get("schema")?;
-    let body: Value = match serde_json::from_slice(body) {
-        Ok(body) => body,
-        Err(error) => return Some(format!("{id}: {status}: {error}")),
+    let mut values = match media_type {
+        "application/x-ndjson" => body.split(|byte| *byte == b'\n').collect(),
+        _ => vec![body],
     };
-    violation(&CLOSED, schema, &body).map(|fault| format!("{id}: {status}: {fault}: {body}"))
+    // An empty line says nothing.
+    values.retain(|value| !value.is_empty() || media_type == "application/json");
+    values.into_iter().find_map(|value| match serde_json::from_slice(value) {
+        Ok(body) => violation(&CLOSED, schema, &body)
+            .map(|fault| format!("{id}: {status}: {fault}: {body}")),
+        Err(error) => Some(format!("{id}: {status}: {error}")),
+    })
 }
 
 /// Why the description refuses a body, if it does.

@@ -312,6 +312,9 @@ async fn of_events_and_runs(caller: &Caller<'_>, endpoint: &Value) {
         ))
         .await;
     caller.refused(Method::GET, "/events?order=up", None, 422).await;
+    caller.get(&format!("/events/export?endpoint={id}&order=desc")).await;
+    caller.refused(Method::GET, "/events/export?after=x", None, 422).await;
+    caller.refused(Method::GET, "/events/export?limit=1", None, 422).await;
     let path = format!("/events/{}", text(&listed["data"][0], "id"));
     caller.get(&path).await;
     caller.get(&format!("{path}/payload")).await;

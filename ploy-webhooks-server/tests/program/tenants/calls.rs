@@ -44,6 +44,7 @@ fn rows() -> Vec<Row> {
         delete("/endpoints/{id}"),
         get("/events"),
         post("/events", json!({"type": "made", "payload": {}})),
+        get("/events/export"),
         get("/events/{id}"),
         get("/events/{id}/payload"),
         ask("/events/{id}/replay"),
