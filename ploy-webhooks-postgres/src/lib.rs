@@ -13,6 +13,7 @@ mod events;
 mod forget;
 mod generations;
 mod index;
+mod inspect;
 mod keys;
 mod limiter;
 mod line;

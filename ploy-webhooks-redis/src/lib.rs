@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod events;
 mod flight;
+mod inspect;
 mod layout;
 mod limiter;
 mod line;

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod hands;
 mod index;
+mod inspect;
 mod lane;
 mod line;
 mod owed;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
 use super::output::harmless;
-use super::{Failure, ServerArgs};
+use super::{Failure, ServerArgs, suggest};
 use crate::log::chain;
 use crate::url::http_url;
 
@@ -86,14 +86,19 @@ impl Client {
 
     /// The body of a successful answer; anything else is a failure in the server's words.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, Failure> {
+        let path = call.path.clone();
         let response = self.send(call).await?;
         let status = response.status();
         let body = response.bytes().await.map_err(|error| Failure::Failed(chain(&error)))?;
         if status.is_success() {
-            Ok(body.into())
-        } else {
-            Err(Failure::Failed(format!("{status}: {}", detail(&body))))
+            return Ok(body.into());
         }
+        let hint = match status {
+            StatusCode::NOT_FOUND => suggest::about_path(&path),
+            _ => None,
+        };
+        let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+        Err(Failure::Failed(format!("{status}: {}{hint}", detail(&body))))
     }
 
     /// An answer of which only the head is read yet, whatever it is.

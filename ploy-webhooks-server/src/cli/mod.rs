@@ -1,6 +1,8 @@
 //! The command line: `serve`, and the commands that talk to a server.
 
+mod check;
 mod client;
+mod completions;
 mod destinations;
 mod endpoints;
 mod events;
@@ -15,6 +17,7 @@ mod replay;
 mod runs;
 mod send;
 mod subscriptions;
+mod suggest;
 mod tokens;
 mod trigger;
 mod workspaces;
@@ -44,6 +47,10 @@ struct Program {
 enum Command {
     /// Run the server.
     Serve(ServeArgs),
+    /// Say whether the server would start: its settings, its store, what that keeps.
+    Check(check::CheckArgs),
+    /// Print a script that has a shell complete commands and flags.
+    Completions(completions::CompletionsArgs),
     /// Send events to an ingest URL, one a line.
     Send(send::SendArgs),
     /// Make, show and change endpoints.
@@ -217,6 +224,8 @@ fn execute(command: Command) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve(args).await,
+            Command::Check(args) => check::run(args).await,
+            Command::Completions(args) => completions::run(&args),
             Command::Send(args) => send::send(args).await,
             Command::Endpoints { server, command } => {
                 endpoints::run(&Client::of(&server)?, server.json, command).await

@@ -92,6 +92,7 @@ mod error;
 mod events;
 
 pub mod grams;
+mod inspection;
 mod keys;
 mod lanes;
 pub mod memory;
@@ -107,6 +108,7 @@ pub use definitions::{Defined, Definition, DefinitionKind, DefinitionStore};
 pub use endpoints::{Created, EndpointPatch, EndpointStore, TokenStore, Updated};
 pub use error::{StoreError, StoreErrorKind};
 pub use events::{Appended, EventStore};
+pub use inspection::{Format, Inspection};
 pub use keys::KeyStore;
 pub use lanes::Lanes;
 pub use memory::MemoryStore;
