@@ -37,6 +37,8 @@ mod replay;
 #[cfg(test)]
 mod runs;
 #[cfg(test)]
+mod shell;
+#[cfg(test)]
 mod stop;
 #[cfg(test)]
 mod subscriptions;
