@@ -169,7 +169,29 @@ fn open_calls() -> impl Iterator<Item = Call> {
     destinations::open_calls().into_iter().chain(openapi::open_calls())
 }
 
-/// The router: `/api/v1/…` but for the intake itself, and `/health/…`.
+/// The router: `/api/v1/…` but for the intake itself, and `/health/…`. What it does not know it
+/// answers with 404.
+///
+/// An app that has routes of its own makes it their
+/// [`fallback_service`](axum::Router::fallback_service), beside the intake, and nests both where it
+/// wants them:
+///
+/// ```
+/// # use axum::Router;
+/// # fn mounted<I>(ingest: I, management: Router) -> Router
+/// # where
+/// #     I: tower::Service<axum::extract::Request, Error = std::convert::Infallible>,
+/// #     I: Clone + Send + Sync + 'static,
+/// #     I::Response: axum::response::IntoResponse,
+/// #     I::Future: Send + 'static,
+/// # {
+/// let hooks = Router::new()
+///     .route_service("/api/v1/webhook/{slug}", ingest)
+///     .fallback_service(management);
+/// let app = Router::new().nest("/hooks", hooks);
+/// # app
+/// # }
+/// ```
 #[must_use = "a router serves nothing by itself"]
 pub fn router(api: Api) -> Router {
     let management = routing::router(table())
