@@ -101,6 +101,37 @@ async fn hyper() {
 }
 
 #[tokio::test]
+async fn manage() {
+    let mut process = program("manage").stdout(Stdio::piped()).kill_on_drop(true).spawn();
+    let process = process.as_mut().expect("`cargo test` builds examples");
+    let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+    let mut words = Vec::new();
+    for _ in 0..2 {
+        let line = lines.next_line().await.expect("it prints").expect("it prints two lines");
+        words.extend(line.split_whitespace().map(|word| word.trim_matches('\'').to_owned()));
+    }
+    let mut urls = words.iter().filter(|word| word.starts_with("http://"));
+    let (ingest, events) = (urls.next().expect("a URL"), urls.next().expect("another"));
+    let secret = |prefix| words.iter().find(|word| word.starts_with(prefix)).expect("a secret");
+    let proof = format!("Authorization: Bearer {}", secret("pwk_"));
+    let answer = post(ingest, &proof, r#"{"hello":"test"}"#).await;
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client is made");
+    let get = async |url: &str| {
+        let answer = http.get(url).bearer_auth(secret("pwt_")).send().await.expect("it answers");
+        let body = answer.bytes().await.expect("it is whole");
+        serde_json::from_slice::<serde_json::Value>(&body).expect("it is JSON")
+    };
+    let listed = get(events).await;
+    assert_eq!(listed["data"][0]["size"], 16, "{listed}");
+    let base = events.strip_suffix("/api/v1/events").expect("the path of the API");
+    let described = get(&format!("{base}/api/v1/openapi.json")).await;
+    assert_eq!(described["servers"][0]["url"], base);
+    assert_eq!(get(&format!("{base}/api/v1/nothing")).await["code"], "not_found");
+}
+
+#[tokio::test]
 async fn signed() {
     let (_process, line) = start("signed").await;
     let quoted: Vec<_> = line.trim().split('\'').collect();

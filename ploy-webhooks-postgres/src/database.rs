@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use ploy_webhooks::store::{StoreError, StoreErrorKind};
+use ploy_webhooks::store::{Format, StoreError, StoreErrorKind};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, Postgres, Row};
@@ -196,6 +196,20 @@ async fn migrate_over(connection: &mut PgConnection, schema: &str) -> Result<(),
         .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
+    let mut migrator = migrator();
+    if !exists {
+        // Asked for only where it is needed: it takes a right that the table's owner may lack.
+        migrator.create_schema(schema.to_owned());
+    }
+    // Not `run`, whose future is not `Send`.
+    migrator.run_direct(None, connection, false).await.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
+        error => refused(format!("{MIGRATE}: {error}")).because(error),
+    })
+}
+
+/// What makes the schema, step by step.
+fn migrator() -> Migrator {
     let migration = |version, description: &'static str, sql: &'static str| {
         let description = Cow::Borrowed(description);
         let sql = sqlx::SqlStr::from_static(sql);
@@ -215,15 +229,58 @@ async fn migrate_over(connection: &mut PgConnection, schema: &str) -> Result<(),
         migration(11, "history", include_str!("../migrations/0011_history.sql")),
     ]);
     migrator.dangerous_set_table_name("migrations");
+    migrator
+}
+
+/// How far the schema is, without making anything.
+pub(crate) async fn format(
+    connection: &mut PgConnection,
+    schema: &str,
+) -> Result<Format, StoreError> {
+    let failed = |error| store_error("cannot read how far the tables are", error);
+    let table = format!("{schema}.migrations");
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(&table)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
     if !exists {
-        // Asked for only where it is needed: it takes a right that the table's owner may lack.
-        migrator.create_schema(schema.to_owned());
+        return Ok(Format::Missing);
     }
-    // Not `run`, whose future is not `Send`.
-    migrator.run_direct(None, connection, false).await.map_err(|error| match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
-        error => refused(format!("{MIGRATE}: {error}")).because(error),
-    })
+    // The schema is first in the search path.
+    let version: Option<i64> =
+        sqlx::query_scalar("SELECT max(version) FROM migrations WHERE success")
+            .fetch_one(connection)
+            .await
+            .map_err(failed)?;
+    let version = version.and_then(|version| u32::try_from(version).ok()).unwrap_or(0);
+    Ok(Format::of(version, newest_version()))
+}
+
+/// The version of the schema that this version of the store makes.
+pub(crate) fn newest_version() -> u32 {
+    let newest = migrator().iter().map(|migration| migration.version).max();
+    newest.and_then(|version| u32::try_from(version).ok()).expect("there are a few migrations")
+}
+
+/// The settings of the server that matter to what it keeps, by their names, and its version.
+pub(crate) async fn settings_of(
+    connection: &mut PgConnection,
+) -> Result<(String, Vec<(String, String)>), StoreError> {
+    const NAMES: [&str; 4] =
+        ["fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names"];
+    let failed = |error| store_error("cannot read the settings of Postgres", error);
+    let mut settings = Vec::new();
+    for name in ["server_version"].iter().chain(&NAMES) {
+        let value: String = sqlx::query_scalar("SELECT current_setting($1)")
+            .bind(name)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+        settings.push(((*name).to_owned(), value));
+    }
+    let (_, version) = settings.remove(0);
+    Ok((version, settings))
 }
 
 const MIGRATE: &str = "cannot make the tables of the store";

@@ -15,6 +15,7 @@ mod forget;
 mod generations;
 mod history;
 mod index;
+mod inspect;
 mod keys;
 mod limiter;
 mod line;

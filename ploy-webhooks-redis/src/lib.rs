@@ -12,6 +12,7 @@ mod events;
 mod feed;
 mod flight;
 mod history;
+mod inspect;
 mod layout;
 mod limiter;
 mod line;

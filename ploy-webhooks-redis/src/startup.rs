@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ploy_webhooks::store::StoreError;
+use ploy_webhooks::store::{Format, StoreError};
 use redis::Value;
 
 use crate::durable::Wait;
@@ -243,13 +243,65 @@ pub(crate) async fn agree_on_layout(
         return Err(unknown_format(&format));
     }
     if buckets != ours[1].1 {
-        return Err(refused(format!(
-            "the Redis store was made with {buckets} buckets, and the settings say {}",
-            ours[1].1
-        )));
+        return Err(other_buckets(&buckets, layout));
     }
     // Last: a store that is refused stays as it is.
     if format == FORMAT_BEFORE { advance(engine, layout).await } else { Ok(()) }
+}
+
+/// How the store is laid out, and why it would be refused for that, without making anything.
+pub(crate) async fn format(
+    engine: &Arc<Engine>,
+    layout: &Layout,
+) -> Result<(Format, Option<StoreError>), StoreError> {
+    let number = |format: &str| format.parse().unwrap_or(0);
+    Ok(match read_layout(engine, layout).await? {
+        [Some(format), Some(buckets)] => {
+            let refusal = match buckets == layout.buckets().len().to_string() {
+                _ if format != FORMAT && format != FORMAT_BEFORE => Some(unknown_format(&format)),
+                true => None,
+                false => Some(other_buckets(&buckets, layout)),
+            };
+            (Format::of(number(&format), number(FORMAT)), refusal)
+        }
+        _ => (Format::Missing, None),
+    })
+}
+
+fn other_buckets(buckets: &str, layout: &Layout) -> StoreError {
+    refused(format!(
+        "the Redis store was made with {buckets} buckets, and the settings say {}",
+        layout.buckets().len()
+    ))
+}
+
+/// What the servers say of themselves: a name and version, and the settings that matter, of each.
+pub(crate) async fn seen(engine: &Engine) -> Result<(String, Vec<(String, String)>), StoreError> {
+    let (mut name, mut settings) = (String::new(), Vec::new());
+    for node in engine.masters() {
+        let address = node.server.addr().to_string();
+        let said = async |section: &str, field: &str| {
+            let info = Info::of(&node, section).await.map_err(unreadable)?;
+            Ok::<_, StoreError>(info.field(field).unwrap_or("unknown").to_owned())
+        };
+        name = format!("Redis {}", said("server", "redis_version").await?);
+        let config = Config::read(&node).await?;
+        let aof = match said("persistence", "aof_enabled").await?.as_str() {
+            "1" => "yes",
+            _ => "no",
+        };
+        let unseen = |name| config.get(name).unwrap_or("not shown").to_owned();
+        for (name, value) in [
+            ("appendonly", aof.to_owned()),
+            ("appendfsync", unseen("appendfsync")),
+            ("no-appendfsync-on-rewrite", unseen("no-appendfsync-on-rewrite")),
+            ("maxmemory-policy", said("memory", "maxmemory_policy").await?),
+            ("replicas", said("replication", "connected_slaves").await?),
+        ] {
+            settings.push((format!("{address} {name}"), value));
+        }
+    }
+    Ok((name, settings))
 }
 
 /// Has a store of the format before be of this one. Any number of nodes may do so at once.

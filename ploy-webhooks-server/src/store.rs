@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ploy_webhooks::SystemClock;
 use ploy_webhooks::limit::{LocalLimiter, RateLimiter};
 use ploy_webhooks::store::{
-    ActivityStore, DefinitionStore, EndpointStore, EventStore, FeedStore, HistoryStore,
-    MemoryStore, RetentionStore, RunQueue, StoreError, TokenStore,
+    ActivityStore, DefinitionStore, EndpointStore, EventStore, FeedStore, Format, HistoryStore,
+    Inspection, MemoryStore, RetentionStore, RunQueue, StoreError, TokenStore,
 };
 use ploy_webhooks_postgres::{EndpointChanges, PostgresSettings, PostgresStore};
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
@@ -96,6 +96,23 @@ impl std::str::FromStr for StoreUrl {
             ("redis" | "rediss", _) => Ok(Self::Redis(Box::new(RedisSettings::from_url(text)?))),
             (scheme, _) if is_scheme(scheme) => Err(ParseStoreUrlError::Unknown(scheme.to_owned())),
             _ => Err(ParseStoreUrlError::NoScheme),
+        }
+    }
+}
+
+impl StoreUrl {
+    /// What the store is found to be, without opening it.
+    pub(crate) async fn inspect(&self) -> Result<Inspection, StoreError> {
+        match self {
+            Self::Memory { .. } => Ok(Inspection {
+                engine: "memory, which nothing outlasts".to_owned(),
+                format: Format::Current { version: 1 },
+                settings: Vec::new(),
+                refusal: None,
+            }),
+            Self::Sqlite(path) => SqliteStore::inspect(&SqliteSettings::at(path)).await,
+            Self::Postgres(settings) => PostgresStore::inspect(settings).await,
+            Self::Redis(settings) => RedisStore::inspect(settings).await,
         }
     }
 }

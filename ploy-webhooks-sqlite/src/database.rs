@@ -10,7 +10,7 @@ use crate::error::store_error;
 use crate::settings::{Durability, SqliteSettings};
 
 /// `ploy` in ASCII: tells such a file from any other SQLite database.
-const APPLICATION_ID: i32 = 0x706c_6f79;
+pub(crate) const APPLICATION_ID: i32 = 0x706c_6f79;
 pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_init.sql"),
     include_str!("../migrations/0002_line.sql"),

@@ -14,6 +14,7 @@ mod feed;
 mod hands;
 mod history;
 mod index;
+mod inspect;
 mod lane;
 mod line;
 mod owed;

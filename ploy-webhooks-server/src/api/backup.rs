@@ -10,11 +10,13 @@ use jiff::Timestamp as Time;
 use ploy_webhooks::store::{StoreError, StoreErrorKind};
 use ploy_webhooks::{Clock, SystemClock};
 use ploy_webhooks_sqlite::SqliteStore;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::caller::RootApi;
 use super::json::Json;
+use super::openapi::call;
 use super::problem::Problem;
 use super::query::NoParameters;
 use super::routing::{self, Call};
@@ -38,14 +40,24 @@ impl Backups {
 }
 
 /// The copy that was made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Backup")]
 struct Made {
+    /// Where it is, on the machine of the server.
+    #[schemars(with = "String")]
     file: PathBuf,
     bytes: u64,
 }
 
 pub(super) fn calls() -> [Call; 1] {
-    [routing::post("/backup", back_up)]
+    [routing::post(
+        "/backup",
+        back_up,
+        call("back_up", "Copy the store into the folder of backups, while it goes on.")
+            .creates::<Made>()
+            .for_root()
+            .conflicts(),
+    )]
 }
 
 async fn back_up(root: RootApi, _: NoParameters) -> Result<Response, Problem> {

@@ -5,7 +5,9 @@ use http::Method;
 use http::request::Parts;
 use ploy_webhooks::{Keyring, WorkspaceId};
 use ploy_webhooks_delivery::Courier;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
 use super::{Api, Backups, Commands};
@@ -28,7 +30,7 @@ pub(super) enum Access {
 }
 
 /// What a token opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Scope {
     Read,
@@ -106,6 +108,11 @@ impl TenantApi {
     /// The API as a whole, for what outlasts the call.
     pub(super) const fn api(&self) -> &Api {
         &self.api
+    }
+
+    /// Room for an export, until it is dropped; `None` where there is none at the moment.
+    pub(super) fn room_for_an_export(&self) -> Option<OwnedSemaphorePermit> {
+        self.api.parts.exports.clone().try_acquire_owned().ok()
     }
 
     pub(super) fn is_root(&self) -> bool {

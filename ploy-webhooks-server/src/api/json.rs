@@ -110,12 +110,8 @@ pub(super) fn parse<'body, T: Deserialize<'body>>(body: &'body [u8]) -> Result<T
     serde_json::from_slice::<IgnoredAny>(body)
         .map_err(|error| Problem::InvalidJson(error.to_string()))?;
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        match error.inner().is_data() {
-            true => invalid(&error),
-            false => Problem::InvalidJson(error.inner().to_string()),
-        }
-    })
+    // Also where it calls it a fault of syntax, as an object in the place of a name.
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| invalid(&error))
 }
 
 /// What these members make up.

@@ -20,6 +20,11 @@
 //! # }
 //! ```
 //!
+//! The router has everything under `/api/v1` but the intake, which is a service of its own
+//! ([`ploy_webhooks::Ingest`]), `/health/live` and `/health/ready`. What it takes and answers is
+//! described at `/api/v1/openapi.json`, in OpenAPI 3.1, for whoever asks; by [`openapi`] within a
+//! program. Have `public_url` be the URL under which the router is mounted: the description says it.
+//!
 //! Every answer that is no success is `application/problem+json` (RFC 9457) with a `code`.
 //! Whoever has not shown a token is told nothing but that. The root token opens everything; every
 //! other token opens one workspace, and to whoever shows it there is nothing in any other.
@@ -36,6 +41,7 @@ mod events;
 mod health;
 mod id;
 mod json;
+mod openapi;
 mod page;
 mod ploybooks;
 mod problem;
@@ -55,15 +61,16 @@ mod workspaces;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::any;
+use axum::{Extension, Router};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method};
 use ploy_webhooks::{Keyring, SecretDigest, Slug};
 use ploy_webhooks_delivery::Courier;
+use tokio::sync::Semaphore;
 
 pub use self::backup::Backups;
 pub use self::builder::ApiBuilder;
@@ -71,6 +78,9 @@ use self::problem::Problem;
 use self::routing::Call;
 use self::streams::Streams;
 use crate::store::Store;
+
+/// How many exports are under way at once, from one node.
+const EXPORTS_AT_ONCE: usize = 8;
 
 /// What the management API works on.
 #[derive(Clone, Debug)]
@@ -89,6 +99,8 @@ struct Parts {
     payload_bytes_max: usize,
     backups: Option<Backups>,
     streams: Streams,
+    /// Room for exports: each holds a few MiB.
+    exports: Arc<Semaphore>,
 }
 
 /// Whether Ploybooks may run programs of the machine: whoever may define one that does, may do on
@@ -125,6 +137,7 @@ impl Api {
             payload_bytes_max: 1 << 20,
             backups: None,
             streams: Streams::new(ApiBuilder::STREAMS_MAX),
+            exports: Arc::new(Semaphore::new(EXPORTS_AT_ONCE)),
         })
     }
 
@@ -148,7 +161,14 @@ impl Api {
 /// these and no others; `GET` is also `HEAD`.
 #[must_use]
 pub fn calls() -> Vec<(Method, &'static str)> {
-    table().chain(destinations::open_calls()).map(|call| (call.method, call.path)).collect()
+    table().chain(open_calls()).map(|call| (call.method, call.path)).collect()
+}
+
+/// What describes the API to programs, in OpenAPI 3.1: what is answered at
+/// `/api/v1/openapi.json`, but for the URL of the server.
+#[must_use]
+pub fn openapi() -> serde_json::Value {
+    openapi::document()
 }
 
 /// The calls that need a token.
@@ -166,7 +186,34 @@ fn table() -> impl Iterator<Item = Call> {
         .chain(workspaces::calls())
 }
 
-/// The router: `/api/v1/…` but for the intake itself, and `/health/…`.
+/// The calls that need none.
+fn open_calls() -> impl Iterator<Item = Call> {
+    destinations::open_calls().into_iter().chain(openapi::open_calls())
+}
+
+/// The router: `/api/v1/…` but for the intake itself, and `/health/…`. What it does not know it
+/// answers with 404.
+///
+/// An app that has routes of its own makes it their
+/// [`fallback_service`](axum::Router::fallback_service), beside the intake, and nests both where it
+/// wants them:
+///
+/// ```
+/// # use axum::Router;
+/// # fn mounted<I>(ingest: I, management: Router) -> Router
+/// # where
+/// #     I: tower::Service<axum::extract::Request, Error = std::convert::Infallible>,
+/// #     I: Clone + Send + Sync + 'static,
+/// #     I::Response: axum::response::IntoResponse,
+/// #     I::Future: Send + 'static,
+/// # {
+/// let hooks = Router::new()
+///     .route_service("/api/v1/webhook/{slug}", ingest)
+///     .fallback_service(management);
+/// let app = Router::new().nest("/hooks", hooks);
+/// # app
+/// # }
+/// ```
 #[must_use = "a router serves nothing by itself"]
 pub fn router(api: Api) -> Router {
     let management = routing::router(table())
@@ -174,7 +221,8 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
         .layer(from_fn_with_state(api.clone(), auth::admit))
         .merge(
-            routing::router(destinations::open_calls())
+            routing::router(open_calls())
+                .layer(Extension(openapi::Text::default()))
                 .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed }),
         );
     Router::new()

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ploy_webhooks::store::PageSize;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,9 +11,11 @@ use super::problem::Problem;
 use super::query::Parameters;
 
 /// A page of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub(super) struct List<T> {
     pub(super) data: Vec<T>,
+    /// Where the next page begins; `null` at the end.
     pub(super) next_cursor: Option<String>,
 }
 

@@ -12,6 +12,8 @@ use super::caller::TenantApi;
 use super::definitions::{self, Called, Defines, PageOf, View};
 use super::id::Id;
 use super::json::{Json, JsonBody, of_members};
+use super::openapi::nouns::{self, NewPloybook, PloybookView};
+use super::openapi::{Changes, call, call_on};
 use super::page::List;
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
@@ -85,11 +87,42 @@ const fn reach(ploybook: &Ploybook) -> Option<&'static str> {
 
 pub(super) fn calls() -> [Call; 5] {
     [
-        routing::get("/ploybooks", list),
-        routing::post("/ploybooks", create),
-        routing::get("/ploybooks/{name}", show),
-        routing::patch("/ploybooks/{name}", patch),
-        routing::delete("/ploybooks/{name}", delete),
+        routing::get(
+            "/ploybooks",
+            list,
+            call("list_ploybooks", "The Ploybooks of the workspace, by their names.")
+                .answers::<List<PloybookView>>()
+                .pages(),
+        ),
+        routing::post(
+            "/ploybooks",
+            create,
+            call("create_ploybook", "Define a Ploybook.")
+                .creates::<PloybookView>()
+                .takes::<NewPloybook>()
+                .conflicts(),
+        ),
+        routing::get(
+            "/ploybooks/{name}",
+            show,
+            call_on::<nouns::PloybookName>("show_ploybook", "A Ploybook.")
+                .answers::<PloybookView>(),
+        ),
+        routing::patch(
+            "/ploybooks/{name}",
+            patch,
+            call_on::<nouns::PloybookName>("change_ploybook", "Change a Ploybook.")
+                .answers::<PloybookView>()
+                .takes::<Changes<nouns::Ploybook>>()
+                .conflicts(),
+        ),
+        routing::delete(
+            "/ploybooks/{name}",
+            delete,
+            call_on::<nouns::PloybookName>("delete_ploybook", "Delete a Ploybook.")
+                .answers_nothing()
+                .details("What is wired to it fails from now on, and says so."),
+        ),
     ]
 }
 

@@ -11,6 +11,21 @@ use thiserror::Error;
 
 use crate::log::chain;
 
+/// Every code that a [`Problem`] has.
+pub(super) const CODES: [&str; 11] = [
+    "conflict",
+    "forbidden",
+    "invalid_json",
+    "method_not_allowed",
+    "not_found",
+    "payload_too_large",
+    "request_timeout",
+    "unauthorized",
+    "unavailable",
+    "unsupported_media_type",
+    "validation_failed",
+];
+
 /// An answer that is no success. `Display` is its `detail`: what is wrong and what to do.
 #[derive(Debug, Error)]
 pub(super) enum Problem {
@@ -36,10 +51,8 @@ pub(super) enum Problem {
     RequestTimeout,
     #[error("{0}")]
     Conflict(Cow<'static, str>),
-    #[error(
-        "as many streams of events are open as may be; try again after the time in Retry-After"
-    )]
-    TooManyStreams,
+    #[error("{0}; try again after the time in Retry-After")]
+    Busy(&'static str),
     #[error("the store did not answer; try again after the time in Retry-After")]
     Unavailable(#[source] Option<StoreError>),
 }
@@ -59,7 +72,7 @@ impl Problem {
             Self::PayloadTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
-            Self::Unavailable(_) | Self::TooManyStreams => {
+            Self::Busy(_) | Self::Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
             }
         }
@@ -110,8 +123,9 @@ impl IntoResponse for Problem {
         match self {
             Self::Unauthorized(_) => headers
                 .insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="management""#)),
-            Self::Unavailable(_) => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
-            Self::TooManyStreams => headers.insert(RETRY_AFTER, HeaderValue::from_static("10")),
+            Self::Busy(_) | Self::Unavailable(_) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))
+            }
             _ => None,
         };
         response

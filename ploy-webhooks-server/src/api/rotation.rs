@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ploy_webhooks::Secret;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::problem::Problem;
@@ -10,13 +11,16 @@ use super::problem::Problem;
 const OVERLAP_SECONDS_MAX: u64 = 30 * 86_400;
 
 /// The body of `POST /endpoints/{id}/rotate` and its like.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rotation {
+    /// For how long the secrets before it stay valid.
     #[serde(default)]
+    #[schemars(range(max = OVERLAP_SECONDS_MAX))]
     overlap_seconds: u64,
     /// Where it is not for us to mint it.
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     secret: Option<SecretText>,
 }
 

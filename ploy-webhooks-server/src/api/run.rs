@@ -4,16 +4,23 @@ use std::borrow::Cow;
 
 use ploy_webhooks::{Attempt, EventId, Outcome, Run, RunId, RunState, Trigger};
 use ploy_webhooks_delivery::Record;
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::openapi::nouns;
 use super::time::Rfc3339;
 
 /// A run with its attempts, in order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Run")]
 pub(super) struct RunView<'a> {
+    #[schemars(with = "nouns::RunId")]
     id: RunId,
+    #[schemars(with = "nouns::EventId")]
     event_id: EventId,
+    #[schemars(with = "nouns::RunState")]
     state: RunState,
+    #[schemars(with = "nouns::Trigger")]
     trigger: &'a Trigger,
     created_at: Rfc3339,
     attempts: Vec<AttemptView<'a>>,
@@ -21,7 +28,8 @@ pub(super) struct RunView<'a> {
 
 /// All that tells of its end is `null` while it is under way, and for good where its worker was
 /// lost.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
 struct AttemptView<'a> {
     number: u32,
     started_at: Rfc3339,
@@ -29,10 +37,12 @@ struct AttemptView<'a> {
     ended_at: Option<Rfc3339>,
     /// `succeeded`, `retry` (it failed and was to be tried again), `held` (nothing was tried, since
     /// it could not be at that time) or `failed` (and was given up).
+    #[schemars(extend("enum" = ["succeeded", "retry", "held", "failed", null]))]
     outcome: Option<&'static str>,
     output: Option<Cow<'a, str>>,
     error: Option<Cow<'a, str>>,
     /// What is on record of an attempt to deliver, in place of the output.
+    #[schemars(with = "nouns::Record")]
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<Record>,
 }

@@ -7,6 +7,7 @@ use ploy_webhooks::{DestinationId, EventId, Run, RunId, RunState};
 use super::caller::TenantApi;
 use super::id::Id;
 use super::json::Json;
+use super::openapi::{call, call_on, nouns};
 use super::page::{List, take_cursor, take_limit, to_cursor};
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
@@ -18,10 +19,35 @@ const EMPTY_PAGES_MAX: usize = 50;
 
 pub(super) fn calls() -> [Call; 4] {
     [
-        routing::get("/runs", list),
-        routing::get("/runs/{id}", show),
-        routing::post("/runs/{id}/retry", retry),
-        routing::post("/runs/{id}/cancel", cancel),
+        routing::get(
+            "/runs",
+            list,
+            call("list_runs", "The runs of the workspace, the newest first.")
+                .answers::<List<RunView>>()
+                .query::<nouns::EventId>("event", "Only runs that this event owes.")
+                .query::<nouns::DestinationId>("destination", "Only what is delivered there.")
+                .query::<nouns::RunState>("state", "Only runs in this state.")
+                .pages(),
+        ),
+        routing::get(
+            "/runs/{id}",
+            show,
+            call_on::<nouns::RunId>("show_run", "A run with its attempts.").answers::<RunView>(),
+        ),
+        routing::post(
+            "/runs/{id}/retry",
+            retry,
+            call_on::<nouns::RunId>("retry_run", "Try a run again that has failed or waits.")
+                .answers::<RunView>()
+                .conflicts(),
+        ),
+        routing::post(
+            "/runs/{id}/cancel",
+            cancel,
+            call_on::<nouns::RunId>("cancel_run", "Call a run off that has not ended.")
+                .answers::<RunView>()
+                .conflicts(),
+        ),
     ]
 }
 

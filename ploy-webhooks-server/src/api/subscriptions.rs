@@ -18,6 +18,8 @@ use super::definitions::{self, Called, Changed, Defines, PageOf, View};
 use super::destinations;
 use super::id::Id;
 use super::json::{Json, JsonBody};
+use super::openapi::nouns::{self, NewSubscription, SubscriptionView};
+use super::openapi::{Changes, call, call_on};
 use super::page::List;
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
@@ -42,11 +44,45 @@ impl Defines for Subscription {
 
 pub(super) fn calls() -> [Call; 5] {
     [
-        routing::get("/subscriptions", list),
-        routing::post("/subscriptions", create),
-        routing::get("/subscriptions/{id}", show),
-        routing::patch("/subscriptions/{id}", patch),
-        routing::delete("/subscriptions/{id}", delete),
+        routing::get(
+            "/subscriptions",
+            list,
+            call("list_subscriptions", "The subscriptions of the workspace, the oldest first.")
+                .answers::<List<SubscriptionView>>()
+                .pages(),
+        ),
+        routing::post(
+            "/subscriptions",
+            create,
+            call("create_subscription", "Say which events run what, or are delivered where.")
+                .creates::<SubscriptionView>()
+                .takes::<NewSubscription>()
+                .conflicts(),
+        ),
+        routing::get(
+            "/subscriptions/{id}",
+            show,
+            call_on::<nouns::SubscriptionId>("show_subscription", "A subscription.")
+                .answers::<SubscriptionView>(),
+        ),
+        routing::patch(
+            "/subscriptions/{id}",
+            patch,
+            call_on::<nouns::SubscriptionId>("change_subscription", "Change a subscription.")
+                .answers::<SubscriptionView>()
+                .details(
+                    "No event is accepted any more by what was wired before, once it is answered.",
+                )
+                .takes::<Changes<NewSubscription>>()
+                .conflicts(),
+        ),
+        routing::delete(
+            "/subscriptions/{id}",
+            delete,
+            call_on::<nouns::SubscriptionId>("delete_subscription", "Delete a subscription.")
+                .answers_nothing()
+                .conflicts(),
+        ),
     ]
 }
 

@@ -2,7 +2,10 @@
 
 use jiff::Timestamp as Time;
 use ploy_webhooks::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
+
+use super::openapi::nouns;
 
 /// A time that is written as RFC 3339.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +19,16 @@ impl Serialize for Rfc3339 {
             .and_then(|millis| Time::from_millisecond(millis).ok())
             .unwrap_or(Time::MAX);
         serializer.collect_str(&time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ"))
+    }
+}
+
+impl JsonSchema for Rfc3339 {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        nouns::Time::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        nouns::Time::json_schema(generator)
     }
 }
 

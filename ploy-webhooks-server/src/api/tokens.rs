@@ -7,12 +7,14 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use ploy_webhooks::store::PageSize;
 use ploy_webhooks::{Clock, Secret, SystemClock, Timestamp, TokenId, Workspace, WorkspaceId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::caller::{RootApi, Scope};
 use super::definitions::{self, Defines};
 use super::id::Id;
 use super::json::{Json, JsonBody};
+use super::openapi::{call, call_on, nouns};
 use super::page::{List, take_cursor, take_limit, to_cursor};
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
@@ -22,34 +24,72 @@ use super::token::Token;
 
 pub(super) fn calls() -> [Call; 4] {
     [
-        routing::get("/tokens", list),
-        routing::post("/tokens", create),
-        routing::get("/tokens/{id}", show),
-        routing::delete("/tokens/{id}", delete),
+        routing::get(
+            "/tokens",
+            list,
+            call("list_tokens", "The tokens of all workspaces, or of one.")
+                .answers::<List<View>>()
+                .query::<nouns::WorkspaceId>("workspace", "Only tokens that open this workspace.")
+                .pages()
+                .for_root(),
+        ),
+        routing::post(
+            "/tokens",
+            create,
+            call("create_token", "Mint a token, which is shown this once.")
+                .creates::<View>()
+                .takes::<NewToken>()
+                .conflicts()
+                .for_root(),
+        ),
+        routing::get(
+            "/tokens/{id}",
+            show,
+            call_on::<nouns::TokenId>("show_token", "What a token opens.")
+                .answers::<View>()
+                .for_root(),
+        ),
+        routing::delete(
+            "/tokens/{id}",
+            delete,
+            call_on::<nouns::TokenId>("revoke_token", "Revoke a token, on all nodes at once.")
+                .answers_nothing()
+                .for_root(),
+        ),
     ]
 }
 
 /// The body of `POST /tokens`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewToken {
+    /// The one in which the caller acts, where it is left out.
+    #[schemars(with = "Option<nouns::WorkspaceId>")]
     workspace: Option<WorkspaceId>,
     scope: Scope,
     #[serde(default)]
+    #[schemars(with = "nouns::Description")]
     description: String,
+    /// A time that is to come. Not beside `expires_in_seconds`.
+    #[schemars(with = "Option<nouns::Time>")]
     expires_at: Option<String>,
     expires_in_seconds: Option<NonZeroU64>,
 }
 
 /// A token as callers see it: never its digest, itself only in the answer that mints it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Token")]
 struct View<'a> {
+    #[schemars(with = "nouns::TokenId")]
     id: TokenId,
+    #[schemars(with = "nouns::WorkspaceId")]
     workspace: WorkspaceId,
     scope: Scope,
     description: &'a str,
     created_at: Rfc3339,
     expires_at: Option<Rfc3339>,
+    /// The token itself, in the answer that mints it.
+    #[schemars(with = "&str")]
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
 }

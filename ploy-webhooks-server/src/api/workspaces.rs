@@ -10,6 +10,7 @@ use ploy_webhooks::store::{DefinitionKind, StoreError};
 use ploy_webhooks::{
     Clock, Revision, SystemClock, Workspace, WorkspaceId, WorkspaceLimits, rewire,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -17,6 +18,7 @@ use super::caller::{RootApi, TenantApi};
 use super::definitions::{self, Called, Defines, PageOf, View};
 use super::id::Id;
 use super::json::{Json, JsonBody};
+use super::openapi::{Changes, call, call_on, nouns};
 use super::page::{List, to_cursor};
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
@@ -37,30 +39,84 @@ impl Defines for Workspace {
 
 pub(super) fn calls() -> [Call; 5] {
     [
-        routing::get("/workspaces", list),
-        routing::post("/workspaces", create),
-        routing::get("/workspaces/{id}", show),
-        routing::patch("/workspaces/{id}", patch),
-        routing::delete("/workspaces/{id}", delete),
+        routing::get(
+            "/workspaces",
+            list,
+            call("list_workspaces", "The workspaces, the default one first.")
+                .answers::<List<Described>>()
+                .pages()
+                .for_root(),
+        ),
+        routing::post(
+            "/workspaces",
+            create,
+            call("create_workspace", "Make a workspace.")
+                .creates::<Described>()
+                .takes::<NewWorkspace>()
+                .conflicts()
+                .for_root(),
+        ),
+        routing::get(
+            "/workspaces/{id}",
+            show,
+            call_on::<nouns::WorkspaceId>("show_workspace", "A workspace and its bounds.")
+                .answers::<Described>()
+                .for_root(),
+        ),
+        routing::patch(
+            "/workspaces/{id}",
+            patch,
+            call_on::<nouns::WorkspaceId>("change_workspace", "Rename a workspace, or bound it.")
+                .answers::<Described>()
+                .takes::<Changes<NewWorkspace>>()
+                .conflicts()
+                .for_root(),
+        ),
+        routing::delete(
+            "/workspaces/{id}",
+            delete,
+            call_on::<nouns::WorkspaceId>("delete_workspace", "Delete a workspace.")
+                .answers_nothing()
+                .details(
+                    "Its tokens and all that is defined in it go with it. Its endpoints have to \
+                    be deleted before.",
+                )
+                .conflicts()
+                .for_root(),
+        ),
     ]
 }
 
 /// The body of `POST /workspaces`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewWorkspace {
+    #[schemars(with = "nouns::WorkspaceName")]
     name: String,
     #[serde(default)]
+    #[schemars(with = "nouns::WorkspaceLimits")]
     limits: WorkspaceLimits,
 }
 
 /// What is shown of a workspace beside its id and revision.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Shown<'a> {
     name: &'a str,
     /// `null` for the default one, which nobody has made.
     created_at: Option<Rfc3339>,
+    #[schemars(with = "nouns::WorkspaceLimits")]
     limits: &'a WorkspaceLimits,
+}
+
+/// The form of a [`View`] of one, for its schema.
+#[derive(JsonSchema)]
+#[schemars(rename = "Workspace")]
+#[expect(dead_code, reason = "a schema is made of it, and nothing else")]
+struct Described {
+    id: nouns::WorkspaceId,
+    revision: nouns::Revision,
+    #[serde(flatten)]
+    shown: Shown<'static>,
 }
 
 async fn create(

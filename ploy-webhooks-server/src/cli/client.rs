@@ -7,7 +7,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::output::harmless;
-use super::{Failure, ServerArgs};
+use super::{Failure, ServerArgs, suggest};
 use crate::log::chain;
 use crate::url::http_url;
 
@@ -112,6 +112,7 @@ impl Client {
         call: Call<'_>,
         within: Option<Duration>,
     ) -> Result<Response, Refusal> {
+        let path = call.path.clone();
         let mut request = http
             .request(call.method, self.url(&call.path, &call.query))
             .header(AUTHORIZATION, self.authorization.clone());
@@ -133,7 +134,13 @@ impl Client {
             return Ok(response);
         }
         let body = response.bytes().await?;
-        Err(Refusal { status: Some(status), why: format!("{status}: {}", detail(&body)) })
+        let hint = match status {
+            StatusCode::NOT_FOUND => suggest::about_path(&path),
+            _ => None,
+        };
+        let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+        let why = format!("{status}: {}{hint}", detail(&body));
+        Err(Refusal { status: Some(status), why })
     }
 
     fn url(&self, path: &[&str], query: &[(&str, Option<String>)]) -> Url {

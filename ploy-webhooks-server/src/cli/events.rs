@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Failure;
 use super::client::{Call, Client, parse};
+use super::export::{self, ExportArgs};
 use super::output::{harmless_lines, print, print_bytes, sheet};
 use super::page::{PageArgs, print_list};
 use super::publish::{self, PublishArgs};
@@ -24,6 +25,8 @@ pub(super) enum EventsCommand {
     Look(LookCommand),
     /// Print events as they come, until it is stopped.
     Tail(TailArgs),
+    /// Write all events that the conditions find, with payloads, one a line.
+    Export(ExportArgs),
     /// Run again what is wired to events: to one, or to all that the conditions find.
     Replay(ReplayArgs),
 }
@@ -76,9 +79,18 @@ pub(super) struct Filter {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Order {
+pub(super) enum Order {
     Asc,
     Desc,
+}
+
+impl Order {
+    pub(super) fn to_query(self) -> String {
+        match self {
+            Self::Asc => "asc".to_owned(),
+            Self::Desc => "desc".to_owned(),
+        }
+    }
 }
 
 const HEADER: [&str; 5] = ["ID", "RECEIVED", "TYPE", "BYTES", "ENDPOINT"];
@@ -114,6 +126,7 @@ pub(super) async fn run(
         EventsCommand::Publish(args) => publish::run(client, json, &args).await,
         EventsCommand::Look(command) => look(client, json, command).await,
         EventsCommand::Tail(args) => tail::run(client, json, args).await,
+        EventsCommand::Export(args) => export::run(client, &args).await,
         EventsCommand::Replay(args) => replay::run(client, json, &args).await,
     }
 }
@@ -143,10 +156,7 @@ impl LookCommand {
 
 impl Conditions {
     fn to_call(&self, contains: Option<String>) -> Call<'_> {
-        let order = self.order.map(|order| match order {
-            Order::Asc => "asc".to_owned(),
-            Order::Desc => "desc".to_owned(),
-        });
+        let order = self.order.map(Order::to_query);
         Call::new(Method::GET, ["events"])
             .query(self.filter.query())
             .query([("contains", contains), ("order", order)])

@@ -1,10 +1,13 @@
 //! The command line: `serve`, and the commands that talk to a server.
 
 mod backup;
+mod check;
 mod client;
+mod completions;
 mod destinations;
 mod endpoints;
 mod events;
+mod export;
 mod feed;
 mod health;
 mod listen;
@@ -18,6 +21,7 @@ mod replay;
 mod runs;
 mod send;
 mod subscriptions;
+mod suggest;
 mod tail;
 mod tokens;
 mod trigger;
@@ -50,6 +54,10 @@ enum Command {
     Serve(ServeArgs),
     /// Ask whether a server is ready: the exit code says it.
     Health(health::HealthArgs),
+    /// Say whether the server would start: its settings, its store, what that keeps.
+    Check(check::CheckArgs),
+    /// Print a script that has a shell complete commands and flags.
+    Completions(completions::CompletionsArgs),
     /// Send events to an ingest URL, one a line.
     Send(send::SendArgs),
     /// Make, show and change endpoints.
@@ -236,6 +244,8 @@ fn execute(command: Command) -> Result<(), Failure> {
         match command {
             Command::Serve(args) => serve(args).await,
             Command::Health(args) => health::health(args).await,
+            Command::Check(args) => check::run(args).await,
+            Command::Completions(args) => completions::run(&args),
             Command::Send(args) => send::send(args).await,
             Command::Endpoints { server, command } => {
                 endpoints::run(&Client::of(&server)?, server.json, command).await

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::client::{Call, Client};
-use super::endpoints;
+use super::{endpoints, suggest};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TriggerCommand {
@@ -37,5 +37,12 @@ pub(super) async fn run(
     };
     let call = Call::new(Method::PATCH, ["endpoints", endpoint.as_str()]);
     let answer = client.call(call.body(json!({"trigger": trigger}))).await?;
-    endpoints::print_answer(&answer, json)
+    endpoints::print_answer(&answer, json)?;
+    // It may be defined later: until then, runs fail and say so.
+    if let TriggerCommand::Set { ploybook, .. } = &command
+        && let Some(hint) = suggest::about_ploybook(client, ploybook).await
+    {
+        eprintln!("note: {hint}");
+    }
+    Ok(())
 }

@@ -36,15 +36,11 @@ pub(super) async fn keyring(
     configured: Option<&Path>,
 ) -> Result<Keyring, KeysError> {
     let MasterKeys { current, previous } = given;
-    let path = match (current, configured, url) {
-        (Some(key), ..) => {
-            return Ok(Keyring::of_store(store, &key, previous.as_slice()).await?);
-        }
-        // Nothing of it outlasts the process.
-        (None, None, StoreUrl::Memory { .. }) => return Ok(Keyring::mint()),
-        (None, Some(path), _) => path.to_owned(),
-        (None, None, StoreUrl::Sqlite(database)) => database.with_file_name("master.key"),
-        (None, None, _) => PathBuf::from("ploy-data/master.key"),
+    if let Some(key) = current {
+        return Ok(Keyring::of_store(store, &key, previous.as_slice()).await?);
+    }
+    let Some(path) = file(url, configured) else {
+        return Ok(Keyring::mint());
     };
     if let Some(key) = read(&path)? {
         return Ok(Keyring::of_store(store, &key, previous.as_slice()).await?);
@@ -56,6 +52,47 @@ pub(super) async fn keyring(
         return Ok(Keyring::of_store(store, &key, previous.as_slice()).await?);
     }
     first_keyring(store, &path).await
+}
+
+/// Where the master key is, which opens the secrets of a store.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// In the environment.
+    Given,
+    /// In this file.
+    File(PathBuf),
+    /// Nowhere yet: the first start makes this file.
+    Nowhere(PathBuf),
+    /// None is needed.
+    Unneeded,
+}
+
+/// Where the master key is found, and whether it is one.
+pub(crate) fn find(
+    url: &StoreUrl,
+    given: &MasterKeys,
+    configured: Option<&Path>,
+) -> Result<Found, KeysError> {
+    if given.current.is_some() {
+        return Ok(Found::Given);
+    }
+    let Some(path) = file(url, configured) else {
+        return Ok(Found::Unneeded);
+    };
+    Ok(match read(&path)? {
+        Some(_) => Found::File(path),
+        None => Found::Nowhere(path),
+    })
+}
+
+/// The file of the master key; `None` where nothing that it opens outlasts the process.
+fn file(url: &StoreUrl, configured: Option<&Path>) -> Option<PathBuf> {
+    match (configured, url) {
+        (Some(path), _) => Some(path.to_owned()),
+        (None, StoreUrl::Memory { .. }) => None,
+        (None, StoreUrl::Sqlite(database)) => Some(database.with_file_name("master.key")),
+        (None, _) => Some(PathBuf::from("ploy-data/master.key")),
+    }
 }
 
 /// Makes the master key, and the keyring with it.

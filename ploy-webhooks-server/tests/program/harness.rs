@@ -4,12 +4,15 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::{Instant, sleep};
+
+use crate::openapi::contract;
 
 pub(crate) const ROOT_TOKEN: &str = "root-token-of-the-tests-0123456789";
 
@@ -111,14 +114,24 @@ impl Server {
         self.child.wait().await.unwrap().code()
     }
 
-    /// A call of the management API with the root token.
+    /// A call of the management API with the root token, which is held against the description of
+    /// the API.
     pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
-        answer(self.request(method, path, body).bearer_auth(ROOT_TOKEN)).await
+        let request = self.request(method.clone(), path, body).bearer_auth(ROOT_TOKEN);
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.unwrap();
+        // What is not described, a test may call to see that it is not there.
+        if let Some(operation) = contract::operation(&method, &format!("/api/v1{path}")) {
+            let fault = contract::fault(operation, status.as_u16(), &headers, &body);
+            assert_eq!(fault, None, "{method} {path} does not answer as it is described");
+        }
+        (status, json_of(&headers, &body))
     }
 
     /// A request to the management API, yet without a token.
@@ -251,12 +264,21 @@ impl Server {
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
     let response = request.send().await.unwrap();
     let status = response.status();
-    let body = response.bytes().await.unwrap();
-    let json = match body.is_empty() {
-        true => Value::Null,
-        false => serde_json::from_slice(&body).unwrap(),
-    };
-    (status, json)
+    let headers = response.headers().clone();
+    (status, json_of(&headers, &response.bytes().await.unwrap()))
+}
+
+/// What an answer says; of lines, each that is not empty.
+fn json_of(headers: &HeaderMap, body: &[u8]) -> Value {
+    let is_lines = headers.get("content-type").is_some_and(|kind| kind == "application/x-ndjson");
+    match body {
+        [] => Value::Null,
+        _ if is_lines => {
+            let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            lines.map(|line| serde_json::from_slice::<Value>(line).unwrap()).collect()
+        }
+        _ => serde_json::from_slice(body).unwrap(),
+    }
 }
 
 /// Sends text over a connection as it stands.

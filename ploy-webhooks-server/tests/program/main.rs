@@ -19,6 +19,8 @@ mod engine;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod export;
+#[cfg(test)]
 mod fields;
 #[cfg(test)]
 mod figures;
@@ -26,6 +28,8 @@ mod figures;
 mod harness;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod openapi;
 #[cfg(test)]
 mod ploybooks;
 #[cfg(test)]
@@ -38,6 +42,8 @@ mod replay;
 mod retention;
 #[cfg(test)]
 mod runs;
+#[cfg(test)]
+mod shell;
 #[cfg(test)]
 mod stop;
 #[cfg(test)]

@@ -96,6 +96,7 @@ mod feed;
 
 pub mod grams;
 mod history;
+mod inspection;
 mod keys;
 mod lanes;
 pub mod memory;
@@ -116,6 +117,7 @@ pub use feed::{Change, Changes, FeedQuery, FeedStore, Position, RunChange};
 pub use history::{
     HISTORY_KEPT, HISTORY_STEP, HistoryBucket, HistoryCounts, HistoryStore, HistoryTally,
 };
+pub use inspection::{Format, Inspection};
 pub use keys::KeyStore;
 pub use lanes::Lanes;
 pub use memory::MemoryStore;

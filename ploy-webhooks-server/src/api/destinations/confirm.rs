@@ -15,6 +15,7 @@ use ploy_webhooks::{
 use ploy_webhooks_delivery::{
     Confirmation, Destination, DestinationState, Record, Status, Verified,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{find, hasty, unopened};
@@ -23,6 +24,7 @@ use crate::api::caller::TenantApi;
 use crate::api::definitions;
 use crate::api::id::Id;
 use crate::api::json::Json;
+use crate::api::openapi::nouns;
 use crate::api::problem::Problem;
 use crate::api::query::{NoParameters, Parameters};
 use crate::api::to_its_end::to_its_end;
@@ -31,9 +33,11 @@ use crate::api::to_its_end::to_its_end;
 const VALID_FOR: Duration = Duration::from_secs(7 * 86_400);
 
 /// The answer to `POST /destinations/{id}/verify`.
-#[derive(Debug, Serialize)]
-struct Verification {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Verification {
+    /// Whether it is confirmed now; a link may be followed later.
     verified: bool,
+    #[schemars(with = "nouns::Record")]
     record: Record,
 }
 

@@ -22,6 +22,7 @@ use super::caller::TenantApi;
 use super::definitions::{self, Changed, Defines, PageOf};
 use super::id::Id;
 use super::json::{Json, JsonBody, OptionalJsonBody};
+use super::openapi::{self, call, call_on, nouns};
 use super::page::List;
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
@@ -44,21 +45,100 @@ impl Defines for Destination {
 
 pub(super) fn calls() -> [Call; 9] {
     [
-        routing::get("/destinations", list),
-        routing::post("/destinations", create),
-        routing::get("/destinations/{id}", show),
-        routing::patch("/destinations/{id}", patch),
-        routing::delete("/destinations/{id}", delete),
-        routing::post("/destinations/{id}/rotate", rotate),
-        routing::post("/destinations/{id}/test", sample::test),
-        routing::post("/destinations/{id}/verify", confirm::verify),
-        routing::post("/destinations/{id}/retry", retry::retry),
+        routing::get(
+            "/destinations",
+            list,
+            call("list_destinations", "The destinations of the workspace, the oldest first.")
+                .answers::<List<View>>()
+                .pages(),
+        ),
+        routing::post(
+            "/destinations",
+            create,
+            call("create_destination", "Say where events are delivered to.")
+                .creates::<View>()
+                .takes::<nouns::Destination>()
+                .conflicts(),
+        ),
+        routing::get(
+            "/destinations/{id}",
+            show,
+            call_on::<nouns::DestinationId>("show_destination", "A destination, and how it goes.")
+                .answers::<View>()
+                .conflicts(),
+        ),
+        routing::patch(
+            "/destinations/{id}",
+            patch,
+            call_on::<nouns::DestinationId>("change_destination", "Change a destination.")
+                .answers::<View>()
+                .details("To give a status is to enable it again, if it was disabled.")
+                .takes::<openapi::Changes<nouns::Destination>>()
+                .conflicts(),
+        ),
+        routing::delete(
+            "/destinations/{id}",
+            delete,
+            call_on::<nouns::DestinationId>("delete_destination", "Delete a destination.")
+                .answers_nothing()
+                .details("Subscriptions that deliver there have to be deleted before.")
+                .conflicts(),
+        ),
+        routing::post(
+            "/destinations/{id}/rotate",
+            rotate,
+            call_on::<nouns::DestinationId>("rotate_destination", "Sign with a new secret.")
+                .answers::<View>()
+                .may_take::<Rotation>()
+                .conflicts(),
+        ),
+        routing::post(
+            "/destinations/{id}/test",
+            sample::test,
+            call_on::<nouns::DestinationId>("test_destination", "Send something there, to try it.")
+                .answers::<nouns::Record>()
+                .may_take::<sample::SampleForm>()
+                .conflicts(),
+        ),
+        routing::post(
+            "/destinations/{id}/verify",
+            confirm::verify,
+            call_on::<nouns::DestinationId>(
+                "verify_destination",
+                "Ask whoever receives there whether they want to.",
+            )
+            .answers::<confirm::Verification>()
+            .conflicts(),
+        ),
+        routing::post(
+            "/destinations/{id}/retry",
+            retry::retry,
+            call_on::<nouns::DestinationId>(
+                "retry_deliveries",
+                "Try again what was not delivered there, the newest first.",
+            )
+            .answers::<retry::Retried>()
+            .details("500 runs a call at most: go on while there is a `next_cursor`.")
+            .may_take::<retry::RetryForm>(),
+        ),
     ]
 }
 
 /// The calls that need no token of the API.
 pub(super) fn open_calls() -> [Call; 1] {
-    [routing::get("/destinations/{id}/confirm", confirm::confirm)]
+    [routing::get(
+        "/destinations/{id}/confirm",
+        confirm::confirm,
+        call_on::<nouns::DestinationId>(
+            "confirm_destination",
+            "Follow the link that was sent there.",
+        )
+        .answers_any("text/plain", "It is confirmed that events may be delivered.")
+        .query::<String>("workspace", "As it is in the link.")
+        .query::<String>("token", "As it is in the link.")
+        .open()
+        .refuses(&[404, 409, 503]),
+    )]
 }
 
 async fn create(

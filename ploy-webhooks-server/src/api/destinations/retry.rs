@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use ploy_webhooks::store::{Altered, PageSize, RunQuery};
 use ploy_webhooks::{DestinationId, RunId, RunState, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -10,6 +11,7 @@ use super::find;
 use crate::api::caller::TenantApi;
 use crate::api::id::Id;
 use crate::api::json::{Json, OptionalJsonBody};
+use crate::api::openapi::nouns;
 use crate::api::page::{from_cursor, to_cursor};
 use crate::api::problem::Problem;
 use crate::api::query::NoParameters;
@@ -23,10 +25,14 @@ const PAGE: PageSize = PageSize::new(100).expect("it is 1 to 200");
 const AT_ONCE: usize = 16;
 
 /// Which runs are meant.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DeliveriesToRetry")]
 pub(super) struct RetryForm {
+    /// Only what was accepted then or later.
+    #[schemars(with = "Option<nouns::Time>")]
     since: Option<String>,
+    /// `next_cursor` of the call before.
     cursor: Option<String>,
 }
 
@@ -38,8 +44,9 @@ struct Position {
     below: RunId,
 }
 
-#[derive(Debug, Serialize)]
-struct Retried {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Retried {
+    /// How many are tried again.
     retried: usize,
     next_cursor: Option<String>,
 }

@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use ploy_webhooks::{DestinationId, EventType};
 use ploy_webhooks_delivery::Sample;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -11,17 +12,21 @@ use super::{find, hasty, unopened};
 use crate::api::caller::TenantApi;
 use crate::api::id::Id;
 use crate::api::json::{Json, OptionalJsonBody, present};
+use crate::api::openapi::nouns;
 use crate::api::problem::Problem;
 use crate::api::query::NoParameters;
 
 /// What is sent: an example, where nothing is given.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Sample")]
 pub(super) struct SampleForm {
     #[serde(default, rename = "type", deserialize_with = "present")]
+    #[schemars(with = "nouns::EventType")]
     event_type: Option<EventType>,
     /// Byte for byte.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "serde_json::Value")]
     payload: Option<Box<RawValue>>,
 }
 

@@ -6,31 +6,41 @@ use std::collections::BTreeMap;
 use ploy_webhooks::store::DefinitionKind;
 use ploy_webhooks::{CredentialId, DestinationId, Revision, Secret, SigningSecret};
 use ploy_webhooks_delivery::{Body, Destination, DestinationState, Disabled};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::PAGE;
 use super::form::members_of;
 use crate::api::caller::TenantApi;
+use crate::api::openapi::nouns;
 use crate::api::problem::Problem;
 use crate::api::time::Rfc3339;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Destination")]
 pub(super) struct View<'a> {
+    #[schemars(with = "nouns::DestinationId")]
     id: DestinationId,
+    #[schemars(with = "nouns::Revision")]
     revision: Revision,
     #[serde(flatten)]
+    #[schemars(with = "nouns::DestinationView")]
     members: Map<String, Value>,
     /// As it is kept: a tree would not keep the order of its members.
+    #[schemars(skip)]
     body: &'a Body,
     state: StateView<'a>,
     secrets: Vec<SecretView>,
+    /// In the answer that sets it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
     signing_secret: Option<&'a str>,
 }
 
 /// How deliveries go.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DestinationState")]
 struct StateView<'a> {
     submissions: u64,
     failing_since: Option<Rfc3339>,
@@ -38,15 +48,18 @@ struct StateView<'a> {
     verified_at: Option<Rfc3339>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Disabled")]
 struct DisabledView<'a> {
     at: Rfc3339,
     reason: &'a str,
 }
 
 /// A signing secret, by its name.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DestinationSecret")]
 struct SecretView {
+    #[schemars(with = "nouns::CredentialId")]
     id: CredentialId,
     expires_at: Option<Rfc3339>,
 }

@@ -4,74 +4,122 @@ use ploy_webhooks::{
     AllowList, DedupRule, EndpointConfig, EndpointTrigger, FieldMap, Limits, Quota, Rate,
     Retention, Status, SuccessAnswer, ValueSource,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::auth::AuthForm;
 use crate::api::json::{nullable, present};
+use crate::api::openapi::nouns;
 use crate::api::problem::Problem;
 
 const DESCRIPTION_CHARS_MAX: usize = 500;
 const ALLOW_RANGES_MAX: usize = 256;
 
+/// The description of an endpoint, for people.
+struct EndpointDescription;
+
+impl JsonSchema for EndpointDescription {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "EndpointDescription".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "maxLength": DESCRIPTION_CHARS_MAX,
+            "pattern": nouns::SHOWN,
+            "description": "For people.",
+        })
+    }
+}
+
 /// The body of `POST /endpoints`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewEndpoint {
+    #[schemars(with = "EndpointDescription")]
     description: String,
     #[serde(default)]
+    #[schemars(with = "Option<nouns::EndpointTrigger>")]
     trigger: Option<EndpointTrigger>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "nouns::AuthForm")]
     auth: Option<AuthForm>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "nouns::Limits")]
     limits: Option<Limits>,
     #[serde(default)]
+    #[schemars(with = "Option<nouns::DedupRule>")]
     dedup: Option<DedupRule>,
     #[serde(default)]
+    #[schemars(with = "Option<nouns::AllowList>")]
     allow: Option<AllowList>,
     #[serde(default)]
+    #[schemars(with = "Option<nouns::ValueSource>")]
     event_type: Option<ValueSource>,
     #[serde(default)]
+    #[schemars(with = "Option<nouns::FieldMap>")]
     fields: Option<FieldMap>,
     #[serde(default)]
+    #[schemars(with = "Option<nouns::SuccessAnswer>")]
     answer: Option<SuccessAnswer>,
 }
 
 /// The body of `PATCH /endpoints/{id}`: what is absent stays, what is `null` is cleared.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "EndpointChanges")]
 pub(super) struct Changes {
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "EndpointDescription")]
     description: Option<String>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "nouns::Status")]
     status: Option<Status>,
     #[serde(default, deserialize_with = "nullable")]
+    #[schemars(with = "Option<nouns::EndpointTrigger>")]
     trigger: Option<Option<EndpointTrigger>>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "nouns::AuthForm")]
     auth: Option<AuthForm>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "LimitChanges")]
     limits: Option<LimitChanges>,
     #[serde(default, deserialize_with = "nullable")]
+    #[schemars(with = "Option<nouns::DedupRule>")]
     dedup: Option<Option<DedupRule>>,
     #[serde(default, deserialize_with = "nullable")]
+    #[schemars(with = "Option<nouns::AllowList>")]
     allow: Option<Option<AllowList>>,
     #[serde(default, deserialize_with = "nullable")]
+    #[schemars(with = "Option<nouns::ValueSource>")]
     event_type: Option<Option<ValueSource>>,
     #[serde(default, deserialize_with = "nullable")]
+    #[schemars(with = "Option<nouns::FieldMap>")]
     fields: Option<Option<FieldMap>>,
     #[serde(default, deserialize_with = "nullable")]
+    #[schemars(with = "Option<nouns::SuccessAnswer>")]
     answer: Option<Option<SuccessAnswer>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LimitChanges {
     #[serde(default, deserialize_with = "nullable")]
+    #[schemars(with = "Option<nouns::Rate>")]
     rate: Option<Option<Rate>>,
     #[serde(default, deserialize_with = "nullable")]
+    #[schemars(with = "Option<nouns::Quota>")]
     quota: Option<Option<Quota>>,
     #[serde(default, deserialize_with = "nullable")]
+    #[schemars(with = "Option<std::num::NonZeroU64>")]
     body_bytes: Option<Option<u64>>,
     #[serde(default, deserialize_with = "nullable")]
+    #[schemars(with = "Option<nouns::Retention>")]
     retention_seconds: Option<Option<Retention>>,
 }
 

@@ -17,6 +17,7 @@ use self::view::View;
 use super::caller::TenantApi;
 use super::id::Id;
 use super::json::{Json, JsonBody, OptionalJsonBody};
+use super::openapi::{call, call_on, nouns};
 use super::page::{List, take_cursor, take_limit, to_cursor};
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
@@ -28,12 +29,54 @@ const ROUNDS_MAX: usize = 8;
 
 pub(super) fn calls() -> [Call; 6] {
     [
-        routing::get("/endpoints", list),
-        routing::post("/endpoints", create),
-        routing::get("/endpoints/{id}", show),
-        routing::patch("/endpoints/{id}", patch),
-        routing::delete("/endpoints/{id}", delete),
-        routing::post("/endpoints/{id}/rotate", rotate),
+        routing::get(
+            "/endpoints",
+            list,
+            call("list_endpoints", "The endpoints of the workspace, the oldest first.")
+                .answers::<List<View>>()
+                .pages(),
+        ),
+        routing::post(
+            "/endpoints",
+            create,
+            call("create_endpoint", "Make an endpoint, whose key or secret is shown this once.")
+                .creates::<View>()
+                .takes::<NewEndpoint>()
+                .conflicts(),
+        ),
+        routing::get(
+            "/endpoints/{id}",
+            show,
+            call_on::<nouns::EndpointId>("show_endpoint", "An endpoint, and what it was sent.")
+                .answers::<View>(),
+        ),
+        routing::patch(
+            "/endpoints/{id}",
+            patch,
+            call_on::<nouns::EndpointId>("change_endpoint", "Change, pause or resume an endpoint.")
+                .answers::<View>()
+                .details("No event is accepted any more by what held before, once it is answered.")
+                .takes::<Changes>()
+                .conflicts(),
+        ),
+        routing::delete(
+            "/endpoints/{id}",
+            delete,
+            call_on::<nouns::EndpointId>("delete_endpoint", "Delete an endpoint and its history.")
+                .answers_nothing(),
+        ),
+        routing::post(
+            "/endpoints/{id}/rotate",
+            rotate,
+            call_on::<nouns::EndpointId>(
+                "rotate_endpoint",
+                "Give an endpoint a new key or secret.",
+            )
+            .answers::<View>()
+            .details("The one before dies at once, or after the overlap that is asked for.")
+            .may_take::<Rotation>()
+            .conflicts(),
+        ),
     ]
 }
 

@@ -9,52 +9,68 @@ use ploy_webhooks::{
     Auth, Clock, CredentialId, Endpoint, EndpointConfig, EndpointId, Quota, Revision, SystemClock,
     Timestamp,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::auth::Shown;
 use crate::api::caller::TenantApi;
 use crate::api::ingest_url;
 use crate::api::json::Json;
+use crate::api::openapi::nouns;
 use crate::api::time::Rfc3339;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Endpoint")]
 pub(super) struct View<'a> {
+    #[schemars(with = "nouns::EndpointId")]
     id: EndpointId,
     slug: &'a str,
     url: String,
+    #[schemars(with = "nouns::Revision")]
     revision: Revision,
     created_at: Rfc3339,
     auth: AuthView<'a>,
     credentials: Vec<CredentialView>,
     #[serde(flatten)]
+    #[schemars(with = "nouns::EndpointConfig")]
     config: &'a EndpointConfig,
+    /// In the answer that shows one endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ActivityView")]
     activity: Option<ActivityView>,
+    /// In the answer that mints it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
     api_key: Option<&'a str>,
+    /// In the answer that sets it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
     signing_secret: Option<&'a str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Auth")]
 struct AuthView<'a> {
     scheme: &'static str,
     #[serde(flatten)]
     signature: Option<SignatureView<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct SignatureView<'a> {
     tolerance_seconds: u32,
     once: bool,
     /// Where it is the operator's own.
     #[serde(flatten)]
+    #[schemars(with = "Option<nouns::SignatureScheme>")]
     description: Option<&'a SignatureScheme>,
 }
 
 /// A key or a secret, by its name.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Credential")]
 struct CredentialView {
+    #[schemars(with = "nouns::CredentialId")]
     id: CredentialId,
     expires_at: Option<Rfc3339>,
     /// Said where the activity is: in the answer that shows one endpoint.
@@ -62,21 +78,24 @@ struct CredentialView {
     used: Option<UseView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Use")]
 struct UseView {
     uses: u64,
     last_used_at: Option<Rfc3339>,
 }
 
 /// What the endpoint was sent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "EndpointActivity")]
 struct ActivityView {
     quota: Option<QuotaView>,
     /// By the code of the answer.
     refused: BTreeMap<String, RefusedView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuotaUse")]
 struct QuotaView {
     events: u64,
     used: u64,
@@ -84,7 +103,8 @@ struct QuotaView {
     resets_at: Option<Rfc3339>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Refused")]
 struct RefusedView {
     count: u64,
     last_at: Rfc3339,

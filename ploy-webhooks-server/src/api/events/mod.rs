@@ -1,5 +1,6 @@
 //! `/events`: published, searched, told as they come, shown, and given out byte for byte.
 
+mod export;
 mod publish;
 mod search;
 mod stream;
@@ -9,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use ploy_webhooks::trigger::{self, Replayed};
 use ploy_webhooks::{Event, EventId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::search::take_query;
@@ -16,20 +18,51 @@ use self::view::{EventView, SummaryView};
 use super::caller::TenantApi;
 use super::id::Id;
 use super::json::Json;
+use super::openapi::{call, call_on, nouns};
 use super::page::{List, to_cursor};
 use super::problem::Problem;
 use super::query::{NoParameters, Parameters};
 use super::routing::{self, Call};
 use super::run::RunView;
 
-pub(super) fn calls() -> [Call; 6] {
+pub(super) fn calls() -> [Call; 7] {
     [
-        routing::get("/events", list),
-        routing::post("/events", publish::publish),
-        routing::get("/events/stream", stream::stream),
-        routing::get("/events/{id}", show),
-        routing::get("/events/{id}/payload", payload),
-        routing::post("/events/{id}/replay", replay),
+        routing::get(
+            "/events",
+            list,
+            search::describe(
+                call("list_events", "Search events: the newest first, where nothing else is said.")
+                    .answers::<List<SummaryView>>(),
+            )
+            .details(
+                "A page may be short, or empty, and not be the last: go on while there is a \
+                `next_cursor`. The cursor carries the conditions, which may be left out beside it.",
+            )
+            .pages(),
+        ),
+        routing::post("/events", publish::publish, publish::operation()),
+        routing::get("/events/export", export::export, export::operation()),
+        routing::get("/events/stream", stream::stream, stream::operation()),
+        routing::get(
+            "/events/{id}",
+            show,
+            call_on::<nouns::EventId>("show_event", "An event with its payload and its runs.")
+                .answers::<EventView>(),
+        ),
+        routing::get(
+            "/events/{id}/payload",
+            payload,
+            call_on::<nouns::EventId>("show_payload", "The payload, byte for byte.")
+                .answers_any("application/json", "The bytes that were sent."),
+        ),
+        routing::post(
+            "/events/{id}/replay",
+            replay,
+            call_on::<nouns::EventId>("replay_event", "Run again what is wired to an event.")
+                .answers::<Replay>()
+                .details("As runs of their own; the event is not copied.")
+                .conflicts(),
+        ),
     ]
 }
 
@@ -93,7 +126,7 @@ async fn replay(api: TenantApi, Id(id): Id<EventId>, _: NoParameters) -> Result<
 }
 
 /// The answer to a replay: the runs that it has added.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Replay<'a> {
     runs: Vec<RunView<'a>>,
 }

@@ -4,11 +4,13 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, StatusCode};
 use ploy_webhooks::{EventId, EventType, Publication, Published};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::api::caller::TenantApi;
 use crate::api::json::{Json, parse, read_json};
+use crate::api::openapi::{Operation, call, nouns};
 use crate::api::problem::Problem;
 use crate::api::query::NoParameters;
 
@@ -17,23 +19,54 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What there may be around a payload: the longest type, with every character escaped, and blanks.
 const ENVELOPE_BYTES_MAX: usize = 4 << 10;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Publication")]
 struct PublicationForm<'body> {
     #[serde(rename = "type")]
+    #[schemars(with = "nouns::EventType")]
     event_type: EventType,
     /// Byte for byte.
     #[serde(borrow)]
+    #[schemars(with = "nouns::Payload")]
     payload: &'body RawValue,
 }
 
 /// As the intake answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Accepted {
+    #[schemars(with = "nouns::EventId")]
     id: EventId,
+    #[schemars(extend("const" = "accepted"))]
     status: &'static str,
+    /// Whether it is a repeat: the id is that of the first one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     duplicate: bool,
+}
+
+pub(super) fn operation() -> Operation {
+    call("publish_event", "Publish an event of the app's own.")
+        .accepts::<Accepted>()
+        .details("It fans out like any other.")
+        .header::<IdempotencyKey>(
+            "Idempotency-Key",
+            "What is published again under the same key within a day is not stored again.",
+        )
+        .takes::<PublicationForm>()
+}
+
+struct IdempotencyKey;
+
+impl JsonSchema for IdempotencyKey {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "IdempotencyKey".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]*$",
+        })
+    }
 }
 
 pub(super) async fn publish(

@@ -1,8 +1,9 @@
 //! What is searched for: the parameters of `GET /events`, or where a cursor goes on.
 
-use ploy_webhooks::store::{EventQuery, Needle, Order};
-use ploy_webhooks::{EventType, WorkspaceId};
+use ploy_webhooks::store::{EventQuery, Needle, Order, PageSize};
+use ploy_webhooks::{EventId, EventType, WorkspaceId};
 
+use crate::api::openapi::{Operation, nouns};
 use crate::api::page::{take_cursor, take_limit};
 use crate::api::problem::Problem;
 use crate::api::query::Parameters;
@@ -35,6 +36,34 @@ pub(super) fn take_query(
     };
     query.workspace = workspace;
     query.limit = limit.unwrap_or(query.limit);
+    Ok(query)
+}
+
+/// An operation that takes these conditions.
+pub(super) fn describe(operation: Operation) -> Operation {
+    operation
+        .query::<nouns::EndpointId>("endpoint", "Only what this endpoint took.")
+        .query::<nouns::Time>("from", "Only what was received then or later.")
+        .query::<nouns::Time>("to", "Only what was received before.")
+        .query::<nouns::Needle>(
+            "contains",
+            "Only payloads in which this stands, literally, in any case of letters.",
+        )
+        .query::<nouns::EventType>("type", "Only events of this type.")
+        .query::<nouns::Order>("order", "The oldest first (`asc`), or the newest (`desc`).")
+}
+
+/// The query of an export: the oldest first where nothing else is said, beyond the event that the
+/// one before ended with.
+pub(super) fn take_export_query(
+    mut parameters: Parameters,
+    workspace: WorkspaceId,
+) -> Result<EventQuery, Problem> {
+    let Conditions { mut query, order } = take_conditions(&mut parameters, workspace)?;
+    query.beyond = parameters.take("after", str::parse::<EventId>)?;
+    parameters.finish()?;
+    query.order = order.unwrap_or(Order::Ascending);
+    query.limit = PageSize::MAX;
     Ok(query)
 }
 

@@ -31,6 +31,7 @@ use tokio::time::Instant;
 use super::view::SummaryView;
 use crate::api::auth::Shown;
 use crate::api::caller::TenantApi;
+use crate::api::openapi::{Operation, call, nouns};
 use crate::api::problem::Problem;
 use crate::api::query::Parameters;
 use crate::api::streams::OpenStream;
@@ -60,6 +61,24 @@ struct Filter {
     leaves_runs_out: bool,
 }
 
+pub(super) fn operation() -> Operation {
+    call("stream_events", "What happens as it happens: events that are accepted, runs that change.")
+        .answers_any(
+            "text/event-stream",
+            "Server-Sent Events: `accepted`, with an event as in lists; `run`, with a run; `gap`, \
+             where more has happened than is kept.",
+        )
+        .query::<nouns::EndpointId>("endpoint", "Only what is of this endpoint.")
+        .query::<nouns::EventId>("event", "Only what is of this event.")
+        .query::<nouns::EventType>("type", "Only events of this type.")
+        .query::<bool>("runs", "Whether runs are told of [default: true].")
+        .header::<String>("Last-Event-ID", "Go on after what was told last: its `id`.")
+        .details(
+            "It begins with what comes now, or after `Last-Event-ID`: then nothing is left out, and \
+             something may be told twice.",
+        )
+}
+
 pub(super) async fn stream(
     api: TenantApi,
     Extension(shown): Extension<Shown>,
@@ -67,7 +86,11 @@ pub(super) async fn stream(
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     let filter = Filter::take(parameters)?;
-    let place = api.api().streams().open().ok_or(Problem::TooManyStreams)?;
+    let place = api
+        .api()
+        .streams()
+        .open()
+        .ok_or(Problem::Busy("as many streams of events are open as may be"))?;
     let begin = match last_event_id(&headers)? {
         Some(position) => position,
         None => api.store().end().await?,

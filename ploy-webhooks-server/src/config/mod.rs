@@ -1,5 +1,10 @@
 //! Settings of `serve`: defaults, then the file, then the environment, then flags.
 
+mod lists;
+#[cfg(test)]
+mod reference;
+mod secrets;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
@@ -14,53 +19,86 @@ use http::HeaderName;
 use ipnet::IpNet;
 use ploy_webhooks::ingest::{ForwardedHeader, Settings, SettingsError, TrustedProxies};
 use ploy_webhooks::trigger::DispatcherSettings;
-use ploy_webhooks::{
-    MasterKey, ParseMasterKeyError, ParseWorkerNameError, Secret, SecretDigest, WorkerName,
-};
+use ploy_webhooks::{ParseMasterKeyError, ParseWorkerNameError, WorkerName};
 use ploy_webhooks_delivery::{AddressPolicy, HttpSettings};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub(crate) use self::secrets::{MasterKeys, master_keys_from_env, root_token_from_env};
 use crate::api::Commands;
 use crate::store::{ParseStoreUrlError, StoreUrl};
 use crate::url::{HttpUrlError, http_url};
 
-/// The settings of `serve`, as they are written. The README says what each is for.
+/// The settings of `serve`, as they are written. From what stands here, `docs/configuration.md` is
+/// made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
+    /// The address to listen on, or a name with a port; port 0 takes a free one.
     listen: String,
+    /// Where events are kept: `sqlite:PATH`, `postgres://…`, `redis://…`, `memory:` or
+    /// `memory:?payload_bytes_max=N`.
+    #[cfg_attr(test, schemars(with = "String"))]
     store: StoreText,
+    /// What the `url` of an endpoint begins with: by default the address listened on.
     public_url: Option<String>,
+    /// A `tracing` filter; at `debug` a line a request.
     pub(crate) log: String,
+    /// The largest body, in bytes.
     body_bytes_max: u64,
+    /// How long a body may take.
     body_timeout_ms: u64,
+    /// How many bytes of bodies are held at once.
     in_flight_bytes_max: u64,
+    /// How long the store may take to store an event.
     append_timeout_ms: u64,
+    /// How many endpoints are remembered.
     cached_endpoints_max: usize,
-    #[serde(deserialize_with = "names")]
+    /// The headers that are kept with an event.
+    #[serde(deserialize_with = "lists::names")]
     kept_headers: Vec<String>,
+    /// How many connections there are at once; more wait in the backlog of the system.
     pub(crate) connections_max: u32,
+    /// How many streams of events are open at once; one more is answered 503.
     pub(crate) streams_max: u32,
+    /// How long the head of a request may take, and how long an idle HTTP/1.1 connection is kept.
     header_read_timeout_ms: u64,
+    /// How long a stop waits for what is in flight, requests and runs.
     shutdown_grace_ms: u64,
-    /// Whether this node carries runs out.
+    /// Whether this node carries runs out; one that does not leaves them to others on the same store.
     pub(crate) dispatch: bool,
+    /// The name under which the attempts of this node are on record: by default the host and the
+    /// number of the process.
     worker: Option<String>,
+    /// How many runs are under way at once on this node.
     runs_at_once: NonZeroU16,
+    /// How many of them are of one endpoint, so that the others have their turn.
     runs_at_once_per_endpoint: NonZeroU16,
+    /// How long a run is a node's without a word from it; after that another has it. A run that is
+    /// called off is stopped after a third of it at most.
     run_lease_ms: u64,
+    /// How often this node looks for events whose time is over; 0 is never, and leaves it to other
+    /// nodes. See *How long events are kept* in the README of the server.
     retention_sweep_seconds: u64,
+    /// Whether Ploybooks may run programs: see *Run programs safely* in the README of the server.
     allow_commands: bool,
-    #[serde(deserialize_with = "names")]
+    /// Address ranges of proxies whose word on where a request comes from is taken.
+    #[serde(deserialize_with = "lists::names")]
     trusted_proxies: Vec<String>,
+    /// How they give it: `x-forwarded-for`, or `forwarded` (RFC 7239).
     forwarded_header: String,
-    #[serde(deserialize_with = "names")]
+    /// Address ranges that destinations may be in beside public addresses, such as `10.20.0.0/16`.
+    #[serde(deserialize_with = "lists::names")]
     delivery_allow: Vec<String>,
-    #[serde(deserialize_with = "ports")]
+    /// The ports that destinations may be on, such as `[80, 443]`: by default every port.
+    #[serde(deserialize_with = "lists::ports")]
     delivery_ports: Option<Vec<u16>>,
-    /// Where the master key is, unless `PLOY_MASTER_KEY` is set.
+    /// The file of the master key, unless `PLOY_MASTER_KEY` is set: by default `master.key` beside the
+    /// SQLite file, else `ploy-data/master.key`. See *Secrets at rest* in the README of the server.
     pub(crate) master_key_file: Option<PathBuf>,
+    /// Where backups of a `sqlite:` store are made, if anywhere: see *Backup and restore* in the README
+    /// of the server.
     backup_folder: Option<PathBuf>,
 }
 
@@ -80,6 +118,13 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     public_url: Option<String>,
+}
+
+impl Flags {
+    /// The flag that names a store alone.
+    pub(crate) fn of_store(store: Option<StoreText>) -> Self {
+        Self { store, ..Self::default() }
+    }
 }
 
 /// The URL of a store, which may hold a password: `Debug` shows none of it.
@@ -314,6 +359,19 @@ impl Config {
         }
     }
 
+    /// Whether all that is set can be used: `serve` asks for each of these.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        self.listen()?;
+        self.store()?;
+        self.public_url()?;
+        self.bounds()?;
+        self.proxies()?;
+        self.delivery()?;
+        self.dispatcher()?;
+        self.backup_folder()?;
+        Ok(())
+    }
+
     /// The longest payload of an event.
     pub(crate) fn body_bytes_max(&self) -> usize {
         usize::try_from(self.body_bytes_max).unwrap_or(usize::MAX)
@@ -350,41 +408,6 @@ fn this_process() -> WorkerName {
     name.parse().expect("a few visible ASCII characters are a name")
 }
 
-/// The root token that the operator has chosen, if there is one.
-pub(crate) fn root_token_from_env() -> Result<Option<SecretDigest>, ConfigError> {
-    let Some(text) = std::env::var_os("PLOY_ROOT_TOKEN") else {
-        return Ok(None);
-    };
-    let text = text.into_string().map_err(|_| ConfigError::RootToken)?;
-    if text.len() < 32 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(ConfigError::RootToken);
-    }
-    Ok(Some(Secret::from(text).digest()))
-}
-
-/// The master keys that the operator gives in the environment.
-#[derive(Debug)]
-pub(crate) struct MasterKeys {
-    pub(crate) current: Option<MasterKey>,
-    /// The one that `current` replaces.
-    pub(crate) previous: Option<MasterKey>,
-}
-
-pub(crate) fn master_keys_from_env() -> Result<MasterKeys, ConfigError> {
-    Ok(MasterKeys {
-        current: master_key_from_env("PLOY_MASTER_KEY")?,
-        previous: master_key_from_env("PLOY_MASTER_KEY_PREVIOUS")?,
-    })
-}
-
-fn master_key_from_env(name: &'static str) -> Result<Option<MasterKey>, ConfigError> {
-    let Some(text) = std::env::var_os(name) else {
-        return Ok(None);
-    };
-    let key = text.to_str().ok_or(ParseMasterKeyError).and_then(str::parse);
-    key.map(Some).map_err(|source| ConfigError::MasterKey { name, source })
-}
-
 /// The file as a layer of its own, checked by itself so that an error names it.
 fn read_file(path: &Path) -> Result<Figment, ConfigError> {
     let text = std::fs::read_to_string(path)
@@ -395,43 +418,6 @@ fn read_file(path: &Path) -> Result<Figment, ConfigError> {
         .extract::<Config>()
         .map_err(|source| ConfigError::File { path: path.to_owned(), source: Box::new(source) })?;
     Ok(layer)
-}
-
-/// Names as a list, or, as suits a variable of the environment, with commas between them.
-fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a list of names, or names with commas between them")]
-    enum Written {
-        List(Vec<String>),
-        Commas(String),
-    }
-    Ok(match Written::deserialize(deserializer)? {
-        Written::List(names) => names,
-        Written::Commas(text) => {
-            let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-            names.map(str::to_owned).collect()
-        }
-    })
-}
-
-/// Ports as a list, or, as suits a variable of the environment, with commas between them.
-fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u16>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a list of ports, or ports with commas between them")]
-    enum Written {
-        One(u16),
-        List(Vec<u16>),
-        Commas(String),
-    }
-    Ok(match Option::deserialize(deserializer)? {
-        None => None,
-        Some(Written::One(port)) => Some(vec![port]),
-        Some(Written::List(ports)) => Some(ports),
-        Some(Written::Commas(text)) => {
-            let ports = text.split(',').map(|port| port.trim().parse());
-            Some(ports.collect::<Result<_, _>>().map_err(serde::de::Error::custom)?)
-        }
-    })
 }
 
 fn millis(duration: Duration) -> u64 {
