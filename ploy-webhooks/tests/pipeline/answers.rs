@@ -92,9 +92,8 @@ async fn a_rate_is_kept_by_the_limiter_of_the_process() {
     gated
         .configure(|config| {
             config.limits = Limits {
-                quota: None,
                 rate: Some(Rate { per_second: number(1), burst: Some(number(3)) }),
-                body_bytes: None,
+                ..Limits::default()
             };
         })
         .await;

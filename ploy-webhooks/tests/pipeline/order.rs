@@ -22,8 +22,8 @@ async fn the_first_fault_wins() {
         allow: Some(AllowList::new(vec!["203.0.113.0/24".parse().expect("a range")])),
         limits: Limits {
             rate: Some(Rate { per_second: one, burst: None }),
-            quota: None,
             body_bytes: Some(10),
+            ..Limits::default()
         },
         dedup: Some(rule),
         ..EndpointConfig::default()

@@ -63,9 +63,8 @@ async fn a_store_that_hangs_is_a_503() {
 async fn a_fenced_event_is_checked_and_appended_again() {
     let intake = Intake::open(EndpointConfig {
         limits: Limits {
-            quota: None,
             rate: Some(Rate { per_second: std::num::NonZeroU32::MIN, burst: None }),
-            body_bytes: None,
+            ..Limits::default()
         },
         ..EndpointConfig::default()
     })
