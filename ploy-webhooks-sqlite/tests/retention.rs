@@ -27,13 +27,13 @@ fn settings(folder: &TempDir) -> SqliteSettings {
 }
 
 async fn open(settings: SqliteSettings) -> Arc<SqliteStore> {
-    Arc::new(SqliteStore::open(settings).await.unwrap())
+    Arc::new(SqliteStore::open(settings).await.expect("the store works"))
 }
 
 async fn endpoint(store: &SqliteStore) -> Endpoint {
     let config = EndpointConfig::default();
     let (endpoint, _) = Endpoint::mint(WorkspaceId::DEFAULT, config, SystemClock.now());
-    assert_eq!(store.create(endpoint.clone()).await.unwrap(), Created::Created);
+    assert_eq!(store.create(endpoint.clone()).await.expect("the store works"), Created::Created);
     endpoint
 }
 
@@ -59,7 +59,7 @@ fn old(event: NewEvent) -> NewEvent {
 
 async fn append(store: &SqliteStore, event: NewEvent) -> EventId {
     let id = event.id;
-    assert!(matches!(store.append(event).await.unwrap(), Appended::Stored));
+    assert!(matches!(store.append(event).await.expect("the store works"), Appended::Stored));
     id
 }
 
@@ -76,7 +76,7 @@ async fn fill(store: &Arc<SqliteStore>, endpoint: &Endpoint, count: usize) {
         })
     });
     for appender in appenders.collect::<Vec<_>>() {
-        appender.await.unwrap();
+        appender.await.expect("the store works");
     }
 }
 
@@ -88,7 +88,8 @@ async fn sweep(store: &SqliteStore, endpoint: &Endpoint) -> u64 {
         ..Sweep::published(WorkspaceId::DEFAULT)
     };
     let (mut rest, mut gone) = (sweep, 0);
-    while let Expired::Swept { events, next } = store.expire(&rest).await.unwrap() {
+    while let Expired::Swept { events, next } = store.expire(&rest).await.expect("the store works")
+    {
         gone += events;
         let Some(next) = next else { return gone };
         rest = sweep.from(next);
@@ -100,10 +101,10 @@ async fn sweep(store: &SqliteStore, endpoint: &Endpoint) -> u64 {
 async fn found(store: &SqliteStore, needle: &str) -> Vec<EventId> {
     let mut query = EventQuery::all(WorkspaceId::DEFAULT);
     query.limit = PageSize::MAX;
-    query.contains = Some(Needle::new(needle).unwrap());
+    query.contains = Some(Needle::new(needle).expect("the store works"));
     let (mut found, mut next) = (Vec::new(), Some(query));
     while let Some(query) = next {
-        let page = store.search(&query).await.unwrap();
+        let page = store.search(&query).await.expect("the store works");
         found.extend(page.items.iter().map(|item| item.id));
         next = page.next;
     }
@@ -111,8 +112,8 @@ async fn found(store: &SqliteStore, needle: &str) -> Vec<EventId> {
 }
 
 fn count(folder: &TempDir, select: &str) -> i64 {
-    let connection = Connection::open(folder.path().join("ploy.db")).unwrap();
-    connection.query_row(select, [], |row| row.get(0)).unwrap()
+    let connection = Connection::open(folder.path().join("ploy.db")).expect("the store works");
+    connection.query_row(select, [], |row| row.get(0)).expect("the store works")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

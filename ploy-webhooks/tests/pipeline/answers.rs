@@ -93,7 +93,6 @@ async fn a_rate_is_kept_by_the_limiter_of_the_process() {
         .configure(|config| {
             config.limits = Limits {
                 rate: Some(Rate { per_second: number(1), burst: Some(number(3)) }),
-                body_bytes: None,
                 ..Limits::default()
             };
         })

@@ -64,7 +64,6 @@ async fn a_fenced_event_is_checked_and_appended_again() {
     let intake = Intake::open(EndpointConfig {
         limits: Limits {
             rate: Some(Rate { per_second: std::num::NonZeroU32::MIN, burst: None }),
-            body_bytes: None,
             ..Limits::default()
         },
         ..EndpointConfig::default()
