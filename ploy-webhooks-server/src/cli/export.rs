@@ -59,7 +59,7 @@ pub(super) async fn run(client: &Client, args: &ExportArgs) -> Result<(), Failur
     };
     let last = last.or_else(|| args.after.clone());
     let mut export = Export { client, args, output, last, events: 0, shown: Shown::new() };
-    let exported = export.to_its_end().await;
+    let exported = export.reach_its_end().await;
     export.shown.bar.finish_and_clear();
     let flushed = export.output.flush().map_err(|error| cannot_write(&error));
     exported.and(flushed)?;
@@ -95,7 +95,7 @@ struct Line {
 }
 
 impl Export<'_> {
-    async fn to_its_end(&mut self) -> Result<(), Failure> {
+    async fn reach_its_end(&mut self) -> Result<(), Failure> {
         let mut attempt = 0;
         loop {
             let before = self.events;

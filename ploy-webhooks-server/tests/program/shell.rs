@@ -99,7 +99,9 @@ async fn what_was_probably_meant_is_said() {
 async fn a_trigger_that_names_no_ploybook_is_set_and_the_one_that_is_like_it_said() {
     let server = Server::in_memory().await;
     let endpoint = server.create(json!({"description": "Clay"})).await;
-    server.printed(&["ploybooks", "set", "make-page", "--post", "http://127.0.0.1:9/"]).await;
+    server
+        .printed(&["ploybooks", "set", "make-page", "--post", "http://127.0.0.1:9/", "--unsigned"])
+        .await;
     for (name, hint) in [
         ("make-page", ""),
         ("mak-page", "note: there is no Ploybook `mak-page`: `make-page` is\n"),
