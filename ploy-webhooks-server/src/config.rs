@@ -57,6 +57,8 @@ pub(crate) struct Config {
     delivery_allow: Vec<String>,
     #[serde(deserialize_with = "ports")]
     delivery_ports: Option<Vec<u16>>,
+    /// Whether the console is served.
+    pub(crate) console: bool,
     /// Where the master key is, unless `PLOY_MASTER_KEY` is set.
     pub(crate) master_key_file: Option<PathBuf>,
 }
@@ -164,6 +166,7 @@ impl Default for Config {
             forwarded_header: "x-forwarded-for".to_owned(),
             delivery_allow: Vec::new(),
             delivery_ports: None,
+            console: true,
             master_key_file: None,
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! A change holds when it is answered: no event is accepted any more by what was wired before.
 
+mod tester;
+
 use std::num::NonZeroU16;
 
 use axum::response::{IntoResponse, Response};
@@ -40,10 +42,11 @@ impl Defines for Subscription {
     }
 }
 
-pub(super) fn calls() -> [Call; 5] {
+pub(super) fn calls() -> [Call; 6] {
     [
         routing::get("/subscriptions", list),
         routing::post("/subscriptions", create),
+        routing::post("/subscriptions/test", tester::test),
         routing::get("/subscriptions/{id}", show),
         routing::patch("/subscriptions/{id}", patch),
         routing::delete("/subscriptions/{id}", delete),

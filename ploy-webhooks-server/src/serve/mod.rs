@@ -26,6 +26,7 @@ use self::runs::RunnerError;
 use self::signals::Signals;
 use crate::api::{self, Api};
 use crate::config::{self, Config, ConfigError};
+use crate::console;
 use crate::store::{OpenError, OpenStore};
 
 /// Why the server did not start.
@@ -99,11 +100,17 @@ pub(crate) async fn serve(
             tokio::spawn(async move { outbox.relay_outbox().await });
         }
         let mut activity = Activity::new(ingest.clone(), store.clone());
+        let (console_keyring, console_url) = (keyring.clone(), public_url.clone());
         let api = Api::builder(store, keyring, courier, root, public_url)
             .commands(config.commands())
             .payload_bytes_max(config.body_bytes_max())
             .build();
-        let front = Front::new(ingest, api::router(api), proxies);
+        let mut router = api::router(api);
+        if config.console {
+            let console = console::router(router.clone(), console_keyring, &console_url);
+            router = router.merge(console);
+        }
+        let front = Front::new(ingest, router, proxies);
         let listener = Listener::new(socket, front, ConnectionSettings::of(config));
         let connections = tokio::select! {
             connections = listener.accept_until(signals.next()) => connections,

@@ -58,6 +58,7 @@ fn rows() -> Vec<Row> {
         ask("/runs/{id}/cancel"),
         get("/subscriptions"),
         post("/subscriptions", json!({"ploybook": "made"})),
+        post("/subscriptions/test", json!({"condition": "true", "event_id": "{event}"})),
         get("/subscriptions/{id}"),
         patch("/subscriptions/{id}", json!({"enabled": false})),
         delete("/subscriptions/{id}"),
@@ -84,8 +85,15 @@ impl Row {
         self.path.ends_with("/confirm")
     }
 
+    /// Whether it is about one thing, by its path or by its body.
     fn names_something(&self) -> bool {
-        self.path.contains('{')
+        self.path.contains('{') || self.body.as_ref().is_some_and(|body| *body != self.body_of("_"))
+    }
+
+    /// The body, about that event where it is about one.
+    fn body_of(&self, event: &str) -> Value {
+        let body = self.body.as_ref().map(Value::to_string).unwrap_or_default();
+        serde_json::from_str(&body.replace("{event}", event)).unwrap_or_default()
     }
 
     fn only_reads(&self) -> bool {
@@ -120,8 +128,8 @@ impl Scene {
 
     /// The call of that row on what is ours.
     fn request(&self, row: &Row) -> RequestBuilder {
-        let path = self.path(row);
-        self.server.request(row.method.clone(), &path, row.body.clone())
+        let body = row.body.as_ref().map(|_| row.body_of(&self.things.event));
+        self.server.request(row.method.clone(), &self.path(row), body)
     }
 
     fn path(&self, row: &Row) -> String {
