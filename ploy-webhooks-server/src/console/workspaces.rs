@@ -70,7 +70,7 @@ async fn list(visitor: Visitor, query: Fields) -> Result<Response, Refusal> {
 async fn answer(
     visitor: &Visitor,
     query: &Fields,
-    new_name: String,
+    name: String,
     fault: Fault,
 ) -> Result<Response, Refusal> {
     visitor.require_root()?;
