@@ -19,6 +19,9 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   });
 }
 
+// On a narrow screen the sections stand in one line: where one is, is shown.
+document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 const ROWS_MAX = 50;
 const HELD_MAX = 500;
 

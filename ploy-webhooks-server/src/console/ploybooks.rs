@@ -172,11 +172,11 @@ impl PloybookForm {
             secret_env: text(secret_env),
             instructions: ploybook.instructions.raw().to_owned(),
             time_limit: ploybook.time_limit_seconds.to_string(),
-            attempts: ploybook.retry["attempts_max"].as_u64().map_or_else(
-                // Where gaps are listed, they say how often.
-                || String::new(),
-                |attempts| attempts.to_string(),
-            ),
+            // Where gaps are listed, they say how often.
+            attempts: ploybook.retry["attempts_max"]
+                .as_u64()
+                .map(|it| it.to_string())
+                .unwrap_or_default(),
             takes_requests: ploybook.takes_requests,
         }
     }

@@ -50,10 +50,14 @@ impl Summary {
 
     /// Its size in its largest unit.
     pub(in crate::console) fn bytes(&self) -> String {
+        let in_units = |unit: u64, name: &str| {
+            let tenths = self.size.saturating_mul(10) / unit;
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        };
         match self.size {
             size @ 0..1_024 => format!("{size} B"),
-            size @ 1_024..1_048_576 => format!("{}.{} KiB", size >> 10, (size & 1_023) * 10 >> 10),
-            size => format!("{}.{} MiB", size >> 20, (size >> 10 & 1_023) * 10 >> 10),
+            1_024..1_048_576 => in_units(1 << 10, "KiB"),
+            _ => in_units(1 << 20, "MiB"),
         }
     }
 }

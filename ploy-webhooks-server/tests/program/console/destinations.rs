@@ -41,7 +41,7 @@ async fn made_changed_tried_rotated_and_deleted() {
     let headers = [("headers", r#"{"X-Api-Key":{"secret":true}}"#)];
     browser.follow(&browser.fill(&path, &path, &headers).await).await;
     let (_, after) = server.get(&api).await;
-    assert_eq!(after["headers"], json!({"x-api-key": {"secret": true}}));
+    assert_eq!(after["headers"], json!({"X-Api-Key": {"secret": true}}));
     let wrong = browser.fill(&path, &path, &[("body", "{")]).await;
     assert!(wrong.status == 422 && wrong.body.contains("id=\"body-wrong\""), "{}", wrong.body);
 
