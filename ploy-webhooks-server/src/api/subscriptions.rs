@@ -2,6 +2,8 @@
 //!
 //! A change holds when it is answered: no event is accepted any more by what was wired before.
 
+mod tester;
+
 use std::num::NonZeroU16;
 
 use axum::response::{IntoResponse, Response};
@@ -42,7 +44,7 @@ impl Defines for Subscription {
     }
 }
 
-pub(super) fn calls() -> [Call; 5] {
+pub(super) fn calls() -> [Call; 6] {
     [
         routing::get(
             "/subscriptions",
@@ -59,6 +61,7 @@ pub(super) fn calls() -> [Call; 5] {
                 .takes::<NewSubscription>()
                 .conflicts(),
         ),
+        routing::post("/subscriptions/test", tester::test, tester::operation()),
         routing::get(
             "/subscriptions/{id}",
             show,

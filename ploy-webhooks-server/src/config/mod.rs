@@ -94,6 +94,8 @@ pub(crate) struct Config {
     /// The ports that destinations may be on, such as `[80, 443]`: by default every port.
     #[serde(deserialize_with = "lists::ports")]
     delivery_ports: Option<Vec<u16>>,
+    /// Whether the console is served: see *Console* in the README of the server.
+    pub(crate) console: bool,
     /// The file of the master key, unless `PLOY_MASTER_KEY` is set: by default `master.key` beside the
     /// SQLite file, else `ploy-data/master.key`. See *Secrets at rest* in the README of the server.
     pub(crate) master_key_file: Option<PathBuf>,
@@ -221,6 +223,7 @@ impl Default for Config {
             forwarded_header: "x-forwarded-for".to_owned(),
             delivery_allow: Vec::new(),
             delivery_ports: None,
+            console: true,
             master_key_file: None,
             backup_folder: None,
         }

@@ -29,6 +29,7 @@ use self::runs::RunnerError;
 use self::signals::Signals;
 use crate::api::{self, Api, Backups};
 use crate::config::{self, Config, ConfigError};
+use crate::console;
 use crate::metrics::Metrics;
 use crate::store::{OpenError, OpenStore};
 
@@ -110,6 +111,7 @@ pub(crate) async fn serve(
             .retention_sweep()
             .map(|every| tokio::spawn(Sweeper::new(store.clone(), every).sweep_for_ever()));
         let mut activity = Activity::new(ingest.clone(), metrics.clone(), store.clone());
+        let (console_keyring, console_url) = (keyring.clone(), public_url.clone());
         let mut api = Api::builder(store, keyring, courier, root, public_url)
             .commands(config.commands())
             .payload_bytes_max(config.body_bytes_max())
@@ -119,7 +121,11 @@ pub(crate) async fn serve(
         }
         let figures = figures::route(metrics, ingest.clone(), in_flight_bytes_max);
         let api = api.build();
-        let router = api::router(api.clone()).merge(figures);
+        let calls = api::router(api.clone());
+        let mut router = calls.clone().merge(figures);
+        if config.console {
+            router = router.merge(console::router(calls, console_keyring, &console_url));
+        }
         let front = Front::new(ingest, router, proxies);
         let listener = Listener::new(socket, front, ConnectionSettings::of(config));
         let connections = tokio::select! {

@@ -11,6 +11,8 @@ mod commands;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod console;
+#[cfg(test)]
 mod destinations;
 #[cfg(test)]
 mod endpoints;

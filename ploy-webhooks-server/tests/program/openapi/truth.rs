@@ -341,7 +341,14 @@ async fn of_events_and_runs(caller: &Caller<'_>, endpoint: &Value) {
     caller.get(&format!("/events/export?endpoint={id}&order=desc")).await;
     caller.refused(Method::GET, "/events/export?after=x", None, 422).await;
     caller.refused(Method::GET, "/events/export?limit=1", None, 422).await;
-    let path = format!("/events/{}", text(&listed["data"][0], "id"));
+    let event = text(&listed["data"][0], "id");
+    for condition in ["type == 'lead'", "payload.none.nothing"] {
+        let form = json!({"condition": condition, "event_id": event});
+        caller.post("/subscriptions/test", form).await;
+    }
+    let form = json!({"condition": "(", "event_id": event});
+    caller.refused(Method::POST, "/subscriptions/test", Some(form), 422).await;
+    let path = format!("/events/{event}");
     caller.get(&path).await;
     caller.get(&format!("{path}/payload")).await;
     caller.done(Method::POST, &format!("{path}/replay"), None).await;

@@ -1,0 +1,76 @@
+//! The page that shows a key or a secret, this once, and how to send with it.
+
+use askama::Template;
+use axum::response::Response;
+use http::StatusCode;
+use ploy_webhooks::verify::{Digest, Preset};
+
+use super::view::Endpoint;
+use crate::console::page::{Frame, Section, html};
+use crate::console::shell_word::quoted;
+use crate::console::visitor::Visitor;
+
+const EXAMPLE: &str = r#"{"hello":"world"}"#;
+
+#[derive(Template)]
+#[template(path = "endpoint_secret.html")]
+struct SecretPage<'a> {
+    frame: Frame,
+    title: &'static str,
+    endpoint: &'a Endpoint,
+    what: &'static str,
+    secret: &'a str,
+    command: Option<String>,
+}
+
+/// The answer to a form that has set a secret: nothing else ever shows it.
+pub(super) fn shown(
+    visitor: &Visitor,
+    title: &'static str,
+    status: StatusCode,
+    endpoint: &Endpoint,
+) -> Option<Response> {
+    let (what, secret) = match (&endpoint.api_key, &endpoint.signing_secret) {
+        (Some(key), _) => ("API key", key),
+        (None, Some(secret)) => ("Signing secret", secret),
+        (None, None) => return None,
+    };
+    let page = SecretPage {
+        frame: visitor.frame(Section::Endpoints),
+        title,
+        endpoint,
+        what,
+        secret,
+        command: command(endpoint, secret),
+    };
+    Some(html(status, &page))
+}
+
+/// A command that sends an event, where whoever has the secret can send one.
+fn command(endpoint: &Endpoint, secret: &str) -> Option<String> {
+    let url = quoted(endpoint.url.raw());
+    let scheme = endpoint.auth.scheme.raw();
+    let curl = |proof: &str| {
+        format!(
+            "curl -X POST {url} \\\n  -H {} \\\n  -H 'Content-Type: application/json' \\\n  -d {}",
+            quoted(proof),
+            quoted(EXAMPLE)
+        )
+    };
+    if endpoint.takes_keys() {
+        return Some(curl(&format!("Authorization: Bearer {secret}")));
+    }
+    let description = Preset::named(scheme)?.description();
+    match description.method.digest {
+        Digest::Token => Some(curl(&format!("{}: {secret}", description.header))),
+        // The secret is the sender's public key, by which nothing is signed.
+        Digest::Ed25519 => None,
+        _ if secret.starts_with("whpk_") => None,
+        _ => Some(format!(
+            "echo {} | PLOY_SECRET={} \\\n  ploy-webhooks send --url {url} --scheme {}",
+            quoted(EXAMPLE),
+            quoted(secret),
+            quoted(scheme)
+        )),
+    }
+}

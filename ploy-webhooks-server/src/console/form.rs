@@ -1,0 +1,173 @@
+//! Forms and queries as they come in, and bodies of calls as they go out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::Console;
+use super::fault::Fault;
+use super::refusal::Refusal;
+use super::same_origin::{Provenance, provenance};
+use super::visitor::Visitor;
+
+/// The longest form: instructions of 64 KiB, and three times as long where they are encoded.
+const BYTES_MAX: usize = 512 << 10;
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The field that ties a form to its session.
+const TOKEN: &str = "form_token";
+
+/// The fields of a form, or the parameters of a query.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// The text of a field; empty where it is absent.
+    pub(super) fn get(&self, name: &str) -> &str {
+        self.all(name).next().unwrap_or_default()
+    }
+
+    /// The text without blanks around it.
+    pub(super) fn trimmed(&self, name: &str) -> &str {
+        self.get(name).trim()
+    }
+
+    /// The texts of all fields of that name.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(sent, _)| sent == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a box is ticked.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(sent, _)| sent == name)
+    }
+
+    fn parse(text: &[u8]) -> Self {
+        let fields = form_urlencoded::parse(text).map(|(name, value)| {
+            // Browsers send the lines of a text as the lines of a mail.
+            (name.into_owned(), value.replace("\r\n", "\n"))
+        });
+        Self(fields.collect())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Fields {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self::parse(parts.uri.query().unwrap_or_default().as_bytes()))
+    }
+}
+
+/// A form of a page, sent by who looks at it.
+#[derive(Debug)]
+pub(super) struct Posted {
+    pub(super) visitor: Visitor,
+    pub(super) fields: Fields,
+}
+
+impl FromRequest<Console> for Posted {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, console: &Console) -> Result<Self, Refusal> {
+        let (mut head, body) = request.into_parts();
+        // Whoever is sent here from elsewhere does not learn whether somebody has signed in.
+        if provenance(console, &head) == Provenance::Foreign {
+            return Err(foreign());
+        }
+        let visitor = Visitor::from_request_parts(&mut head, console).await?;
+        let fields = read(&head.headers, body).await?;
+        match visitor.session.has_made(fields.get(TOKEN)) {
+            true => Ok(Self { visitor, fields }),
+            false => Err(Refusal::Form(
+                StatusCode::FORBIDDEN,
+                "The form is of another session: go back, load the page again, and send it again.",
+            )),
+        }
+    }
+}
+
+pub(super) fn foreign() -> Refusal {
+    Refusal::Form(
+        StatusCode::FORBIDDEN,
+        "The form was sent from another site. Open the console by the address that it is served \
+         at, and send it from there.",
+    )
+}
+
+/// The fields of a form, as a browser sends them.
+pub(super) async fn read(headers: &HeaderMap, body: axum::body::Body) -> Result<Fields, Refusal> {
+    let refused = |status, why| Err(Refusal::Form(status, why));
+    let media_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+    let media_type = media_type.split(|&byte| byte == b';').next().unwrap_or_default();
+    if !media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+        return refused(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "A form is sent as application/x-www-form-urlencoded.",
+        );
+    }
+    match tokio::time::timeout(TIMEOUT, Limited::new(body, BYTES_MAX).collect()).await {
+        Ok(Ok(collected)) => Ok(Fields::parse(&collected.to_bytes())),
+        Ok(Err(_)) => refused(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The form has more than 512 KiB, or ended too early.",
+        ),
+        Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "The form did not arrive in time."),
+    }
+}
+
+/// The body of a call, in JSON; what is JSON already stays as it is written.
+#[derive(Debug, Default, Serialize)]
+#[serde(transparent)]
+pub(super) struct Members(BTreeMap<&'static str, Box<RawValue>>);
+
+impl Members {
+    pub(super) fn set(&mut self, name: &'static str, value: impl Serialize) {
+        let value = to_raw_value(&value).expect("what forms hold has string keys only");
+        self.0.insert(name, value);
+    }
+
+    /// Sets it where there is a text.
+    pub(super) fn set_some(&mut self, name: &'static str, text: &str) {
+        if !text.is_empty() {
+            self.set(name, text);
+        }
+    }
+
+    /// Sets what a field has as JSON; empty is `null`.
+    pub(super) fn set_json(&mut self, name: &'static str, text: &str) -> Result<(), Fault> {
+        let text = if text.trim().is_empty() { "null" } else { text };
+        let value = RawValue::from_string(text.to_owned())
+            .map_err(|error| Fault::at_member(name, &format!("it is not JSON: {error}")))?;
+        self.0.insert(name, value);
+        Ok(())
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("members have string keys only")
+    }
+}
+
+/// The whole number in a field; `None` where it is empty.
+pub(super) fn number(member: &str, text: &str) -> Result<Option<u64>, Fault> {
+    match text.trim() {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| Fault::at_member(member, "not a whole number")),
+    }
+}
+
+/// The entries of a list that is written with lines or commas between them.
+pub(super) fn entries(text: &str) -> Vec<&str> {
+    text.split(['\n', ',']).map(str::trim).filter(|entry| !entry.is_empty()).collect()
+}
+
+/// Whether that is the option that is chosen.
+pub(super) fn is(value: &(impl AsRef<str> + ?Sized), chosen: &(impl AsRef<str> + ?Sized)) -> bool {
+    value.as_ref() == chosen.as_ref()
+}

@@ -1,0 +1,113 @@
+//! The console before an API of another make: what it draws, and what it passes on.
+
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, body::Body};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use ploy_webhooks::Keyring;
+use ploy_webhooks_server::console;
+use tokio::net::TcpListener;
+
+use super::Browser;
+
+/// A server that has the console alone, before that API.
+async fn serve(api: Router) -> Browser {
+    let app = console::router(api, Keyring::mint(), "http://127.0.0.1");
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = socket.accept().await.unwrap();
+            let service = hyper_util::service::TowerToHyperService::new(app.clone());
+            tokio::spawn(async move {
+                let stream = hyper_util::rt::TokioIo::new(stream);
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(stream, service)
+                    .await;
+            });
+        }
+    });
+    let browser = Browser::at(&url);
+    assert_eq!(browser.sign_in("whatever").await.status, 303);
+    browser
+}
+
+fn json(text: &'static str) -> Response {
+    ([(CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+/// An API in which there is nothing, whatever is asked for.
+fn nothing() -> Router {
+    Router::new().fallback(|| async { json(r#"{"data":[],"next_cursor":null}"#) })
+}
+
+#[tokio::test]
+async fn what_was_counted_is_drawn() {
+    const COUNTED: &str = r#"{"step_seconds":300,"data":[
+        {"at":"2026-01-31T09:00:00.000Z","accepted":7,"refused":0,"succeeded":5,"failed":2},
+        {"at":"2026-01-31T09:05:00.000Z","accepted":35,"refused":1,"succeeded":5,"failed":0}]}"#;
+    let api = nothing().route(
+        "/api/v1/activity",
+        get(|request: Request| async move {
+            let query = request.uri().query().unwrap();
+            assert!(query.starts_with("from=20") && query.contains("Z&to=20"), "{query}");
+            json(COUNTED)
+        }),
+    );
+    let page = serve(api).await.page("/console").await;
+    for drawn in [
+        "Accepted: 42 in all, at most 35 within 5 min",
+        "Refused: 1 in all, at most 1 within 5 min",
+        "Runs failed: 2 in all, at most 2 within 5 min",
+        "<path d=\"M0 72V58H160V0H320V72Z\"/>",
+    ] {
+        assert!(page.contains(drawn), "{drawn} in {page}");
+    }
+}
+
+#[tokio::test]
+async fn without_counts_the_rest_of_the_page_is_there() {
+    let problem = r#"{"title":"Not Found","status":404,"detail":"no","code":"not_found"}"#;
+    let api = nothing()
+        .route("/api/v1/activity", get(move || async move { (StatusCode::NOT_FOUND, problem) }));
+    let page = serve(api).await.page("/console").await;
+    assert!(page.contains("nothing to draw") && page.contains("Needs a look"), "{page}");
+}
+
+#[tokio::test]
+async fn the_stream_is_passed_on_as_it_comes_and_goes_on_where_it_ended() {
+    let (say, said) = tokio::sync::mpsc::channel::<Result<&'static str, std::io::Error>>(1);
+    let said = std::sync::Arc::new(tokio::sync::Mutex::new(Some(said)));
+    let api = nothing().route(
+        "/api/v1/events/stream",
+        get(move |headers: HeaderMap| async move {
+            assert_eq!(headers["last-event-id"], "seven");
+            assert_eq!(headers["authorization"], "Bearer whatever");
+            let said = said.lock().await.take().unwrap();
+            let stream = futures_util::stream::unfold(said, |mut said| async move {
+                said.recv().await.map(|one| (one, said))
+            });
+            ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(stream)).into_response()
+        }),
+    );
+    let browser = serve(api).await;
+    let request = browser.request(reqwest::Method::GET, "/console/events/stream");
+    let mut answer = request.header("last-event-id", "seven").send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    for one in ["event: accepted\ndata: {}\n\n", "event: run\ndata: {}\n\n"] {
+        // The next one is said when this one has come.
+        say.send(Ok(one)).await.unwrap();
+        assert_eq!(answer.chunk().await.unwrap().unwrap(), one);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_is_a_page_that_says_so() {
+    let browser = serve(nothing()).await;
+    let page = browser.get("/console/events/evt_x").await;
+    assert_eq!(page.status, 500);
+    assert!(page.body.contains("The server failed"), "{}", page.body);
+}
