@@ -3,9 +3,11 @@
 pub mod api;
 pub mod store;
 
+mod api_client;
 mod cli;
 mod config;
 mod log;
+mod mcp;
 mod metrics;
 mod serve;
 mod url;

@@ -5,6 +5,7 @@ mod destinations;
 mod endpoints;
 mod events;
 mod health;
+mod mcp;
 mod output;
 mod pace;
 mod page;
@@ -62,6 +63,8 @@ enum Command {
         #[command(subcommand)]
         command: destinations::DestinationsCommand,
     },
+    /// Serve tools for AI agents over standard input and output (Model Context Protocol).
+    Mcp(ServerArgs),
     /// Publish, find and show events.
     Events {
         #[command(flatten)]
@@ -220,6 +223,7 @@ fn execute(command: Command) -> Result<(), Failure> {
         match command {
             Command::Serve(args) => serve(args).await,
             Command::Health(args) => health::health(args).await,
+            Command::Mcp(server) => mcp::mcp(&server).await,
             Command::Send(args) => send::send(args).await,
             Command::Endpoints { server, command } => {
                 endpoints::run(&Client::of(&server)?, server.json, command).await

@@ -27,6 +27,7 @@ use self::runs::RunnerError;
 use self::signals::Signals;
 use crate::api::{self, Api};
 use crate::config::{self, Config, ConfigError};
+use crate::mcp;
 use crate::metrics::Metrics;
 use crate::store::{OpenError, OpenStore};
 
@@ -109,7 +110,9 @@ pub(crate) async fn serve(
             .payload_bytes_max(config.body_bytes_max())
             .build();
         let figures = figures::route(metrics, ingest.clone(), in_flight_bytes_max);
-        let front = Front::new(ingest, api::router(api).merge(figures), proxies);
+        let api = api::router(api);
+        let router = api.clone().merge(mcp::router(api)).merge(figures);
+        let front = Front::new(ingest, router, proxies);
         let listener = Listener::new(socket, front, ConnectionSettings::of(config));
         let connections = tokio::select! {
             connections = listener.accept_until(signals.next()) => connections,

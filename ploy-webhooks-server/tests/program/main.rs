@@ -25,6 +25,8 @@ mod harness;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod mcp;
+#[cfg(test)]
 mod ploybooks;
 #[cfg(test)]
 mod publish;
