@@ -8,6 +8,7 @@ mod api_client;
 mod cli;
 mod config;
 mod log;
+mod mcp;
 mod metrics;
 mod serve;
 mod url;

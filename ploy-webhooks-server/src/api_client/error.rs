@@ -13,6 +13,9 @@ pub(crate) enum ApiError {
     /// The call could not be put into a request.
     #[error("the call cannot be written as a request")]
     Request(#[source] http::Error),
+    /// The server could not be asked.
+    #[error("the server does not answer")]
+    Unreachable(#[source] reqwest::Error),
     /// The answer has too many bytes.
     #[error("the answer has more than {0} bytes: ask for less of it")]
     TooLarge(usize),
@@ -40,7 +43,7 @@ impl ApiError {
     }
 
     /// What cannot even stand in a header is refused as what is not valid.
-    pub(super) fn not_a_token() -> Self {
+    pub(crate) fn not_a_token() -> Self {
         Self::Refused {
             status: StatusCode::UNAUTHORIZED,
             code: "unauthorized".to_owned(),
@@ -48,13 +51,23 @@ impl ApiError {
         }
     }
 
+    /// The code of the refusal; of what is none, that the API is no use now.
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Self::Refused { code, .. } => code,
+            _ => "unavailable",
+        }
+    }
+
     /// The status that says the same to whoever asked for the call.
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::Refused { status, .. } => *status,
-            Self::Request(_) | Self::TooLarge(_) | Self::Broken(_) | Self::Unreadable(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Request(_)
+            | Self::Unreachable(_)
+            | Self::TooLarge(_)
+            | Self::Broken(_)
+            | Self::Unreadable(_) => StatusCode::BAD_GATEWAY,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! [`ApiClient`]: the management API, called by other parts of the server.
 //!
 //! What is built on it sees no store: rights, validation, isolation and the words of a refusal are
-//! the API's own. It calls the router in this process, without a socket in between, by a token that
-//! it is given.
+//! the API's own. It calls the router in this process, without a socket in between, or a server
+//! elsewhere, by a token that it is given.
 
 mod call;
 mod error;
@@ -17,6 +17,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use ploy_webhooks::Secret;
+use reqwest::Url;
 use serde::de::DeserializeOwned;
 use tower::Service;
 
@@ -33,9 +34,18 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// `Debug` prints nothing of the token.
 #[derive(Clone)]
 pub(crate) struct ApiClient {
-    router: Router,
+    via: Via,
     token: Secret,
     workspace: Option<String>,
+}
+
+/// The way to the API.
+#[derive(Clone)]
+enum Via {
+    /// Its router, in this process.
+    Router(Router),
+    /// A server, at that URL.
+    Server { http: reqwest::Client, base: Url },
 }
 
 impl fmt::Debug for ApiClient {
@@ -48,7 +58,12 @@ impl ApiClient {
     /// Calls that router, which is the API's, by that token. A token that is none is refused by the
     /// API as it refuses any.
     pub(crate) const fn in_process(router: Router, token: Secret) -> Self {
-        Self { router, token, workspace: None }
+        Self { via: Via::Router(router), token, workspace: None }
+    }
+
+    /// Calls the server at that URL by that client and that token.
+    pub(crate) const fn of_server(http: reqwest::Client, base: Url, token: Secret) -> Self {
+        Self { via: Via::Server { http, base }, token, workspace: None }
     }
 
     /// Acts in that workspace, which is for the root token alone; `None` is that of the token.
@@ -113,17 +128,26 @@ impl ApiClient {
         last_event_id: Option<HeaderValue>,
     ) -> Result<(StatusCode, Body), ApiError> {
         let request = self.request(call, last_event_id)?;
-        // A router is always ready.
-        let Ok(answer): Result<Response, _> = self.router.clone().call(request).await;
-        let (head, body) = answer.into_parts();
-        Ok((head.status, body))
+        match &self.via {
+            Via::Router(router) => {
+                // A router is always ready.
+                let Ok(answer): Result<Response, _> =
+                    router.clone().call(request.map(Body::from)).await;
+                Ok((answer.status(), answer.into_body()))
+            }
+            Via::Server { http, base } => {
+                let answer = send_to(http, base, request).await.map_err(ApiError::Unreachable)?;
+                let answer = http::Response::from(answer);
+                Ok((answer.status(), Body::new(answer.into_body())))
+            }
+        }
     }
 
     fn request(
         &self,
         call: Call,
         last_event_id: Option<HeaderValue>,
-    ) -> Result<Request<Body>, ApiError> {
+    ) -> Result<Request<String>, ApiError> {
         let bearer = format!("Bearer {}", self.token.expose());
         let mut bearer = HeaderValue::try_from(bearer).map_err(|_| ApiError::not_a_token())?;
         bearer.set_sensitive(true);
@@ -135,15 +159,23 @@ impl ApiClient {
         if let Some(id) = last_event_id {
             request = request.header(ACCEPT, "text/event-stream").header(LAST_EVENT_ID, id);
         }
-        let body = match call.body {
-            Some(body) => {
-                request = request.header(CONTENT_TYPE, "application/json");
-                Body::from(body)
-            }
-            None => Body::empty(),
-        };
-        request.body(body).map_err(ApiError::Request)
+        if call.body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        request.body(call.body.unwrap_or_default()).map_err(ApiError::Request)
     }
+}
+
+/// Sends it to the server at that URL, which may have a path of its own.
+async fn send_to(
+    http: &reqwest::Client,
+    base: &Url,
+    request: Request<String>,
+) -> reqwest::Result<reqwest::Response> {
+    let (head, body) = request.into_parts();
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    let url = format!("{}{target}", base.as_str().trim_end_matches('/'));
+    http.request(head.method, url).headers(head.headers).body(body).send().await
 }
 
 async fn collected(body: Body) -> Result<Bytes, ApiError> {

@@ -11,6 +11,7 @@ mod export;
 mod feed;
 mod health;
 mod listen;
+mod mcp;
 mod output;
 mod pace;
 mod page;
@@ -74,6 +75,8 @@ enum Command {
         #[command(subcommand)]
         command: destinations::DestinationsCommand,
     },
+    /// Serve tools for AI agents over standard input and output (Model Context Protocol).
+    Mcp(ServerArgs),
     /// Publish, find and show events.
     Events {
         #[command(flatten)]
@@ -246,6 +249,7 @@ fn execute(command: Command) -> Result<(), Failure> {
             Command::Health(args) => health::health(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Completions(args) => completions::run(&args),
+            Command::Mcp(server) => mcp::mcp(&server).await,
             Command::Send(args) => send::send(args).await,
             Command::Endpoints { server, command } => {
                 endpoints::run(&Client::of(&server)?, server.json, command).await

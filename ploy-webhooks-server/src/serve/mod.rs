@@ -30,6 +30,7 @@ use self::signals::Signals;
 use crate::api::{self, Api, Backups};
 use crate::config::{self, Config, ConfigError};
 use crate::console;
+use crate::mcp;
 use crate::metrics::Metrics;
 use crate::store::{OpenError, OpenStore};
 
@@ -122,7 +123,7 @@ pub(crate) async fn serve(
         let figures = figures::route(metrics, ingest.clone(), in_flight_bytes_max);
         let api = api.build();
         let calls = api::router(api.clone());
-        let mut router = calls.clone().merge(figures);
+        let mut router = calls.clone().merge(mcp::router(calls.clone())).merge(figures);
         if config.console {
             router = router.merge(console::router(calls, console_keyring, &console_url));
         }

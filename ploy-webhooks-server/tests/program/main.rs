@@ -30,6 +30,7 @@ mod figures;
 mod harness;
 #[cfg(test)]
 mod lifecycle;
+mod mcp;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
