@@ -30,6 +30,7 @@ const COMMANDS: &[&[&str]] = &[
     &["runs", "retry"],
     &["destinations", "create"],
     &["subscriptions", "create"],
+    &["ploybooks", "create"],
     &["ploybooks", "set"],
 ];
 
@@ -100,7 +101,14 @@ async fn a_trigger_that_names_no_ploybook_is_set_and_the_one_that_is_like_it_sai
     let server = Server::in_memory().await;
     let endpoint = server.create(json!({"description": "Clay"})).await;
     server
-        .printed(&["ploybooks", "set", "make-page", "--post", "http://127.0.0.1:9/", "--unsigned"])
+        .printed(&[
+            "ploybooks",
+            "create",
+            "make-page",
+            "--post",
+            "http://127.0.0.1:9/",
+            "--unsigned",
+        ])
         .await;
     for (name, hint) in [
         ("make-page", ""),
