@@ -1,5 +1,6 @@
 //! Ploybooks by forms.
 
+use reqwest::Method;
 use serde_json::json;
 
 use super::Browser;
@@ -46,4 +47,22 @@ async fn made_changed_and_wired() {
     assert_eq!(page.status, 201);
     let (_, endpoints) = server.get("/endpoints").await;
     assert_eq!(endpoints["data"][0]["trigger"], json!({"ploybook": "page"}));
+}
+
+#[tokio::test]
+async fn what_a_tenant_has_made_reaches_no_further_when_the_root_token_saves_it() {
+    let server = Server::in_memory().await;
+    let tenant = server.done(Method::POST, "/tokens", Some(json!({"scope": "write"}))).await;
+    let tenant = Browser::of(&server, tenant["token"].as_str().unwrap()).await;
+    let fields = [("name", "theirs"), ("run.target", "https://engine.example/run")];
+    let made = tenant.fill("/console/ploybooks/new", "/console/ploybooks", &fields).await;
+    tenant.follow(&made).await;
+    let is_public_only = async || {
+        let (_, now) = server.get("/ploybooks/theirs").await;
+        now["run"]["http"]["public_only"] == json!(true)
+    };
+    assert!(is_public_only().await);
+    let (root, path) = (Browser::of_root(&server).await, "/console/ploybooks/theirs");
+    root.follow(&root.fill(path, path, &[("description", "Seen")]).await).await;
+    assert!(is_public_only().await);
 }

@@ -1,5 +1,7 @@
 //! Subscriptions: listed, made, changed, tried out on an event, deleted.
 
+mod form;
+
 use askama::Template;
 use axum::Router;
 use axum::extract::Path;
@@ -8,16 +10,17 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 
+use self::form::{Subscription, SubscriptionForm};
 use super::Console;
 use super::destinations::view::Destination;
 use super::endpoints::faulty;
 use super::endpoints::view::Endpoint;
 use super::events::Summary;
 use super::fault::Fault;
-use super::form::{Fields, Members, Posted, entries, number};
+use super::form::{Fields, Posted};
 use super::page::{self, Frame, Listing, Pages, Section, html, notice, ok};
 use super::refusal::Refusal;
-use super::text::{State, Text};
+use super::text::Text;
 use super::visitor::Visitor;
 use crate::api_client::{ApiError, Call};
 
@@ -29,43 +32,6 @@ pub(super) fn routes() -> Router<Console> {
         .route("/subscriptions/{id}", get(show).post(change))
         .route("/subscriptions/{id}/test", post(test))
         .route("/subscriptions/{id}/delete", post(delete))
-}
-
-/// A subscription, as the API answers it.
-#[derive(Debug, Deserialize)]
-struct Subscription {
-    id: Text,
-    description: Text,
-    enabled: bool,
-    endpoints: Vec<Text>,
-    types: Vec<Text>,
-    condition: Option<Text>,
-    #[serde(default)]
-    ploybook: Option<Text>,
-    #[serde(default)]
-    destination: Option<Text>,
-    draft: bool,
-    group: Option<Text>,
-    position: u32,
-}
-
-impl Subscription {
-    fn page(&self) -> String {
-        page::url(&["subscriptions", self.id.raw()])
-    }
-
-    fn state(&self) -> State {
-        match (self.enabled, self.draft) {
-            (false, _) => "disabled".into(),
-            (true, true) => "draft".into(),
-            (true, false) => "enabled".into(),
-        }
-    }
-
-    fn target(&self) -> &Text {
-        static NOTHING: std::sync::LazyLock<Text> = std::sync::LazyLock::new(Text::default);
-        self.ploybook.as_ref().or(self.destination.as_ref()).unwrap_or(&NOTHING)
-    }
 }
 
 #[derive(Template)]
@@ -86,100 +52,6 @@ async fn list(visitor: Visitor, query: Fields) -> Result<Response, Refusal> {
         pages: Pages::of("/console/subscriptions", &query, &[], found.next_cursor.as_deref()),
         subscriptions: found.data,
     }))
-}
-
-/// A subscription as a form holds it, and the event that its condition is tried out on.
-#[derive(Debug, Default)]
-struct SubscriptionForm {
-    description: String,
-    enabled: bool,
-    endpoints: Vec<String>,
-    types: String,
-    condition: String,
-    /// `ploybook:<name>` or `destination:<id>`.
-    action: String,
-    draft: bool,
-    group: String,
-    position: String,
-    event: String,
-}
-
-impl SubscriptionForm {
-    fn of(subscription: &Subscription) -> Self {
-        let text = |text: &Option<Text>| text.clone().unwrap_or_default().raw().to_owned();
-        let types: Vec<_> = subscription.types.iter().map(Text::raw).collect();
-        Self {
-            description: subscription.description.raw().to_owned(),
-            enabled: subscription.enabled,
-            endpoints: subscription.endpoints.iter().map(|id| id.raw().to_owned()).collect(),
-            types: types.join("\n"),
-            condition: text(&subscription.condition),
-            action: match (&subscription.ploybook, &subscription.destination) {
-                (Some(name), _) => format!("ploybook:{}", name.raw()),
-                (None, Some(id)) => format!("destination:{}", id.raw()),
-                (None, None) => String::new(),
-            },
-            draft: subscription.draft,
-            group: text(&subscription.group),
-            position: subscription.position.to_string(),
-            event: String::new(),
-        }
-    }
-
-    fn filled(fields: &Fields) -> Self {
-        let text = |name: &str| fields.get(name).to_owned();
-        Self {
-            description: text("description"),
-            enabled: fields.has("enabled"),
-            endpoints: fields.all("endpoints").map(str::to_owned).collect(),
-            types: text("types"),
-            condition: text("condition"),
-            action: text("action"),
-            draft: fields.has("draft"),
-            group: text("group"),
-            position: text("position"),
-            event: fields.trimmed("event_id").to_owned(),
-        }
-    }
-
-    /// Whether the events of that endpoint are meant by its id.
-    fn means(&self, endpoint: &Text) -> bool {
-        self.endpoints.iter().any(|id| id == endpoint.raw())
-    }
-
-    fn members(&self) -> Result<Members, Fault> {
-        let some = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-        let mut members = Members::default();
-        members.set("description", &self.description);
-        members.set("enabled", self.enabled);
-        members.set("endpoints", &self.endpoints);
-        members.set("types", entries(&self.types));
-        members.set("condition", some(&self.condition));
-        members.set("draft", self.draft);
-        members.set("group", some(&self.group));
-        members.set("position", number("position", &self.position)?.unwrap_or(0));
-        match self.action.split_once(':') {
-            Some(("ploybook", name)) => members.set("ploybook", name),
-            Some(("destination", id)) => members.set("destination", id),
-            _ => return Err(Fault::at_member("action", "choose what is to be done")),
-        }
-        Ok(members)
-    }
-
-    /// The changes to what does something else: that has to be taken back by its name.
-    fn changes(&self, before: &Subscription) -> Result<Members, Fault> {
-        let mut members = self.members()?;
-        match self.action.split_once(':') {
-            Some(("ploybook", _)) if before.destination.is_some() => {
-                members.set("destination", None::<&str>);
-            }
-            Some(("destination", _)) if before.ploybook.is_some() => {
-                members.set("ploybook", None::<&str>);
-            }
-            _ => {}
-        }
-        Ok(members)
-    }
 }
 
 /// What came of trying a condition out.
