@@ -30,6 +30,7 @@ mod figures;
 mod harness;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
 mod mcp;
 #[cfg(test)]
 mod openapi;
