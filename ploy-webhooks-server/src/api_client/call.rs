@@ -1,17 +1,23 @@
 //! One call of the management API: what is asked, before anybody is asked.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use form_urlencoded::byte_serialize;
 use http::Method;
 
-/// A method, a path, a query and a body.
-#[derive(Clone, Debug)]
+/// A method, a path, a query and a body. `Debug` prints nothing of the body, which may hold a secret.
+#[derive(Clone)]
 pub(crate) struct Call {
     pub(super) method: Method,
     /// Path and query, from `/api/v1` on.
     pub(super) target: String,
     pub(super) body: Option<String>,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.target)
+    }
 }
 
 impl Call {

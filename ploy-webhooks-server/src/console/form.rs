@@ -1,6 +1,7 @@
 //! Forms and queries as they come in, and bodies of calls as they go out.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -23,9 +24,16 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The field that ties a form to its session.
 const TOKEN: &str = "form_token";
 
-/// The fields of a form, or the parameters of a query.
-#[derive(Clone, Debug, Default)]
+/// The fields of a form, or the parameters of a query. `Debug` prints their names alone: some hold
+/// secrets.
+#[derive(Clone, Default)]
 pub(super) struct Fields(Vec<(String, String)>);
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
 
 impl Fields {
     /// The text of a field; empty where it is absent.
@@ -122,10 +130,17 @@ pub(super) async fn read(headers: &HeaderMap, body: axum::body::Body) -> Result<
     }
 }
 
-/// The body of a call, in JSON; what is JSON already stays as it is written.
-#[derive(Debug, Default, Serialize)]
+/// The body of a call, in JSON; what is JSON already stays as it is written. `Debug` prints names
+/// alone.
+#[derive(Default, Serialize)]
 #[serde(transparent)]
 pub(super) struct Members(BTreeMap<&'static str, Box<RawValue>>);
+
+impl fmt::Debug for Members {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Members {
     pub(super) fn set(&mut self, name: &'static str, value: impl Serialize) {

@@ -67,6 +67,7 @@ mod runs;
 mod same_origin;
 mod session;
 mod shell_word;
+mod shown_once;
 mod signin;
 mod subscriptions;
 mod text;

@@ -14,6 +14,7 @@ use super::fault::Fault;
 use super::form::{Fields, Members, Posted, number};
 use super::page::{self, Frame, Listing, Pages, Section, html, notice};
 use super::refusal::Refusal;
+use super::shown_once::ShownOnce;
 use super::text::{State, Text};
 use super::time::Moment;
 use super::visitor::Visitor;
@@ -38,7 +39,7 @@ struct Token {
     expires_at: Option<Moment>,
     /// In the answer that mints it.
     #[serde(default)]
-    token: Option<String>,
+    token: Option<ShownOnce>,
 }
 
 impl Token {

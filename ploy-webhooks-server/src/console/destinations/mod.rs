@@ -104,7 +104,7 @@ fn answer_secret(
     status: StatusCode,
     destination: &Destination,
 ) -> Option<Response> {
-    let secret = destination.signing_secret.as_deref()?;
+    let secret = destination.signing_secret.as_ref()?.expose();
     let frame = visitor.frame(Section::Destinations);
     Some(html(status, &SecretPage { frame, title, destination, secret }))
 }

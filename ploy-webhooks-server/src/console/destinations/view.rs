@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::console::endpoints::view::Rate;
 use crate::console::page;
+use crate::console::shown_once::ShownOnce;
 use crate::console::text::{State, Text};
 use crate::console::time::Moment;
 
@@ -33,7 +34,7 @@ pub(in crate::console) struct Destination {
     pub(in crate::console) secrets: Vec<Secret>,
     /// In the answers that set it.
     #[serde(default)]
-    pub(in crate::console) signing_secret: Option<String>,
+    pub(in crate::console) signing_secret: Option<ShownOnce>,
 }
 
 /// How a receiver knows who sends.

@@ -31,8 +31,8 @@ pub(super) fn shown(
     endpoint: &Endpoint,
 ) -> Option<Response> {
     let (what, secret) = match (&endpoint.api_key, &endpoint.signing_secret) {
-        (Some(key), _) => ("API key", key),
-        (None, Some(secret)) => ("Signing secret", secret),
+        (Some(key), _) => ("API key", key.expose()),
+        (None, Some(secret)) => ("Signing secret", secret.expose()),
         (None, None) => return None,
     };
     let page = SecretPage {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::console::shown_once::ShownOnce;
 use crate::console::text::{State, Text};
 use crate::console::time::Moment;
 
@@ -37,9 +38,9 @@ pub(in crate::console) struct Endpoint {
     pub(in crate::console) activity: Option<Activity>,
     /// In the answers that set it.
     #[serde(default)]
-    pub(in crate::console) api_key: Option<String>,
+    pub(in crate::console) api_key: Option<ShownOnce>,
     #[serde(default)]
-    pub(in crate::console) signing_secret: Option<String>,
+    pub(in crate::console) signing_secret: Option<ShownOnce>,
 }
 
 /// How senders prove who they are.

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Browser, between};
-use crate::harness::Server;
+use crate::harness::{ROOT_TOKEN, Server};
 
 /// The pages that are there without anything being made.
 const PAGES: [&str; 14] = [
@@ -146,4 +146,23 @@ async fn a_list_goes_on_where_its_page_ends() {
     let second = browser.page(&next).await;
     assert!(second.contains("number 50") && !second.contains("number 00"));
     assert!(second.contains("href=\"/console/endpoints\">First page"));
+}
+
+#[tokio::test]
+async fn where_there_is_nothing_a_command_says_what_to_do_next() {
+    let server = Server::in_memory().await;
+    let browser = Browser::of_root(&server).await;
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_ploy-webhooks")).parent().unwrap();
+    let path = format!("{}:/usr/bin:/bin", program.display());
+    // One that names a destination has to be filled in first: it is understood, and refused.
+    for (kind, exit) in
+        [("endpoints", 0), ("ploybooks", 0), ("destinations", 0), ("subscriptions", 1)]
+    {
+        let command = super::copied(&browser.page(&format!("/console/{kind}")).await, "command");
+        let mut shell = tokio::process::Command::new("sh");
+        shell.args(["-c", &command]).env("PATH", &path);
+        shell.env("PLOY_URL", &server.url).env("PLOY_TOKEN", ROOT_TOKEN);
+        let said = shell.output().await.unwrap();
+        assert_eq!(said.status.code(), Some(exit), "{command}: {said:?}");
+    }
 }
