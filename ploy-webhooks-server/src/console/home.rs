@@ -4,7 +4,6 @@ use askama::Template;
 use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
-use http::StatusCode;
 use serde::Deserialize;
 
 use super::Console;
@@ -34,6 +33,8 @@ struct Activity {
 
 #[derive(Debug, Deserialize)]
 struct Step {
+    /// When it begins.
+    at: Moment,
     #[serde(default)]
     accepted: u64,
     #[serde(default)]
@@ -46,7 +47,7 @@ struct Step {
 #[template(path = "home.html")]
 struct HomePage {
     frame: Frame,
-    charts: Option<[Chart; 3]>,
+    charts: [Chart; 3],
     failed: Vec<Run>,
     paused: Vec<Endpoint>,
     troubled: Vec<Destination>,
@@ -73,23 +74,37 @@ async fn home(visitor: Visitor) -> Result<Response, Refusal> {
     Ok(ok(&HomePage { frame, charts, failed, paused, troubled, has_endpoints }))
 }
 
-/// The charts of the last day; none where the server counts nothing.
-async fn charts(api: &ApiClient) -> Result<Option<[Chart; 3]>, ApiError> {
+/// The charts of the last day.
+async fn charts(api: &ApiClient) -> Result<[Chart; 3], ApiError> {
     let to = Moment::now();
     let from = to.before(HOURS * 3_600);
     let call = Call::get(&["activity"]).with("from", &from.iso()).with("to", &to.iso());
-    let activity: Activity = match api.read(call).await {
-        Ok(activity) => activity,
-        Err(ApiError::Refused { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let activity: Activity = api.read(call).await?;
     let chart = |title, tone, count: fn(&Step) -> u64| {
-        let counts: Vec<u64> = activity.data.iter().map(count).collect();
+        let counts = activity.spread(to, count);
         Chart::new(title, tone, &counts, activity.step_seconds, (from, to))
     };
-    Ok(Some([
+    Ok([
         chart("Accepted", "good", |step| step.accepted),
         chart("Refused", "busy", |step| step.refused),
         chart("Runs failed", "bad", |step| step.failed),
-    ]))
+    ])
+}
+
+impl Activity {
+    /// One count for each step of the day that ends with that moment: a step that is not told of is
+    /// one in which nothing has happened.
+    fn spread(&self, to: Moment, count: fn(&Step) -> u64) -> Vec<u64> {
+        let step = i64::try_from(self.step_seconds).unwrap_or(i64::MAX).max(1);
+        let last = to.seconds() / step;
+        let mut counts = vec![0; usize::try_from(HOURS * 3_600 / step).unwrap_or(1).max(1)];
+        for told in &self.data {
+            let from_the_end = usize::try_from(last - told.at.seconds() / step).ok();
+            let place = from_the_end.and_then(|steps| counts.len().checked_sub(1 + steps));
+            if let Some(place) = place {
+                counts[place] += count(told);
+            }
+        }
+        counts
+    }
 }
