@@ -8,10 +8,11 @@ CREATE TABLE changes (
 ) STRICT;
 
 -- The greatest place of an event that was deleted. It is never given again, and who has not been
--- told of what is before it hears that something is gone.
-CREATE TABLE forgotten (seq INTEGER NOT NULL) STRICT;
+-- told of what is before it hears that something is gone. The epoch is that of the file: places of
+-- another one say nothing of this one, also where it was copied from that.
+CREATE TABLE forgotten (seq INTEGER NOT NULL, epoch INTEGER NOT NULL) STRICT;
 
-INSERT INTO forgotten VALUES (0);
+INSERT INTO forgotten VALUES (0, random());
 
 -- Here, and not by who deletes: there are several.
 CREATE TRIGGER events_forgotten AFTER DELETE ON events

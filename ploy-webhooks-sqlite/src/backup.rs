@@ -56,6 +56,7 @@ fn back_up(connection: &Connection, to: &Path) -> Result<u64, StoreError> {
     // A folder that is missing is SQLite's, too, but it does not say so.
     File::create_new(&partial).map_err(|error| refused(&partial, error))?;
     let copied = copy(connection, partial_text)
+        .and_then(|()| begin_an_epoch(&partial))
         .and_then(|()| finish(&partial, to).map_err(|error| refused(to, error)));
     if copied.is_err() {
         // What went wrong first is what is said.
@@ -67,6 +68,16 @@ fn back_up(connection: &Connection, to: &Path) -> Result<u64, StoreError> {
 fn copy(connection: &Connection, to: &str) -> Result<(), StoreError> {
     let copied = connection.execute("VACUUM INTO ?1", params![to]);
     copied.map(drop).map_err(|error| store_error("cannot copy the database", error))
+}
+
+/// What comes into the copy has the places of what comes into the store: who follows the one is not
+/// to go on in the other as if it was the same.
+fn begin_an_epoch(copy: &Path) -> Result<(), StoreError> {
+    let begun = Connection::open(copy).and_then(|copy| {
+        copy.execute("UPDATE forgotten SET epoch = random()", [])?;
+        copy.close().map_err(|(_, error)| error)
+    });
+    begun.map_err(|error| store_error("cannot finish the copy of the database", error))
 }
 
 /// Has the copy outlast the machine, and only then gives it its name.

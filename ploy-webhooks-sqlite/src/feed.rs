@@ -112,7 +112,7 @@ impl FeedStore for SqliteStore {
                 fed.as_mut().enable();
                 let end =
                     |connection: &mut Connection| Ok(Kept::read(connection).map_err(failed)?.end);
-                if self.look_ups.read(end).await? != after {
+                if !self.look_ups.read(end).await?.is_where(after) {
                     return Ok(());
                 }
                 fed.await;
@@ -126,17 +126,22 @@ impl FeedStore for SqliteStore {
 /// A place in the feed: behind that event and that row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct At {
+    /// That of the file: a copy has another, since what comes after it has the same places.
+    epoch: i64,
     seq: i64,
     number: i64,
+    /// Up to which event it was said that some are gone.
+    told: i64,
 }
 
 impl At {
     fn of(position: &Position) -> Result<Self, StoreError> {
         let read = || {
-            let (seq, number) = position.as_bytes().split_first_chunk()?;
-            let (seq, number) =
-                (i64::from_be_bytes(*seq), i64::from_be_bytes(number.try_into().ok()?));
-            (seq >= 0 && number >= 0).then_some(Self { seq, number })
+            let (numbers, rest) = position.as_bytes().as_chunks();
+            let [epoch, seq, number, told] = *<&[[u8; 8]; 4]>::try_from(numbers).ok()?;
+            let [epoch, seq, number, told] = [epoch, seq, number, told].map(i64::from_be_bytes);
+            let is_one = rest.is_empty() && seq >= 0 && number >= 0 && told >= 0;
+            is_one.then_some(Self { epoch, seq, number, told })
         };
         read().ok_or_else(|| {
             StoreError::new(StoreErrorKind::Misuse, "the position is none of a SQLite store")
@@ -144,7 +149,13 @@ impl At {
     }
 
     fn position(self) -> Position {
-        Position::from_bytes([self.seq.to_be_bytes(), self.number.to_be_bytes()].concat())
+        let Self { epoch, seq, number, told } = self;
+        Position::from_bytes([epoch, seq, number, told].map(i64::to_be_bytes).concat())
+    }
+
+    /// Whether it is the same place, whatever was said there.
+    fn is_where(self, other: Self) -> bool {
+        Self { told: other.told, ..self } == other
     }
 }
 
@@ -160,26 +171,28 @@ impl Kept {
         let mut select = connection.prepare_cached(
             "-- changes()
              SELECT seq, (SELECT max(seq) FROM events), (SELECT min(number) FROM changes),
-                 (SELECT max(number) FROM changes)
+                 (SELECT max(number) FROM changes), epoch
              FROM forgotten",
         )?;
         select.query_row([], |row| {
             let (forgotten, last): (i64, Option<i64>) = (row.get(0)?, row.get(1)?);
             let (first_row, last_row): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
-            Ok(Self {
-                from: At { seq: forgotten, number: first_row.map_or(0, |number| number - 1) },
-                end: At { seq: last.unwrap_or(0).max(forgotten), number: last_row.unwrap_or(0) },
-            })
+            let (epoch, told) = (row.get(4)?, forgotten);
+            let number = first_row.map_or(0, |number| number - 1);
+            let from = At { epoch, seq: forgotten, number, told };
+            let (seq, number) = (last.unwrap_or(0).max(forgotten), last_row.unwrap_or(0));
+            Ok(Self { from, end: At { epoch, seq, number, told } })
         })
     }
 
-    /// Whether what follows that place is here, and it is one of this file.
-    const fn follows(&self, at: At) -> bool {
-        at.seq >= self.from.seq && at.number >= self.from.number && self.reaches(at)
+    /// Whether what follows that place is here, or what is not was said already; and it is a place
+    /// of this file.
+    fn follows(&self, at: At) -> bool {
+        at.seq.max(at.told) >= self.from.seq && at.number >= self.from.number && self.reaches(at)
     }
 
     const fn reaches(&self, at: At) -> bool {
-        at.seq <= self.end.seq && at.number <= self.end.number
+        at.epoch == self.end.epoch && at.seq <= self.end.seq && at.number <= self.end.number
     }
 }
 
@@ -190,9 +203,11 @@ fn changes(
 ) -> Result<Changes, StoreError> {
     let snapshot = connection.transaction().map_err(failed)?;
     let kept = Kept::read(&snapshot).map_err(failed)?;
-    // A file that was put back from a backup has not come as far: what is there from now on is told.
+    // A file that was put back from a backup is another, or has not come as far: what is there from now
+    // on is told.
     let mut at = if kept.reaches(asked) { asked } else { kept.end };
     at.number = at.number.max(kept.from.number);
+    at.told = kept.from.seq;
     let mut telling = Telling::begin(&snapshot, query, at).map_err(failed)?;
     let is_end = telling.tell()?;
     let Telling { items, mut at, .. } = telling;
@@ -351,6 +366,11 @@ mod tests {
         changes(connection, &query, at).unwrap()
     }
 
+    /// A place of that file.
+    fn place(connection: &Connection, seq: i64, number: i64) -> At {
+        At { seq, number, told: 0, ..Kept::read(connection).unwrap().end }
+    }
+
     fn add_event(connection: &Connection, seq: i64) {
         let workspace = WorkspaceId::DEFAULT;
         connection
@@ -372,7 +392,8 @@ mod tests {
         transaction.commit().unwrap();
         let kept = Kept::read(&connection).unwrap();
         assert_eq!(kept.end.number - kept.from.number, KEPT_MAX, "left: how many are kept");
-        assert!(read(&mut connection, At { seq: 0, number: 0 }).has_gap);
+        let begin = place(&connection, 0, 0);
+        assert!(read(&mut connection, begin).has_gap);
         assert!(!read(&mut connection, kept.from).has_gap);
         assert!(!read(&mut connection, kept.end).has_gap);
     }
@@ -382,7 +403,8 @@ mod tests {
         let mut connection = tables();
         (1..=4).for_each(|seq| add_event(&connection, seq));
         connection.execute("DELETE FROM events WHERE seq IN (2, 4)", []).unwrap();
-        let page = read(&mut connection, At { seq: 1, number: 0 });
+        let first = place(&connection, 1, 0);
+        let page = read(&mut connection, first);
         assert!(page.has_gap, "the second is gone");
         assert_eq!(page.items.len(), 1, "left: how many are told");
         let end = At::of(&page.next).unwrap();
@@ -394,11 +416,35 @@ mod tests {
     fn a_place_that_the_file_has_not_reached_is_a_gap() {
         let mut connection = tables();
         add_event(&connection, 1);
-        for at in [At { seq: 2, number: 0 }, At { seq: 1, number: 1 }] {
-            let page = read(&mut connection, at);
-            assert!(page.has_gap, "{at:?}");
-            assert_eq!(At::of(&page.next).unwrap(), At { seq: 1, number: 0 });
+        for beyond in [place(&connection, 2, 0), place(&connection, 1, 1)] {
+            let page = read(&mut connection, beyond);
+            assert!(page.has_gap, "{beyond:?}");
+            assert!(At::of(&page.next).unwrap().is_where(place(&connection, 1, 0)), "{page:?}");
         }
+    }
+
+    #[test]
+    fn a_place_of_another_file_is_a_gap() {
+        let mut connection = tables();
+        (1..=3).for_each(|seq| add_event(&connection, seq));
+        let second = place(&connection, 2, 0);
+        assert!(!read(&mut connection, second).has_gap);
+        let copied = At { epoch: second.epoch.wrapping_add(1), ..second };
+        assert!(read(&mut connection, copied).has_gap);
+    }
+
+    #[test]
+    fn a_gap_is_said_once() {
+        let mut connection = tables();
+        (1..=4).for_each(|seq| add_event(&connection, seq));
+        connection.execute("DELETE FROM events WHERE seq = 3", []).unwrap();
+        let first = place(&connection, 1, 0);
+        let page = read(&mut connection, first);
+        assert!(page.has_gap);
+        let told = At { seq: 1, ..At::of(&page.next).unwrap() };
+        assert!(!read(&mut connection, told).has_gap, "of what is behind the first, it was said");
+        connection.execute("DELETE FROM events WHERE seq = 4", []).unwrap();
+        assert!(read(&mut connection, told).has_gap, "more is gone");
     }
 
     #[test]

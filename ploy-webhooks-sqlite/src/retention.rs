@@ -274,9 +274,12 @@ fn remove(connection: &Connection, sweep: &Sweep, found: &Found) -> rusqlite::Re
     for seq in &found.places {
         removed += removal.remove(*seq)?;
     }
+    let mut empty = 0;
     for segment in &found.segments {
-        if segment.is_empty(connection)? {
+        // What is left is found empty by a later look.
+        if empty < EMPTY_AT_ONCE && segment.is_empty(connection)? {
             segment.delete(connection)?;
+            empty += 1;
         }
     }
     Ok(Some(removed))
