@@ -13,6 +13,8 @@ mod connections;
 #[cfg(test)]
 mod console;
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod destinations;
 #[cfg(test)]
 mod endpoints;
