@@ -62,6 +62,7 @@ mod fault;
 mod form;
 mod headers;
 mod home;
+mod loaded;
 mod page;
 mod payload;
 mod ploybooks;

@@ -4,10 +4,11 @@
 //! A tool is a call of the management API, made with the token that the agent was given. So an
 //! agent may do what its token may, in the workspace of the token, and nothing of it is decided here.
 //!
-//! What senders and receivers wrote (payloads, headers, types of events, what runs have put out) is
-//! handed to the agent as data: apart from everything else, between marks that it cannot know and so
-//! cannot close, with the word that it is not to be obeyed. That makes an injection harder, not
-//! impossible: give an agent a token with the scope `read` where it need not write.
+//! What senders and receivers wrote (payloads, headers, what runs have put out, and a type of an event
+//! that is more than a plain name) is handed to the agent as data: apart from everything else, between
+//! marks that it cannot know and so cannot close, with the word that it is not to be obeyed. That makes
+//! an injection harder, not impossible: give an agent a token with the scope `read` where it need not
+//! write.
 //!
 //! Answers are compact, lists come in pages, and payloads are cut where they are long.
 
