@@ -130,6 +130,9 @@ const follow = (tail) => {
   });
   source.addEventListener("accepted", take(accepted));
   source.addEventListener("run", take(run));
+  source.addEventListener("gap", () => {
+    state.textContent = "Some are missing here: more came than were kept. Load the page again";
+  });
   source.addEventListener("error", () => {
     // A browser connects again by itself, unless it was told no.
     const isOver = source.readyState === EventSource.CLOSED;

@@ -28,12 +28,16 @@ pub(super) enum Over {
     Https,
 }
 
-/// A cookie that no script reads, that no other site has sent, and that is of the console alone.
-/// Without a value it is taken back.
+/// A cookie that no script reads and that no other site has sent. Over https its path is `/`, since
+/// browsers take a name with `__Host-` for no other; elsewhere it is of the console alone. Without a
+/// value it is taken back.
 pub(super) fn set(name: &str, value: &str, seconds: u64, over: Over) -> HeaderValue {
-    let secure = if over == Over::Https { "; Secure" } else { "" };
+    let (path, secure) = match over {
+        Over::Https => ("/", "; Secure"),
+        Over::Any => (ROOT, ""),
+    };
     let text = format!(
-        "{name}={value}; Path={ROOT}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+        "{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
     );
     let mut header = HeaderValue::try_from(text).expect("names and base64 are visible ASCII");
     header.set_sensitive(true);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -20,6 +21,8 @@ use super::visitor::Visitor;
 
 /// The longest form: instructions of 64 KiB, and three times as long where they are encoded.
 const BYTES_MAX: usize = 512 << 10;
+/// More fields than the longest form has: each endpoint that is chosen is one.
+const FIELDS_MAX: usize = 1_024;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The field that ties a form to its session.
 const TOKEN: &str = "form_token";
@@ -90,7 +93,7 @@ impl FromRequest<Console> for Posted {
             return Err(foreign());
         }
         let visitor = Visitor::from_request_parts(&mut head, console).await?;
-        let fields = read(&head.headers, body).await?;
+        let fields = read(&head.headers, body, BYTES_MAX).await?;
         match visitor.session.has_made(fields.get(TOKEN)) {
             true => Ok(Self { visitor, fields }),
             false => Err(Refusal::Form(
@@ -109,8 +112,12 @@ pub(super) fn foreign() -> Refusal {
     )
 }
 
-/// The fields of a form, as a browser sends them.
-pub(super) async fn read(headers: &HeaderMap, body: axum::body::Body) -> Result<Fields, Refusal> {
+/// The fields of a form, as a browser sends them, in so many bytes at most.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+) -> Result<Fields, Refusal> {
     let refused = |status, why| Err(Refusal::Form(status, why));
     let media_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
     let media_type = media_type.split(|&byte| byte == b';').next().unwrap_or_default();
@@ -120,13 +127,20 @@ pub(super) async fn read(headers: &HeaderMap, body: axum::body::Body) -> Result<
             "A form is sent as application/x-www-form-urlencoded.",
         );
     }
-    match tokio::time::timeout(TIMEOUT, Limited::new(body, BYTES_MAX).collect()).await {
-        Ok(Ok(collected)) => Ok(Fields::parse(&collected.to_bytes())),
-        Ok(Err(_)) => refused(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "The form has more than 512 KiB, or ended too early.",
-        ),
-        Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "The form did not arrive in time."),
+    let text = match tokio::time::timeout(TIMEOUT, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(_)) => {
+            return refused(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "The form is longer than any that is sent there, or ended too early.",
+            );
+        }
+        Err(_) => return refused(StatusCode::REQUEST_TIMEOUT, "The form did not arrive in time."),
+    };
+    // Counted before they are taken apart: an empty field costs far more than its one byte.
+    match text.iter().filter(|&&byte| byte == b'&').count() < FIELDS_MAX {
+        true => Ok(Fields::parse(&text)),
+        false => refused(StatusCode::PAYLOAD_TOO_LARGE, "The form has more than 1,024 fields."),
     }
 }
 
@@ -164,6 +178,11 @@ impl Members {
         Ok(())
     }
 
+    /// Each by its name, in JSON.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &RawValue)> {
+        self.0.iter().map(|(name, value)| (*name, &**value))
+    }
+
     pub(super) fn to_text(&self) -> String {
         serde_json::to_string(self).expect("members have string keys only")
     }
@@ -175,6 +194,11 @@ pub(super) fn number(member: &str, text: &str) -> Result<Option<u64>, Fault> {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| Fault::at_member(member, "not a whole number")),
     }
+}
+
+/// The entries of a list that is written one a line: an entry may hold a comma.
+pub(super) fn lines(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim).filter(|entry| !entry.is_empty()).collect()
 }
 
 /// The entries of a list that is written with lines or commas between them.

@@ -52,6 +52,8 @@ struct HomePage {
     paused: Vec<Endpoint>,
     troubled: Vec<Destination>,
     has_endpoints: bool,
+    /// There are more endpoints or destinations than were looked at.
+    is_of_the_first: bool,
 }
 
 async fn home(visitor: Visitor) -> Result<Response, Refusal> {
@@ -65,13 +67,15 @@ async fn home(visitor: Visitor) -> Result<Response, Refusal> {
         api.read::<Listing<Endpoint>>(endpoints),
         api.read::<Listing<Destination>>(destinations),
     );
-    let (mut paused, mut troubled) = (endpoints?.data, destinations?.data);
+    let (endpoints, destinations) = (endpoints?, destinations?);
+    let is_of_the_first = endpoints.next_cursor.is_some() || destinations.next_cursor.is_some();
+    let (mut paused, mut troubled) = (endpoints.data, destinations.data);
     let has_endpoints = !paused.is_empty();
     paused.retain(Endpoint::is_paused);
     troubled.retain(Destination::is_troubled);
     let frame = visitor.frame(Section::Home);
     let (charts, failed) = (charts?, failed?.data);
-    Ok(ok(&HomePage { frame, charts, failed, paused, troubled, has_endpoints }))
+    Ok(ok(&HomePage { frame, charts, failed, paused, troubled, has_endpoints, is_of_the_first }))
 }
 
 /// The charts of the last day.

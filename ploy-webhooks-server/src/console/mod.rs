@@ -33,8 +33,9 @@
 //! begun), sealed by the server's [`Keyring`], so that every node that has the keyring serves it and
 //! whoever has the cookie alone cannot read the token. The token goes to the API with each call: one
 //! that is revoked ends the session at its next page. The cookie is `HttpOnly`, `SameSite=Strict`,
-//! of the path `/console`, and, where `public_url` is https, `Secure` and named `__Secure-…`;
-//! `__Host-…` would ask for the path `/`, and so be sent to the intake and the API too.
+//! where `public_url` is https, `Secure` and named `__Host-…`, so that no other host can set it, a
+//! sibling of the same domain neither. Browsers take such a name for the path `/` alone, so it is
+//! sent to the intake and the API too, which read no cookie; over http its path is `/console`.
 //!
 //! # What a page may do, and who may ask for it
 //!
@@ -46,8 +47,10 @@
 //! (`Sec-Fetch-Site`, `Origin`) has to say that it is from here, and each form carries a token that
 //! is bound to the session.
 //!
-//! Signing in is bounded: a token that is refused is answered after half a second, and eight are
-//! tried at once on one node, so 16 guesses a second at most; whoever is over that is told 429.
+//! Signing in is not slowed down, and nobody can keep others from it by guessing: a token is looked
+//! up by its digest, as it is by the API and by `/mcp`, where guesses are worth the same. What keeps
+//! guesses from coming true is the token: one that was minted has 190 random bits. A root token that
+//! was chosen by hand has to be as random.
 
 mod assets;
 mod chart;
@@ -59,6 +62,7 @@ mod fault;
 mod form;
 mod headers;
 mod home;
+mod loaded;
 mod page;
 mod payload;
 mod ploybooks;
@@ -85,7 +89,6 @@ use axum::response::Redirect;
 use axum::routing::get;
 use http::Uri;
 use ploy_webhooks::Keyring;
-use tokio::sync::Semaphore;
 
 use self::refusal::Refusal;
 
@@ -104,8 +107,6 @@ struct Parts {
     keyring: Keyring,
     /// The URL that senders know the server by.
     public_url: Uri,
-    /// Who may try a token now.
-    sign_ins: Semaphore,
 }
 
 /// The router: `/console/…`, and `/`, which leads there. To be merged with that of the API, which is
@@ -120,7 +121,7 @@ struct Parts {
 #[must_use = "a router serves nothing by itself"]
 pub fn router(api: Router, keyring: Keyring, public_url: &str) -> Router {
     let public_url = public_url.parse().expect("the public URL is a URL");
-    let parts = Parts { api, keyring, public_url, sign_ins: Semaphore::new(signin::AT_ONCE) };
+    let parts = Parts { api, keyring, public_url };
     let pages = Router::new()
         .merge(assets::routes())
         .merge(signin::routes())

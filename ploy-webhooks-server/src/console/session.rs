@@ -76,9 +76,14 @@ impl Session {
 
     /// The cookie that the session is.
     pub(super) fn cookie(&self, console: &Console) -> HeaderValue {
-        let left = self.ends_at.as_millis().saturating_sub(SystemClock.now().as_millis());
         let sealed = sealed(&console.parts.keyring, self);
-        cookie::set(name(over(console)), &sealed, left / 1_000, over(console))
+        cookie::set(name(over(console)), &sealed, self.left().as_secs(), over(console))
+    }
+
+    /// How long it lasts still.
+    pub(super) fn left(&self) -> Duration {
+        let left = self.ends_at.as_millis().saturating_sub(SystemClock.now().as_millis());
+        Duration::from_millis(left)
     }
 
     pub(super) fn token(&self) -> Secret {
@@ -114,10 +119,11 @@ pub(super) fn no_cookies() -> [(HeaderName, HeaderValue); 2] {
     [Over::Any, Over::Https].map(|over| (SET_COOKIE, cookie::set(name(over), "", 0, over)))
 }
 
-/// `__Secure-` keeps a page that came over http from setting it.
+/// `__Host-` keeps every other host from setting it, also one of the same domain that could set it
+/// for the whole of that: nobody is signed in by a session that somebody else has planted.
 const fn name(over: Over) -> &'static str {
     match over {
-        Over::Https => "__Secure-ploy_console",
+        Over::Https => "__Host-ploy_console",
         Over::Any => "ploy_console",
     }
 }

@@ -1,7 +1,5 @@
 //! Signing in, by a token of the API, and out.
 
-use std::time::Duration;
-
 use askama::Template;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -12,22 +10,27 @@ use http::header::SET_COOKIE;
 use http::request::Parts;
 use ploy_webhooks::Secret;
 
+use super::cookie::{self, Over};
 use super::form::{self, Fields, Posted};
 use super::page::html;
 use super::refusal::{Refusal, is_own_page};
 use super::same_origin::{Provenance, provenance};
 use super::session::{self, Access, Session, mint_nonce};
-use super::{Console, ROOT, assets, cookie};
+use super::{Console, ROOT, assets};
 use crate::api_client::{ApiClient, ApiError, Call};
 
 /// Where it is done.
 pub(super) const URL: &str = "/console/sign-in";
-/// How many tokens are tried at once.
-pub(super) const AT_ONCE: usize = 8;
-/// How long whoever was refused waits for the answer.
-const REFUSED_AFTER: Duration = Duration::from_millis(500);
+/// The longest form: anybody may send it, and it has a token, a nonce and an address.
+const BYTES_MAX: usize = 8 << 10;
 /// Ties the form to the browser that it was sent to, before there is a session.
-const NONCE_COOKIE: &str = "ploy_console_form";
+const fn nonce_cookie(over: Over) -> &'static str {
+    match over {
+        Over::Https => "__Host-ploy_console_form",
+        Over::Any => "ploy_console_form",
+    }
+}
+
 const NONCE_SECONDS: u64 = 3_600;
 
 pub(super) fn routes() -> Router<Console> {
@@ -58,7 +61,8 @@ impl SignInPage {
     }
 
     fn answer(&self, console: &Console, status: StatusCode) -> Response {
-        let nonce = cookie::set(NONCE_COOKIE, &self.nonce, NONCE_SECONDS, session::over(console));
+        let over = session::over(console);
+        let nonce = cookie::set(nonce_cookie(over), &self.nonce, NONCE_SECONDS, over);
         ([(SET_COOKIE, nonce)], html(status, self)).into_response()
     }
 }
@@ -79,15 +83,11 @@ async fn sign_in(State(console): State<Console>, request: Request) -> Result<Res
     if provenance == Provenance::Foreign {
         return Err(form::foreign());
     }
-    let fields = form::read(&head.headers, body).await?;
-    if provenance == Provenance::Withheld && !is_of_this_browser(&head, &fields) {
+    let fields = form::read(&head.headers, body, BYTES_MAX).await?;
+    if provenance == Provenance::Withheld && !is_of_this_browser(&console, &head, &fields) {
         return Err(form::foreign());
     }
     let mut page = SignInPage::new(fields.get("next"));
-    let Ok(_turn) = console.parts.sign_ins.try_acquire() else {
-        page.fault = Some("Too many tokens are being tried at this moment. Try again in a second.");
-        return Ok(page.answer(&console, StatusCode::TOO_MANY_REQUESTS));
-    };
     let token = Secret::from(fields.trimmed("token").to_owned());
     match access(&console, &token).await? {
         Some(access) => {
@@ -96,7 +96,6 @@ async fn sign_in(State(console): State<Console>, request: Request) -> Result<Res
             Ok(([(SET_COOKIE, cookie)], Redirect::to(next)).into_response())
         }
         None => {
-            tokio::time::sleep(REFUSED_AFTER).await;
             page.fault = Some(
                 "This token is not valid here: it was never made, or was revoked, or has expired.",
             );
@@ -106,8 +105,8 @@ async fn sign_in(State(console): State<Console>, request: Request) -> Result<Res
 }
 
 /// Whether the form carries what was sent to that browser with it.
-fn is_of_this_browser(head: &Parts, fields: &Fields) -> bool {
-    let sent = cookie::only(&head.headers, NONCE_COOKIE);
+fn is_of_this_browser(console: &Console, head: &Parts, fields: &Fields) -> bool {
+    let sent = cookie::only(&head.headers, nonce_cookie(session::over(console)));
     sent.is_some_and(|nonce| !nonce.is_empty() && nonce == fields.get("nonce"))
 }
 

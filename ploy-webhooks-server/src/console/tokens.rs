@@ -65,6 +65,7 @@ struct TokensPage {
     form: TokenForm,
     minted: Option<Token>,
     tokens: Vec<Token>,
+    is_listed: bool,
     pages: Pages,
 }
 
@@ -80,12 +81,24 @@ async fn answer(
     minted: Option<Token>,
 ) -> Result<Response, Refusal> {
     visitor.require_root()?;
-    let found: Listing<Token> = visitor.api().read(page::list("tokens", query)).await?;
+    let found = visitor.api().read::<Listing<Token>>(page::list("tokens", query)).await;
+    let found = match (found, &minted) {
+        (Ok(found), _) => Ok(found),
+        // It is shown this once, whatever becomes of the list.
+        (Err(error), Some(_)) => {
+            tracing::warn!(error = crate::log::chain(&error), "tokens could not be listed");
+            Err(())
+        }
+        (Err(error), None) => return Err(error.into()),
+    };
+    let is_listed = found.is_ok();
+    let found = found.unwrap_or(Listing { data: Vec::new(), next_cursor: None });
     let page = TokensPage {
         frame: visitor.frame(Section::Tokens),
         notice: notice(query),
         pages: Pages::of("/console/tokens", query, &[], found.next_cursor.as_deref()),
         tokens: found.data,
+        is_listed,
         fault,
         form,
         minted,

@@ -55,9 +55,9 @@ impl History {
 impl Counts {
     pub(super) fn answered(&self, outcome: &Result<&Received, &Refusal>) {
         let count = match outcome {
-            Ok(Received::Event(_)) => &self.accepted,
-            // It is neither an event nor a fault.
-            Ok(Received::Handshake(_)) => return,
+            Ok(Received::Event(event)) if !event.duplicate => &self.accepted,
+            // It is neither a new event nor a fault.
+            Ok(Received::Event(_) | Received::Handshake(_)) => return,
             Err(_) => &self.refused,
         };
         count.fetch_add(1, Ordering::Relaxed);

@@ -163,12 +163,15 @@ async fn it_is_shown_how_much_has_happened_also_after_a_restart() {
 #[tokio::test]
 async fn what_happens_in_a_workspace_is_shown_there_alone() {
     let server = Server::in_memory().await;
-    let endpoint = server.create(json!({"description": ""})).await;
-    server.accepted(&endpoint, &["{}"]).await;
+    let dedup = json!({"pointers": ["/id"], "window_seconds": 60});
+    let endpoint = server.create(json!({"description": "", "dedup": dedup})).await;
+    // What comes once more is no event once more. The refusal is counted after it.
+    server.accepted(&endpoint, &[r#"{"id":1}"#, r#"{"id":1}"#]).await;
+    assert_eq!(server.send(&endpoint, "wrong", "{}").await.0, 401);
     let made = json!({"name": "another"});
     let other = server.done(Method::POST, "/workspaces", Some(made)).await;
     let other = other["id"].as_str().unwrap();
-    server.until("/activity", |shown| sums(shown) == [1, 0, 0, 0]).await;
+    server.until("/activity", |shown| sums(shown) == [1, 1, 0, 0]).await;
     let request = server.request(Method::GET, "/activity", None);
     let request = request.bearer_auth(crate::harness::ROOT_TOKEN).header("ploy-workspace", other);
     assert_eq!(sums(&crate::harness::answer(request).await.1), [0; 4]);

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::view::Destination;
 use crate::console::fault::Fault;
 use crate::console::form::{Fields, Members, number};
+use crate::console::loaded::Loaded;
 use crate::console::payload::laid_out;
 
 /// A destination as a form holds it: texts, whatever they are.
@@ -28,6 +29,8 @@ pub(super) struct DestinationForm {
     pub(super) max_submissions: String,
     pub(super) order_by: String,
     pub(super) disable_after: String,
+    /// What the page was loaded with.
+    pub(super) loaded: String,
 }
 
 impl DestinationForm {
@@ -52,9 +55,9 @@ impl DestinationForm {
         let written = |number: Option<u64>| number.map(|it| it.to_string()).unwrap_or_default();
         let json = |value: &Value| match value {
             Value::Object(members) if members.is_empty() => String::new(),
-            value => laid_out(&value.to_string()).text.raw().to_owned(),
+            value => whole(&value.to_string()),
         };
-        Self {
+        let mut form = Self {
             description: destination.description.raw().to_owned(),
             url: destination.url.raw().to_owned(),
             status: destination.status.raw().to_owned(),
@@ -62,7 +65,7 @@ impl DestinationForm {
             headers: json(&destination.headers),
             body: match destination.body.get() {
                 "null" => String::new(),
-                body => laid_out(body).text.raw().to_owned(),
+                body => whole(body),
             },
             missing: destination.missing.raw().to_owned(),
             scheme: destination.signing.scheme.raw().to_owned(),
@@ -77,7 +80,11 @@ impl DestinationForm {
             max_submissions: written(destination.max_submissions),
             order_by: destination.order_by.clone().unwrap_or_default().raw().to_owned(),
             disable_after: written(destination.disable_after_seconds),
-        }
+            loaded: String::new(),
+        };
+        let changes = form.changes();
+        form.loaded = changes.map(|changes| Loaded::of(&changes).to_text()).unwrap_or_default();
+        form
     }
 
     /// As it was filled in.
@@ -100,12 +107,14 @@ impl DestinationForm {
             max_submissions: text("max_submissions"),
             order_by: text("order_by"),
             disable_after: text("disable_after_seconds"),
+            loaded: text("loaded"),
         }
     }
 
     /// The members of a call that makes one.
     pub(super) fn members(&self, secret: &str) -> Result<Members, Fault> {
         let mut members = self.settings()?;
+        members.set_some("status", &self.status);
         members.set("headers", self.headers()?);
         let signing = match secret {
             "" => json!({"scheme": self.scheme}),
@@ -115,18 +124,12 @@ impl DestinationForm {
         Ok(members)
     }
 
-    /// The members of a call that changes it: headers that are there no more are taken back by their
-    /// names, and the secret stays where the scheme does.
-    pub(super) fn changes(&self, before: &Destination) -> Result<Members, Fault> {
+    /// The members of a call that changes it, of which those are to be sent that are others than
+    /// they were loaded: the secret stays where the scheme does. Its status has buttons of its own.
+    pub(super) fn changes(&self) -> Result<Members, Fault> {
         let mut members = self.settings()?;
-        let mut headers = self.headers()?;
-        for name in before.headers.as_object().into_iter().flat_map(Map::keys) {
-            headers.entry(name.clone()).or_insert(Value::Null);
-        }
-        members.set("headers", headers);
-        if self.scheme != before.signing.scheme.raw() {
-            members.set("signing", json!({"scheme": self.scheme}));
-        }
+        members.set("headers", self.headers()?);
+        members.set("signing", json!({"scheme": self.scheme}));
         Ok(members)
     }
 
@@ -134,7 +137,6 @@ impl DestinationForm {
         let mut members = Members::default();
         members.set("description", &self.description);
         members.set("url", self.url.trim());
-        members.set_some("status", &self.status);
         members.set_some("method", &self.method);
         members.set_json("body", &self.body)?;
         members.set_some("missing", &self.missing);
@@ -173,6 +175,12 @@ impl DestinationForm {
             }),
         }
     }
+}
+
+/// JSON laid out; where that is longer than a page shows, as it came: a form sends back what it has.
+fn whole(text: &str) -> String {
+    let part = laid_out(text);
+    if part.is_whole { part.text.raw().to_owned() } else { text.to_owned() }
 }
 
 /// The ways to sign that are chosen from.

@@ -17,6 +17,7 @@ use super::Console;
 use super::endpoints::faulty;
 use super::fault::Fault;
 use super::form::{Fields, Posted};
+use super::loaded::Loaded;
 use super::page::{self, Frame, Listing, Pages, Section, html, notice, ok};
 use super::refusal::Refusal;
 use super::runs::Run;
@@ -134,7 +135,6 @@ struct ShowPage {
     form: DestinationForm,
     schemes: Vec<String>,
     methods: [&'static str; 5],
-    statuses: [&'static str; 4],
     failures: Vec<Run>,
 }
 
@@ -181,7 +181,6 @@ async fn answer(
         frame: visitor.frame(Section::Destinations),
         schemes: schemes(&form.scheme),
         methods: METHODS,
-        statuses: STATUSES,
         failures: failures?.data,
         said,
         form,
@@ -195,9 +194,8 @@ async fn change(
     Posted { visitor, fields }: Posted,
 ) -> Result<Response, Refusal> {
     let form = DestinationForm::filled(&fields);
-    let before = visitor.api().read(Call::get(&["destinations", &id])).await?;
-    let changes = match form.changes(&before) {
-        Ok(changes) => changes,
+    let changes = match form.changes() {
+        Ok(changes) => Loaded::sent(&fields).changed(&changes),
         Err(fault) => return answer(&visitor, &id, Some(form), Said::fault(fault)).await,
     };
     let call = Call::patch(&["destinations", &id]).json(changes.to_text());

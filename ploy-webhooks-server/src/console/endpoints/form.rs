@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::view::{Dedup, Endpoint};
 use crate::console::fault::Fault;
-use crate::console::form::{Fields, Members, entries, number};
+use crate::console::form::{Fields, Members, entries, lines, number};
+use crate::console::loaded::Loaded;
 
 /// The settings of an endpoint as a form holds them: texts, whatever they are.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub(super) struct EndpointForm {
     pub(super) allow: String,
     pub(super) event_type: String,
     pub(super) fields: String,
+    /// What the page was loaded with.
+    pub(super) loaded: String,
 }
 
 impl EndpointForm {
@@ -47,6 +50,7 @@ impl EndpointForm {
             allow: text("allow"),
             event_type: text("event_type"),
             fields: text("fields"),
+            loaded: text("loaded"),
         }
     }
 
@@ -60,7 +64,7 @@ impl EndpointForm {
         let json = |value: &Option<Box<serde_json::value::RawValue>>| {
             value.as_ref().map(|value| value.get().to_owned()).unwrap_or_default()
         };
-        Self {
+        let mut form = Self {
             description: endpoint.description.raw().to_owned(),
             trigger: trigger.unwrap_or_default().to_owned(),
             scheme: endpoint.auth.scheme.raw().to_owned(),
@@ -76,7 +80,11 @@ impl EndpointForm {
             allow: allow.collect::<Vec<_>>().join("\n"),
             event_type: json(&endpoint.event_type),
             fields: json(&endpoint.fields),
-        }
+            loaded: String::new(),
+        };
+        let settings = form.settings();
+        form.loaded = settings.map(|settings| Loaded::of(&settings).to_text()).unwrap_or_default();
+        form
     }
 
     /// The settings as members of a call; who may send is not among them.
@@ -116,7 +124,7 @@ impl EndpointForm {
     fn dedup(&self) -> Result<Option<Value>, Fault> {
         let mut rule = match self.dedup_by.as_str() {
             "header" => json!({"header": self.dedup_key.trim()}),
-            "pointers" => json!({"pointers": entries(&self.dedup_key)}),
+            "pointers" => json!({"pointers": lines(&self.dedup_key)}),
             "body" => json!({"body": true}),
             "off" => json!({"off": true}),
             _ => return Ok(None),

@@ -1,6 +1,7 @@
 //! Endpoints: listed, made, shown, changed, paused, rotated, deleted.
 
 mod form;
+pub(super) mod proof;
 mod secret;
 pub(super) mod view;
 
@@ -18,6 +19,7 @@ use super::Console;
 use super::events::Summary;
 use super::fault::Fault;
 use super::form::{Fields, Members, Posted, number};
+use super::loaded::Loaded;
 use super::page::{self, Frame, Listing, Pages, Section, html, notice, ok};
 use super::refusal::Refusal;
 use super::text::Text;
@@ -181,7 +183,7 @@ async fn change(
 ) -> Result<Response, Refusal> {
     let form = EndpointForm::filled(&fields);
     let settings = match form.settings() {
-        Ok(settings) => settings,
+        Ok(settings) => Loaded::sent(&fields).changed(&settings),
         Err(fault) => return answer(&visitor, &id, Some(form), None, fault).await,
     };
     let call = Call::patch(&["endpoints", &id]).json(settings.to_text());

@@ -3,8 +3,8 @@
 use askama::Template;
 use axum::response::Response;
 use http::StatusCode;
-use ploy_webhooks::verify::{Digest, Preset};
 
+use super::proof::Proof;
 use super::view::Endpoint;
 use crate::console::page::{Frame, Section, html};
 use crate::console::shell_word::quoted;
@@ -57,16 +57,12 @@ fn command(endpoint: &Endpoint, secret: &str) -> Option<String> {
             quoted(EXAMPLE)
         )
     };
-    if endpoint.takes_keys() {
-        return Some(curl(&format!("Authorization: Bearer {secret}")));
-    }
-    let description = Preset::named(scheme)?.description();
-    match description.method.digest {
-        Digest::Token => Some(curl(&format!("{}: {secret}", description.header))),
-        // The secret is the sender's public key, by which nothing is signed.
-        Digest::Ed25519 => None,
-        _ if secret.starts_with("whpk_") => None,
-        _ => Some(format!(
+    match Proof::of(endpoint)? {
+        Proof::Key => Some(curl(&format!("Authorization: Bearer {secret}"))),
+        Proof::Token(header) => Some(curl(&format!("{header}: {secret}"))),
+        // The sender's public key, likewise.
+        Proof::Signature if secret.starts_with("whpk_") => None,
+        Proof::Signature => Some(format!(
             "echo {} | PLOY_SECRET={} \\\n  ploy-webhooks send --url {url} --scheme {}",
             quoted(EXAMPLE),
             quoted(secret),

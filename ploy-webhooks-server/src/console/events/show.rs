@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use super::view::Event;
 use crate::api_client::{ApiError, Call};
 use crate::console::endpoints::faulty;
+use crate::console::endpoints::proof::Proof;
 use crate::console::endpoints::view::Endpoint;
 use crate::console::fault::Fault;
 use crate::console::form::{Fields, Posted};
@@ -65,7 +66,7 @@ async fn answer(
         frame: visitor.frame(Section::Events),
         notice: notice(query),
         fault,
-        command: endpoint.as_ref().map(|endpoint| command(endpoint, &event, &text)),
+        command: endpoint.as_ref().and_then(|endpoint| command(endpoint, &event, &text)),
         payload: if is_raw { verbatim(&text) } else { laid_out(&text) },
         is_raw,
         event,
@@ -75,29 +76,25 @@ async fn answer(
 }
 
 /// A command that sends the same again, but for what proves who sends: that is nowhere any more.
-fn command(endpoint: &Endpoint, event: &Event, payload: &str) -> String {
+/// There is none where nobody but the sender can prove it.
+fn command(endpoint: &Endpoint, event: &Event, payload: &str) -> Option<String> {
+    let proof = match Proof::of(endpoint)? {
+        Proof::Key => "Authorization: Bearer <key>".to_owned(),
+        Proof::Token(header) => format!("{header}: <secret>"),
+        Proof::Signature => return Some(signed(endpoint, event, payload)),
+    };
     let url = quoted(endpoint.url.raw());
     let is_pasted = payload.len() <= PASTED_BYTES_MAX;
-    let file = quoted(&format!("{}.json", event.summary.id.raw()));
-    if !endpoint.takes_keys() {
-        let scheme = quoted(endpoint.auth.scheme.raw());
-        let send = format!("ploy-webhooks send --url {url} --scheme {scheme}");
-        // A line is an event there.
-        return match is_pasted && !payload.contains('\n') {
-            true => format!("{} | PLOY_SECRET='<secret>' \\\n  {send}", printed(payload)),
-            false => format!("tr -d '\\n' < {file} | PLOY_SECRET='<secret>' \\\n  {send}"),
-        };
-    }
+    let file = saved(event);
     let kept = event.headers.iter().map(|(name, value)| format!("{name}: {}", value.raw()));
-    let headers: String = ["Authorization: Bearer <key>", "Content-Type: application/json"]
+    let headers: String = [proof, "Content-Type: application/json".to_owned()]
         .into_iter()
-        .map(str::to_owned)
         .chain(kept)
         .filter(|header| !header.contains(crate::console::text::is_control))
         .map(|header| format!(" \\\n  -H {}", quoted(&header)))
         .collect();
     let has_signs = payload.contains(crate::console::text::is_control);
-    match (is_pasted, has_signs) {
+    Some(match (is_pasted, has_signs) {
         (true, false) => {
             format!("curl -X POST {url}{headers} \\\n  --data-binary {}", quoted(payload))
         }
@@ -107,7 +104,26 @@ fn command(endpoint: &Endpoint, event: &Event, payload: &str) -> String {
             format!("{printed} | \\\n  curl -X POST {url}{headers} \\\n  --data-binary @-")
         }
         (false, _) => format!("curl -X POST {url}{headers} \\\n  --data-binary @{file}"),
+    })
+}
+
+/// A command that signs the same again.
+fn signed(endpoint: &Endpoint, event: &Event, payload: &str) -> String {
+    let (url, scheme) = (quoted(endpoint.url.raw()), quoted(endpoint.auth.scheme.raw()));
+    let send = format!("ploy-webhooks send --url {url} --scheme {scheme}");
+    // A line is an event there.
+    match payload.len() <= PASTED_BYTES_MAX && !payload.contains('\n') {
+        true => format!("{} | PLOY_SECRET='<secret>' \\\n  {send}", printed(payload)),
+        false => {
+            let file = saved(event);
+            format!("tr -d '\\n' < {file} | PLOY_SECRET='<secret>' \\\n  {send}")
+        }
     }
+}
+
+/// The name that a browser saves the payload by.
+fn saved(event: &Event) -> String {
+    quoted(&format!("{}.json", event.summary.id.raw()))
 }
 
 /// The bytes that came, as text: a browser is to make nothing more of them.

@@ -23,7 +23,7 @@ use crate::api_client::{ApiError, Call};
 pub(super) fn routes() -> Router<Console> {
     Router::new()
         .route("/ploybooks", get(list).post(create))
-        .route("/ploybooks/new", get(new))
+        .route("/new-ploybook", get(new))
         .route("/ploybooks/{name}", get(show).post(change))
         .route("/ploybooks/{name}/delete", post(delete))
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::console::fault::Fault;
-use crate::console::form::{Fields, Members, entries, number};
+use crate::console::form::{Fields, Members, lines, number};
 use crate::console::page;
 use crate::console::text::{State, Text};
 
@@ -111,7 +111,7 @@ impl SubscriptionForm {
         members.set("description", &self.description);
         members.set("enabled", self.enabled);
         members.set("endpoints", &self.endpoints);
-        members.set("types", entries(&self.types));
+        members.set("types", lines(&self.types));
         members.set("condition", some(&self.condition));
         members.set("draft", self.draft);
         members.set("group", some(&self.group));

@@ -78,6 +78,22 @@ struct FormPage {
     page: Option<String>,
 }
 
+impl FormPage {
+    /// The endpoints that are named and not listed, since they are gone or too many are there. The
+    /// form has to send them back: without a name it would mean every endpoint.
+    fn named_only(&self) -> impl Iterator<Item = &str> {
+        let is_listed = |id: &str| self.endpoints.iter().any(|endpoint| endpoint.id.raw() == id);
+        self.form.endpoints.iter().map(String::as_str).filter(move |id| !is_listed(id))
+    }
+
+    /// The destination that is named and not listed, likewise.
+    fn destination_named_only(&self) -> Option<&str> {
+        let named = self.form.action.strip_prefix("destination:")?;
+        let is_listed = self.destinations.iter().any(|listed| listed.id.raw() == named);
+        (!is_listed).then_some(named)
+    }
+}
+
 /// What is said on the page of the form.
 #[derive(Default)]
 struct Said {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Page;
+use super::page_of;
 use crate::api_client::Call;
 use crate::mcp::Tools;
 use crate::mcp::answer::{Answer, failed, known, page, pick};
@@ -25,9 +25,13 @@ const SHOWN: [&str; 9] = [
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct ListEndpoints {
-    #[serde(flatten)]
-    page: Page,
+    /// How many at most: 1 to 200. Default: 20.
+    #[schemars(range(min = 1, max = 200))]
+    limit: Option<u16>,
+    /// Where to go on: next_cursor of the page before.
+    cursor: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -72,7 +76,7 @@ impl Tools {
     /// Lists the endpoints: id, description, status, URL, trigger.
     #[tool(annotations(title = "List endpoints", read_only_hint = true, open_world_hint = false))]
     async fn list_endpoints(&self, Parameters(given): Parameters<ListEndpoints>) -> Answer {
-        let call = given.page.of(Call::get(&["endpoints"]));
+        let call = page_of(Call::get(&["endpoints"]), given.limit, given.cursor.as_deref());
         self.answer(call, |list| page(list, "endpoints", |endpoint| pick(endpoint, &SHOWN))).await
     }
 
@@ -156,7 +160,7 @@ impl Tools {
     /// Lists the Ploybooks that a trigger can name.
     #[tool(annotations(title = "List Ploybooks", read_only_hint = true, open_world_hint = false))]
     async fn list_ploybooks(&self, Parameters(given): Parameters<ListEndpoints>) -> Answer {
-        let call = given.page.of(Call::get(&["ploybooks"]));
+        let call = page_of(Call::get(&["ploybooks"]), given.limit, given.cursor.as_deref());
         let shown = |ploybook: &Value| pick(ploybook, &["name", "description", "enabled"]);
         self.answer(call, |list| page(list, "ploybooks", shown)).await
     }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Page;
+use super::{page_of, with_given};
 use crate::api_client::Call;
 use crate::mcp::Tools;
 use crate::mcp::answer::{Answer, cut, failed, page, pick, with_untrusted};
@@ -15,6 +15,7 @@ use crate::mcp::answer::{Answer, cut, failed, page, pick, with_untrusted};
 const WORDS_CHARS_MAX: usize = 2_000;
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct ListRuns {
     /// Only those of this event: evt_…
     event: Option<String>,
@@ -22,8 +23,11 @@ struct ListRuns {
     state: Option<String>,
     /// Only deliveries to this destination: dst_…
     destination: Option<String>,
-    #[serde(flatten)]
-    page: Page,
+    /// How many at most: 1 to 200. Default: 20.
+    #[schemars(range(min = 1, max = 200))]
+    limit: Option<u16>,
+    /// Where to go on: next_cursor of the page before.
+    cursor: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -38,12 +42,15 @@ impl Tools {
     /// Lists runs, the newest first: id, event, state, what it runs, how many attempts there were.
     #[tool(annotations(title = "List runs", read_only_hint = true, open_world_hint = false))]
     async fn list_runs(&self, Parameters(given): Parameters<ListRuns>) -> Answer {
-        let value = |given: &Option<String>| given.clone().unwrap_or_default();
-        let call = given.page.of(Call::get(&["runs"]));
-        let call = call
-            .with_some("event", &value(&given.event))
-            .with_some("state", &value(&given.state))
-            .with_some("destination", &value(&given.destination));
+        let call = page_of(Call::get(&["runs"]), given.limit, given.cursor.as_deref());
+        let call = with_given(
+            call,
+            &[
+                ("event", &given.event),
+                ("state", &given.state),
+                ("destination", &given.destination),
+            ],
+        );
         self.answer(call, |list| page(list, "runs", run_shown)).await
     }
 

@@ -66,6 +66,32 @@ async fn made_changed_tried_rotated_and_deleted() {
 }
 
 #[tokio::test]
+async fn what_others_have_changed_meanwhile_is_not_changed_back() {
+    let server = Server::in_memory().await;
+    let body = json!({"json": {"list": vec!["0123456789"; 4_000]}});
+    let made =
+        json!({"url": "http://127.0.0.1:9/", "headers": {"X-A": "1", "X-B": "2"}, "body": body});
+    let made = server.done(Method::POST, "/destinations", Some(made)).await;
+    let api = format!("/destinations/{}", made["id"].as_str().unwrap());
+    let path = format!("/console{api}");
+    let browser = Browser::of_root(&server).await;
+    let filled = super::form::of(&browser.page(&path).await, &path);
+    let others = json!({"at_once": 3, "status": "paused", "headers": {"X-A": "9"},
+        "signing": {"scheme": "none"}});
+    server.done(Method::PATCH, &api, Some(others)).await;
+    let changes = [("description", "CRM"), ("headers", r#"{"X-A":"1"}"#)];
+    browser.follow(&browser.submit(&filled, &path, &changes).await).await;
+    let (_, now) = server.get(&api).await;
+    assert_eq!((&now["description"], &now["at_once"]), (&json!("CRM"), &json!(3)));
+    assert_eq!((&now["status"], &now["signing"]["scheme"]), (&json!("paused"), &json!("none")));
+    assert_eq!((&now["headers"], &now["body"]), (&json!({"X-A": "9"}), &body));
+    // A body that is longer than pages show is in the form as a whole.
+    let filled = super::form::of(&browser.page(&path).await, &path);
+    let (_, shown) = filled.iter().find(|(name, _)| name == "body").unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(shown).unwrap(), body);
+}
+
+#[tokio::test]
 async fn failed_deliveries_are_shown_and_tried_again() {
     let server = Server::in_memory().await;
     let form = json!({"url": "http://127.0.0.1:9/{{ lead.id }}", "retry": {"attempts_max": 1}});

@@ -1,5 +1,6 @@
 //! An endpoint from the form that makes it to the form that deletes it.
 
+use reqwest::Method;
 use serde_json::json;
 
 use super::{Browser, copied, form};
@@ -73,7 +74,7 @@ async fn settings_are_saved_as_they_are_shown() {
         ("limits.rate.burst", "10"),
         ("limits.quota.events", "1000"),
         ("dedup.by", "pointers"),
-        ("dedup.key", "/email\r\n/company"),
+        ("dedup.key", "/email\r\n/a,b"),
         ("dedup.window_seconds", "60"),
         ("dedup.required", "1"),
         ("allow", "203.0.113.0/24, 2001:db8::/32"),
@@ -85,7 +86,7 @@ async fn settings_are_saved_as_they_are_shown() {
     assert_eq!(now["description"], "Leads of Acme");
     assert_eq!(now["limits"]["rate"], json!({"per_second": 5, "burst": 10}));
     assert_eq!(now["limits"]["quota"]["events"], 1000);
-    let dedup = json!({"pointers": ["/email", "/company"], "window_seconds": 60, "required": true});
+    let dedup = json!({"pointers": ["/email", "/a,b"], "window_seconds": 60, "required": true});
     assert_eq!(now["dedup"], dedup);
     assert_eq!(now["allow"], json!(["203.0.113.0/24", "2001:db8::/32"]));
     assert_eq!(now["event_type"], json!({"pointer": "/event"}));
@@ -95,6 +96,27 @@ async fn settings_are_saved_as_they_are_shown() {
     for member in ["description", "limits", "dedup", "allow", "event_type", "fields", "trigger"] {
         assert_eq!(again[member], now[member], "{member}");
     }
+}
+
+#[tokio::test]
+async fn what_others_have_changed_meanwhile_is_not_changed_back() {
+    let server = Server::in_memory().await;
+    let endpoint = server.create(json!({"description": "Clay"})).await;
+    let browser = Browser::of_root(&server).await;
+    let (api, path) =
+        (format!("/endpoints/{}", endpoint.id), format!("/console/endpoints/{}", endpoint.id));
+    let filled = form::of(&browser.page(&path).await, &path);
+    let others = json!({"allow": ["203.0.113.0/24"], "limits": {"rate": {"per_second": 5}}});
+    server.done(Method::PATCH, &api, Some(others)).await;
+    // Also where it was refused first, and sent again.
+    let wrong = [("description", "Leads"), ("limits.quota.events", "many")];
+    let again = form::of(&browser.submit(&filled, &path, &wrong).await.body, &path);
+    browser.follow(&browser.submit(&again, &path, &[("limits.quota.events", "9")]).await).await;
+    let (_, now) = server.get(&api).await;
+    assert_eq!(now["description"], "Leads");
+    assert_eq!(now["allow"], json!(["203.0.113.0/24"]));
+    assert_eq!(now["limits"]["rate"]["per_second"], 5);
+    assert_eq!(now["limits"]["quota"]["events"], 9);
 }
 
 #[tokio::test]

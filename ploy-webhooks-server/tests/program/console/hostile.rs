@@ -85,7 +85,7 @@ async fn the_name_of_a_ploybook_stays_in_its_segment() {
     let browser = Browser::of_root(&server).await;
     let name = "a/b?c=d#e <f> & \"g\" %2f ..";
     let fields = [("name", name), ("run.target", "http://127.0.0.1:9/")];
-    let made = browser.fill("/console/ploybooks/new", "/console/ploybooks", &fields).await;
+    let made = browser.fill("/console/new-ploybook", "/console/ploybooks", &fields).await;
     let list = browser.follow(&made).await;
     let page = super::between(&list, "<td data-label=\"Name\"><a href=\"", "\"");
     let shown = browser.page(&form::unescaped(page)).await;

@@ -15,7 +15,7 @@ const PAGES: [&str; 14] = [
     "/console/events?contains=x&order=asc",
     "/console/runs",
     "/console/ploybooks",
-    "/console/ploybooks/new",
+    "/console/new-ploybook",
     "/console/destinations",
     "/console/destinations/new",
     "/console/subscriptions",

@@ -10,7 +10,7 @@ use crate::harness::Server;
 async fn made_changed_and_wired() {
     let server = Server::in_memory().await;
     let browser = Browser::of_root(&server).await;
-    let (new, make) = ("/console/ploybooks/new", "/console/ploybooks");
+    let (new, make) = ("/console/new-ploybook", "/console/ploybooks");
     let fields = [
         ("name", "page"),
         ("run.target", "http://127.0.0.1:9/run"),
@@ -55,7 +55,7 @@ async fn what_a_tenant_has_made_reaches_no_further_when_the_root_token_saves_it(
     let tenant = server.done(Method::POST, "/tokens", Some(json!({"scope": "write"}))).await;
     let tenant = Browser::of(&server, tenant["token"].as_str().unwrap()).await;
     let fields = [("name", "theirs"), ("run.target", "https://engine.example/run")];
-    let made = tenant.fill("/console/ploybooks/new", "/console/ploybooks", &fields).await;
+    let made = tenant.fill("/console/new-ploybook", "/console/ploybooks", &fields).await;
     tenant.follow(&made).await;
     let is_public_only = async || {
         let (_, now) = server.get("/ploybooks/theirs").await;
@@ -65,4 +65,15 @@ async fn what_a_tenant_has_made_reaches_no_further_when_the_root_token_saves_it(
     let (root, path) = (Browser::of_root(&server).await, "/console/ploybooks/theirs");
     root.follow(&root.fill(path, path, &[("description", "Seen")]).await).await;
     assert!(is_public_only().await);
+}
+
+#[tokio::test]
+async fn one_that_is_called_new_is_opened() {
+    let server = Server::in_memory().await;
+    let ploybook = json!({"name": "new", "description": "Fresh",
+        "run": {"http": {"url": "http://127.0.0.1:9/"}}});
+    server.done(Method::POST, "/ploybooks", Some(ploybook)).await;
+    let browser = Browser::of_root(&server).await;
+    let page = browser.page("/console/ploybooks/new").await;
+    assert!(page.contains("Fresh"), "{page}");
 }

@@ -39,8 +39,7 @@ async fn who_only_reads_is_shown_no_form_that_changes_something() {
         assert_eq!(page.matches("method=\"post\"").count(), 1, "{path}: only to sign out: {page}");
         assert!(!page.contains("/console/tokens"), "{path}");
     }
-    for path in ["/console/ploybooks/page", "/console/subscriptions/new", "/console/ploybooks/new"]
-    {
+    for path in ["/console/ploybooks/page", "/console/subscriptions/new", "/console/new-ploybook"] {
         let page = browser.page(path).await;
         assert!(page.contains("<fieldset class=\"plain\" disabled>"), "{page}");
         assert!(!page.contains("<button class=\"primary\""), "{page}");

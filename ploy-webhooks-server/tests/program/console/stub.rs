@@ -4,8 +4,8 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, body::Body};
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 use ploy_webhooks::Keyring;
 use ploy_webhooks_server::console;
 use tokio::net::TcpListener;
@@ -105,4 +105,29 @@ async fn an_answer_that_is_none_is_a_page_that_says_so() {
     let page = browser.get("/console/events/evt_x").await;
     assert_eq!(page.status, 500);
     assert!(page.body.contains("The server failed"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn a_minted_token_is_shown_also_where_the_others_cannot_be_listed() {
+    let minted = r#"{"id":"tok_1","workspace":"ws_1","scope":"read","description":"",
+        "created_at":"2026-01-31T12:00:00.000Z","expires_at":null,"token":"pwt_shown_once"}"#;
+    let api = nothing().route(
+        "/api/v1/tokens",
+        get(|request: Request| async move {
+            // That of signing in is answered.
+            if request.uri().query() == Some("limit=1") {
+                return json(r#"{"data":[],"next_cursor":null}"#);
+            }
+            let problem = r#"{"code":"unavailable","detail":"the store does not answer"}"#;
+            (StatusCode::SERVICE_UNAVAILABLE, problem).into_response()
+        })
+        .post(move || async move { json(minted) }),
+    );
+    let browser = serve(api).await;
+    let filled = super::form::of(&browser.page("/console/events").await, "/console/sign-out");
+    let page = browser.submit(&filled, "/console/tokens", &[("scope", "read")]).await;
+    assert_eq!(page.status, 201, "{}", page.body);
+    assert!(page.body.contains("pwt_shown_once"), "{}", page.body);
+    assert!(page.body.contains("could not be listed"), "{}", page.body);
+    assert_eq!(browser.get("/console/tokens").await.status, 503);
 }

@@ -74,6 +74,29 @@ async fn the_form_tries_what_is_filled_in_and_keeps_it() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_gone_stays_named() {
+    let server = Server::in_memory().await;
+    let endpoint = server.create(json!({"description": "Clay"})).await;
+    let destination = json!({"url": "http://127.0.0.1:9/"});
+    let destination = server.done(Method::POST, "/destinations", Some(destination)).await;
+    let subscription = json!({"destination": destination["id"], "endpoints": [endpoint.id]});
+    let made = server.done(Method::POST, "/subscriptions", Some(subscription)).await;
+    let api = format!("/subscriptions/{}", made["id"].as_str().unwrap());
+    let path = format!("/console{api}");
+    server.done(Method::DELETE, &format!("/endpoints/{}", endpoint.id), None).await;
+    let browser = Browser::of_root(&server).await;
+    let named = ("endpoints".to_owned(), endpoint.id.clone());
+    let filled = form::of(&browser.page(&path).await, &path);
+    assert!(filled.contains(&named), "{filled:?}");
+    let test = format!("{path}/test");
+    let tried = browser.submit(&filled, &test, &[("condition", "true"), ("event_id", "")]).await;
+    assert!(form::of(&tried.body, &path).contains(&named), "{}", tried.body);
+    browser.submit(&filled, &path, &[("description", "Leads")]).await;
+    let (_, now) = server.get(&api).await;
+    assert_eq!(now["endpoints"], json!([endpoint.id]), "{now}");
+}
+
+#[tokio::test]
 async fn made_changed_and_deleted_by_forms() {
     let server = Server::in_memory().await;
     let endpoint = server.create(json!({"description": "Clay"})).await;
