@@ -150,7 +150,7 @@ async fn revision_of(
     Ok(standing.map(revision))
 }
 
-fn definition(row: &PgRow) -> Result<Definition, StoreError> {
+pub(crate) fn definition(row: &PgRow) -> Result<Definition, StoreError> {
     let body: Vec<u8> = row.try_get(2).map_err(read_failed)?;
     Ok(Definition {
         name: row.try_get(0).map_err(read_failed)?,

@@ -1,9 +1,15 @@
 //! What the store and its server are found to be, without opening the store.
 
-use ploy_webhooks::store::{Format, Inspection, StoreError, StoreErrorKind};
+use ploy_webhooks::WorkspaceId;
+use ploy_webhooks::store::{
+    Definition, DefinitionKind, Format, Inspection, StoreError, StoreErrorKind,
+};
 
 use crate::database;
+use crate::definitions::definition;
+use crate::error::store_error;
 use crate::settings::PostgresSettings;
+use crate::wire::Uuid;
 use crate::{PostgresStore, in_time};
 
 impl PostgresStore {
@@ -29,6 +35,34 @@ impl PostgresStore {
                 settings: of_server,
                 refusal,
             })
+        })
+        .await
+    }
+
+    /// The keyring that is kept in the store, wrapped as it is, of a store that
+    /// [`inspect`](Self::inspect) has found to be up to date. Nothing is made or changed.
+    ///
+    /// # Errors
+    ///
+    /// - [`Unavailable`](StoreErrorKind::Unavailable): the server cannot be reached.
+    /// - [`Misuse`](StoreErrorKind::Misuse): a setting is none.
+    /// - [`Corrupt`](StoreErrorKind::Corrupt): what is kept cannot be read.
+    pub async fn inspect_keyring(
+        settings: &PostgresSettings,
+    ) -> Result<Option<Definition>, StoreError> {
+        settings.check()?;
+        let limit = settings.call_timeout;
+        let mut connection = database::connect(settings, limit).await?;
+        in_time(limit, async {
+            let select = "SELECT name, revision, body FROM definitions
+                          WHERE workspace = $1 AND kind = $2 LIMIT 1";
+            let found = sqlx::query(select)
+                .bind(Uuid::from(WorkspaceId::ROOT))
+                .bind(DefinitionKind::Keyring.as_str())
+                .fetch_optional(&mut connection)
+                .await
+                .map_err(|error| store_error("cannot read the keyring", error))?;
+            found.map(|row| definition(&row)).transpose()
         })
         .await
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ploy_webhooks::SystemClock;
 use ploy_webhooks::limit::{LocalLimiter, RateLimiter};
 use ploy_webhooks::store::{
-    ActivityStore, DefinitionStore, EndpointStore, EventStore, FeedStore, Format, HistoryStore,
-    Inspection, MemoryStore, RetentionStore, RunQueue, StoreError, TokenStore,
+    ActivityStore, Definition, DefinitionStore, EndpointStore, EventStore, FeedStore, Format,
+    HistoryStore, Inspection, MemoryStore, RetentionStore, RunQueue, StoreError, TokenStore,
 };
 use ploy_webhooks_postgres::{EndpointChanges, PostgresSettings, PostgresStore};
 use ploy_webhooks_redis::{RedisSettings, RedisStore};
@@ -115,6 +115,27 @@ impl StoreUrl {
             Self::Redis(settings) => RedisStore::inspect(settings).await,
         }
     }
+
+    /// What keyring the store keeps, without opening it.
+    pub(crate) async fn inspect_keyring(&self) -> Result<KeptKeyring, StoreError> {
+        let kept = match self {
+            Self::Memory { .. } => None,
+            Self::Sqlite(path) => SqliteStore::inspect_keyring(&SqliteSettings::at(path)).await?,
+            Self::Postgres(settings) => PostgresStore::inspect_keyring(settings).await?,
+            Self::Redis(_) => return Ok(KeptKeyring::Unknown),
+        };
+        Ok(kept.map_or(KeptKeyring::None, KeptKeyring::Wrapped))
+    }
+}
+
+/// The keyring that a store keeps, which is up to date and need not be open.
+pub(crate) enum KeptKeyring {
+    /// There is none yet.
+    None,
+    /// This one, wrapped.
+    Wrapped(Definition),
+    /// The store cannot tell before it is opened.
+    Unknown,
 }
 
 /// Whether it is of the form of a scheme (RFC 3986 §3.1), and not what has a password in it.

@@ -54,7 +54,7 @@ fn back_up(connection: &Connection, to: &Path) -> Result<u64, StoreError> {
     }
     forget(&partial).map_err(|error| refused(&partial, error))?;
     // A folder that is missing is SQLite's, too, but it does not say so.
-    File::create_new(&partial).map_err(|error| refused(&partial, error))?;
+    make_for_its_user_alone(&partial).map_err(|error| refused(&partial, error))?;
     let copied = copy(connection, partial_text)
         .and_then(|()| begin_an_epoch(&partial))
         .and_then(|()| finish(&partial, to).map_err(|error| refused(to, error)));
@@ -63,6 +63,15 @@ fn back_up(connection: &Connection, to: &Path) -> Result<u64, StoreError> {
         let _ = forget(&partial);
     }
     copied
+}
+
+/// Whatever the folder and the umask allow to others.
+fn make_for_its_user_alone(partial: &Path) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(partial).map(drop)
 }
 
 fn copy(connection: &Connection, to: &str) -> Result<(), StoreError> {

@@ -118,7 +118,7 @@ impl DefinitionStore for SqliteStore {
     }
 }
 
-fn definition(row: &Row<'_>) -> rusqlite::Result<Definition> {
+pub(crate) fn definition(row: &Row<'_>) -> rusqlite::Result<Definition> {
     Ok(Definition { name: row.get(0)?, revision: Revision::new(row.get(1)?), text: row.get(2)? })
 }
 

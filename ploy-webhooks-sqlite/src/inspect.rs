@@ -1,9 +1,14 @@
 //! What the file of a store is found to be, without opening the store.
 
-use ploy_webhooks::store::{Format, Inspection, StoreError, StoreErrorKind};
+use ploy_webhooks::WorkspaceId;
+use ploy_webhooks::store::{
+    Definition, DefinitionKind, Format, Inspection, StoreError, StoreErrorKind,
+};
+use rusqlite::{OptionalExtension, params};
 
 use crate::SqliteStore;
 use crate::database::{self, APPLICATION_ID, MIGRATIONS};
+use crate::definitions::definition;
 use crate::error::store_error;
 use crate::settings::{Durability, SqliteSettings};
 
@@ -16,13 +21,43 @@ impl SqliteStore {
     /// - [`Corrupt`](StoreErrorKind::Corrupt): the file is damaged, or no database.
     /// - [`Unavailable`](StoreErrorKind::Unavailable): it cannot be read.
     pub async fn inspect(settings: &SqliteSettings) -> Result<Inspection, StoreError> {
-        let settings = settings.clone();
-        let inspecting = tokio::task::spawn_blocking(move || inspect(&settings));
-        inspecting.await.unwrap_or_else(|error| {
-            let message = "inspecting stopped";
-            Err(StoreError::new(StoreErrorKind::Unavailable, message).because(error))
-        })
+        look(settings, inspect).await
     }
+
+    /// The keyring that is kept in the file, wrapped as it is, of a file that
+    /// [`inspect`](Self::inspect) has found to be up to date. Nothing is made or changed, and a process
+    /// that has the store is not disturbed.
+    ///
+    /// # Errors
+    ///
+    /// - [`Corrupt`](StoreErrorKind::Corrupt): the file is damaged, or no store.
+    /// - [`Unavailable`](StoreErrorKind::Unavailable): it cannot be read.
+    pub async fn inspect_keyring(
+        settings: &SqliteSettings,
+    ) -> Result<Option<Definition>, StoreError> {
+        look(settings, keyring).await
+    }
+}
+
+async fn look<T: Send + 'static>(
+    settings: &SqliteSettings,
+    at: fn(&SqliteSettings) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let settings = settings.clone();
+    let looking = tokio::task::spawn_blocking(move || at(&settings));
+    looking.await.unwrap_or_else(|error| {
+        let message = "inspecting stopped";
+        Err(StoreError::new(StoreErrorKind::Unavailable, message).because(error))
+    })
+}
+
+fn keyring(settings: &SqliteSettings) -> Result<Option<Definition>, StoreError> {
+    let connection = database::open_reader(settings)?;
+    let select =
+        "SELECT name, revision, text FROM definitions WHERE workspace = ?1 AND kind = ?2 LIMIT 1";
+    let values = params![WorkspaceId::ROOT.as_bytes(), DefinitionKind::Keyring.as_str()];
+    let found = connection.query_row(select, values, definition).optional();
+    found.map_err(|error| store_error("cannot read the keyring", error))
 }
 
 fn inspect(settings: &SqliteSettings) -> Result<Inspection, StoreError> {

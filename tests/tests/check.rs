@@ -73,7 +73,14 @@ mod check {
 
         // A server that has the store goes on with it.
         let server = Server::start(PROGRAM, Store::Sqlite(folder.path()), &[]);
-        assert!(check(folder.path(), "sqlite:ploy.db", &[]).status.success());
+        let without_key = check(folder.path(), "sqlite:ploy.db", &[]);
+        assert_eq!(without_key.status.code(), Some(1));
+        assert!(said(&without_key).contains("is missing"), "{}", said(&without_key));
+        // That which the server was given.
+        let key = "YS1tYXN0ZXIta2V5LWZvci10ZXN0cy1vZi0zMi1ieXQ=";
+        std::fs::write(folder.path().join("master.key"), key).unwrap();
+        let with_key = check(folder.path(), "sqlite:ploy.db", &[]);
+        assert!(with_key.status.success(), "{}", said(&with_key));
         drop(server);
 
         let path = folder.path().join("ploy.db");

@@ -39,7 +39,8 @@ impl ApiBuilder {
     /// How many streams of events may be open where nothing else is said.
     pub const STREAMS_MAX: usize = 256;
 
-    /// How many streams of events may be open at once, of all callers together. Default:
+    /// How many streams of events may be open at once, of all callers together; those of one
+    /// workspace are a quarter of them at most, and one at least. Default:
     /// [`STREAMS_MAX`](Self::STREAMS_MAX).
     pub fn streams_max(mut self, streams: usize) -> Self {
         self.parts.streams = Streams::new(streams);

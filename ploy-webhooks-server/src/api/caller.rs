@@ -7,8 +7,8 @@ use ploy_webhooks::{Keyring, WorkspaceId};
 use ploy_webhooks_delivery::Courier;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::places::Place;
 use super::problem::Problem;
 use super::{Api, Backups, Commands};
 use crate::store::Store;
@@ -111,8 +111,8 @@ impl TenantApi {
     }
 
     /// Room for an export, until it is dropped; `None` where there is none at the moment.
-    pub(super) fn room_for_an_export(&self) -> Option<OwnedSemaphorePermit> {
-        self.api.parts.exports.clone().try_acquire_owned().ok()
+    pub(super) fn room_for_an_export(&self) -> Option<Place> {
+        self.api.parts.exports.take(self.caller.workspace)
     }
 
     pub(super) fn is_root(&self) -> bool {

@@ -30,6 +30,7 @@
 //! other token opens one workspace, and to whoever shows it there is nothing in any other.
 
 mod activity;
+mod admission;
 mod auth;
 mod backup;
 mod builder;
@@ -43,6 +44,8 @@ mod id;
 mod json;
 mod openapi;
 mod page;
+mod pieces;
+mod places;
 mod ploybooks;
 mod problem;
 mod query;
@@ -70,10 +73,10 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method};
 use ploy_webhooks::{Keyring, SecretDigest, Slug};
 use ploy_webhooks_delivery::Courier;
-use tokio::sync::Semaphore;
 
 pub use self::backup::Backups;
 pub use self::builder::ApiBuilder;
+use self::places::Places;
 use self::problem::Problem;
 use self::routing::Call;
 use self::streams::Streams;
@@ -100,7 +103,7 @@ struct Parts {
     backups: Option<Backups>,
     streams: Streams,
     /// Room for exports: each holds a few MiB.
-    exports: Arc<Semaphore>,
+    exports: Places,
 }
 
 /// Whether Ploybooks may run programs of the machine: whoever may define one that does, may do on
@@ -137,7 +140,7 @@ impl Api {
             payload_bytes_max: 1 << 20,
             backups: None,
             streams: Streams::new(ApiBuilder::STREAMS_MAX),
-            exports: Arc::new(Semaphore::new(EXPORTS_AT_ONCE)),
+            exports: Places::new(EXPORTS_AT_ONCE),
         })
     }
 

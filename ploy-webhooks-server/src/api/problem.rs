@@ -51,8 +51,12 @@ pub(super) enum Problem {
     RequestTimeout,
     #[error("{0}")]
     Conflict(Cow<'static, str>),
+    /// What takes a moment is under way.
     #[error("{0}; try again after the time in Retry-After")]
     Busy(&'static str),
+    /// All places are taken for what is long under way.
+    #[error("{0}; try again after the time in Retry-After")]
+    Full(&'static str),
     #[error("the store did not answer; try again after the time in Retry-After")]
     Unavailable(#[source] Option<StoreError>),
 }
@@ -72,7 +76,7 @@ impl Problem {
             Self::PayloadTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
-            Self::Busy(_) | Self::Unavailable(_) => {
+            Self::Busy(_) | Self::Full(_) | Self::Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
             }
         }
@@ -126,6 +130,7 @@ impl IntoResponse for Problem {
             Self::Busy(_) | Self::Unavailable(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))
             }
+            Self::Full(_) => headers.insert(RETRY_AFTER, HeaderValue::from_static("10")),
             _ => None,
         };
         response

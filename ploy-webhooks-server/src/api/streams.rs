@@ -1,37 +1,39 @@
 //! The streams that are open: how many there may be, and their end with the server.
 
-use std::sync::Arc;
+use ploy_webhooks::WorkspaceId;
+use tokio::sync::watch;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use super::places::{Place, Places};
 
 /// The places of streams, and what ends all of them.
 #[derive(Debug)]
 pub(super) struct Streams {
-    places: Arc<Semaphore>,
+    places: Places,
     end: watch::Sender<bool>,
 }
 
 /// The place of a stream, as long as that is open.
 #[derive(Debug)]
 pub(super) struct OpenStream {
-    _place: OwnedSemaphorePermit,
+    _place: Place,
     end: watch::Receiver<bool>,
 }
 
 impl Streams {
     pub(super) fn new(max: usize) -> Self {
-        let places = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-        Self { places, end: watch::Sender::new(false) }
+        Self { places: Places::new(max), end: watch::Sender::new(false) }
     }
 
-    /// A place, if there is one.
-    pub(super) fn open(&self) -> Option<OpenStream> {
-        let place = self.places.clone().try_acquire_owned().ok()?;
+    /// A place for that workspace, if there is one; after the end there is none.
+    pub(super) fn open(&self, workspace: WorkspaceId) -> Option<OpenStream> {
+        if *self.end.borrow() {
+            return None;
+        }
+        let place = self.places.take(workspace)?;
         Some(OpenStream { _place: place, end: self.end.subscribe() })
     }
 
     pub(super) fn end(&self) {
-        self.places.close();
         self.end.send_replace(true);
     }
 }

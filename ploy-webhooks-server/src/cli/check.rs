@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::output::{print, sheet};
-use crate::config::{self, Config, ConfigError, Flags, StoreText};
+use crate::config::{self, Config, ConfigError, Flags, MasterKeys, StoreText};
 use crate::log::{self, chain};
 use crate::serve::keys::{self, Found, KeysError};
-use crate::store::{OpenStore, StoreUrl};
+use crate::store::{KeptKeyring, OpenStore, StoreUrl};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -48,7 +48,10 @@ pub(super) async fn run(args: CheckArgs) -> Result<(), Failure> {
         open.map_err(|error| Failure::Failed(chain(&error)))?.close().await;
     }
     let inspection = url.inspect().await.map_err(|error| Failure::Failed(chain(&error)))?;
-    let key = keys::find(&url, &keys, config.master_key_file.as_deref());
+    let key = match keys::find(&url, &keys, config.master_key_file.as_deref()) {
+        Ok(found) => opening(found, &inspection, &url, &keys).await?,
+        unusable => unusable,
+    };
     let findings = Findings { inspection, key };
     match args.json {
         true => print(&findings.to_json().to_string())?,
@@ -57,6 +60,27 @@ pub(super) async fn run(args: CheckArgs) -> Result<(), Failure> {
     let faults = findings.faults();
     faults.iter().for_each(|fault| eprintln!("error: {fault}"));
     if faults.is_empty() { Ok(()) } else { Err(Failure::Reported) }
+}
+
+/// What was found of the key, if it opens what the store keeps.
+async fn opening(
+    found: Found,
+    inspection: &Inspection,
+    url: &StoreUrl,
+    keys: &MasterKeys,
+) -> Result<Result<Found, KeysError>, Failure> {
+    let is_readable =
+        inspection.refusal.is_none() && matches!(inspection.format, Format::Current { .. });
+    if !is_readable {
+        return Ok(Ok(found));
+    }
+    let kept = url.inspect_keyring().await;
+    Ok(match kept.map_err(|error| Failure::Failed(chain(&error)))? {
+        KeptKeyring::Wrapped(keyring) => {
+            keys::check_opens(&found, keys, &keyring).await.map(|()| found)
+        }
+        KeptKeyring::None | KeptKeyring::Unknown => Ok(found),
+    })
 }
 
 fn settings(args: &CheckArgs) -> Result<(Config, StoreUrl), ConfigError> {

@@ -2,7 +2,7 @@
 
 mod file;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use reqwest::Method;
 use serde::Deserialize;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use self::file::Output;
 use super::Failure;
@@ -23,7 +23,9 @@ use crate::log::chain;
 #[command(after_help = "\
 A connection that breaks is made again, and the export goes on where it was. Where that fails again
 and again, it ends with 1 and says how to go on.
-A payload stands on its line as it was sent, but that a line break between its parts is a space.")]
+A payload stands on its line as it was sent, but that a line break between its parts is a space.
+What is being accepted meanwhile may be missing: an export is complete that has a --to which is some
+seconds past. `events tail` prints what comes after that.")]
 pub(super) struct ExportArgs {
     #[command(flatten)]
     filter: Filter,
@@ -46,8 +48,6 @@ pub(super) struct ExportArgs {
 
 /// How often it is tried to go on where nothing comes of it.
 const ATTEMPTS_MAX: u32 = 5;
-/// How long nothing may come: the server says so where it only searches.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// After how long it is shown how far it is.
 const UNSHOWN: Duration = Duration::from_secs(1);
 
@@ -62,9 +62,14 @@ pub(super) async fn run(client: &Client, args: &ExportArgs) -> Result<(), Failur
     let exported = export.reach_its_end().await;
     export.shown.bar.finish_and_clear();
     let flushed = export.output.flush().map_err(|error| cannot_write(&error));
-    exported.and(flushed)?;
-    eprintln!("exported {}", export.events);
-    Ok(())
+    match exported.and(flushed) {
+        Ok(()) => {
+            eprintln!("exported {}", export.events);
+            Ok(())
+        }
+        Err(Stopped::Unread) => Ok(()),
+        Err(Stopped::Failed(failure)) => Err(failure),
+    }
 }
 
 /// An export on its way.
@@ -83,7 +88,20 @@ enum Broken {
     /// Another may.
     Off(String),
     /// No other would.
-    For(Failure),
+    For(Stopped),
+}
+
+/// Why it ends before its end.
+enum Stopped {
+    /// A reader that has gone away has read enough.
+    Unread,
+    Failed(Failure),
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 /// What tells the two kinds of lines apart.
@@ -95,18 +113,18 @@ struct Line {
 }
 
 impl Export<'_> {
-    async fn reach_its_end(&mut self) -> Result<(), Failure> {
+    async fn reach_its_end(&mut self) -> Result<(), Stopped> {
         let mut attempt = 0;
         loop {
             let before = self.events;
             let why = match self.one_connection().await {
                 Ok(()) => return Ok(()),
-                Err(Broken::For(failure)) => return Err(failure),
+                Err(Broken::For(stopped)) => return Err(stopped),
                 Err(Broken::Off(why)) => why,
             };
             attempt = if self.events > before { 1 } else { attempt + 1 };
             if attempt == ATTEMPTS_MAX {
-                return Err(Failure::Failed(self.given_up(&why)));
+                return Err(Failure::Failed(self.given_up(&why)).into());
             }
             let pause = Duration::from_millis(100 << (2 * attempt));
             sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
@@ -127,11 +145,10 @@ impl Export<'_> {
         let mut response = self.client.stream(self.call()).await.map_err(refused)?;
         let mut partial = Vec::new();
         loop {
-            let chunk = match timeout(SILENCE_MAX, response.chunk()).await {
-                Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => return Err(Broken::Off("its end is missing".to_owned())),
-                Ok(Err(error)) => return Err(Broken::Off(chain(&error))),
-                Err(_) => return Err(Broken::Off("nothing came for a minute".to_owned())),
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return Err(Broken::Off("its end is missing".to_owned())),
+                Err(error) => return Err(Broken::Off(chain(&error))),
             };
             for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
                 partial.extend_from_slice(piece);
@@ -156,7 +173,7 @@ impl Export<'_> {
     }
 
     /// Writes a line, and says whether it is the last.
-    fn take(&mut self, line: &[u8]) -> Result<bool, Failure> {
+    fn take(&mut self, line: &[u8]) -> Result<bool, Stopped> {
         if line == b"\n" {
             return Ok(false);
         }
@@ -176,7 +193,7 @@ impl Export<'_> {
 fn refused(refusal: Refusal) -> Broken {
     match refusal.is_passing() {
         true => Broken::Off(refusal.why),
-        false => Broken::For(refusal.into()),
+        false => Broken::For(Stopped::Failed(refusal.into())),
     }
 }
 
@@ -203,10 +220,9 @@ impl Shown {
     }
 }
 
-fn cannot_write(error: &std::io::Error) -> Failure {
+fn cannot_write(error: &io::Error) -> Stopped {
     match error.kind() {
-        // A reader that has gone away has read enough.
-        std::io::ErrorKind::BrokenPipe => Failure::Reported,
-        _ => Failure::Failed(format!("cannot write: {error}")),
+        io::ErrorKind::BrokenPipe => Stopped::Unread,
+        _ => Stopped::Failed(Failure::Failed(format!("cannot write: {error}"))),
     }
 }

@@ -13,6 +13,8 @@ use super::client::{Call, Client};
 
 const FIRST_GAP: Duration = Duration::from_millis(200);
 const GAP_MAX: Duration = Duration::from_secs(10);
+/// How often it is tried to reach a server that was never reached: it may be that there is none.
+const FIRST_TRIES_MAX: u32 = 5;
 /// No line of a stream is longer.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
@@ -23,6 +25,7 @@ pub(super) struct Feed<'a> {
     query: [(&'static str, Option<String>); 3],
     seen: Seen,
     open: Option<Open>,
+    has_connected: bool,
     backoff: Backoff,
 }
 
@@ -70,11 +73,13 @@ impl<'a> Feed<'a> {
             query: [("endpoint", endpoint), ("type", event_type), ("runs", runs)],
             seen: Seen::default(),
             open: None,
+            has_connected: false,
             backoff: Backoff::default(),
         }
     }
 
-    /// The next thing that happens. Connections that are lost are made again.
+    /// The next thing that happens. Connections that are lost are made again, however long that takes;
+    /// the first one is given up after a few tries.
     pub(super) async fn next(&mut self) -> Result<Told, Failure> {
         loop {
             let message = match self.message().await {
@@ -123,14 +128,20 @@ impl<'a> Feed<'a> {
         match self.client.stream(call).await {
             Ok(response) => {
                 self.open = Some(Open { response, lines: Lines::default() });
+                self.has_connected = true;
                 Ok(())
             }
-            Err(refusal) if refusal.is_passing() => {
+            Err(refusal) if refusal.is_passing() && !self.is_given_up() => {
                 self.lose(&refusal.why).await;
                 Ok(())
             }
             Err(refusal) => Err(refusal.into()),
         }
+    }
+
+    /// Whether the try that has just failed was the last one.
+    const fn is_given_up(&self) -> bool {
+        !self.has_connected && self.backoff.tries + 1 >= FIRST_TRIES_MAX
     }
 
     /// Lets go of the connection, and waits before the next one is made.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use reqwest::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
-    TRANSFER_ENCODING,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
@@ -23,8 +23,19 @@ use crate::url::http_url;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Names an event to the program.
 const PLOY_EVENT_ID: HeaderName = HeaderName::from_static("ploy-event-id");
-/// Headers that are of a connection, or of the payload as it is sent here.
-const OWN: [HeaderName; 5] = [CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING];
+/// Headers that are of a connection, or of the delivery as it is made here.
+const OWN: [HeaderName; 10] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    EXPECT,
+    HOST,
+    HeaderName::from_static("keep-alive"),
+    PLOY_EVENT_ID,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 
 #[derive(Debug, Args)]
 pub(super) struct ListenArgs {
@@ -131,7 +142,8 @@ async fn deliver(
         .await;
     Ok(match sent {
         Ok(response) => Delivered::Answered { status: response.status(), took: began.elapsed() },
-        Err(error) => Delivered::Failed(chain(&error)),
+        // The URL may have a secret in its query.
+        Err(error) => Delivered::Failed(chain(&error.without_url())),
     })
 }
 

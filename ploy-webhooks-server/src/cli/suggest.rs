@@ -17,6 +17,9 @@ const KINDS: [(&str, &str, &str); 7] = [
     ("workspaces", "a workspace", ploy_webhooks::WorkspaceId::PREFIX),
 ];
 
+/// What stands where ids do, and is none.
+const CALLS: [&str; 3] = ["export", "stream", "test"];
+
 /// Pages of Ploybooks that are looked through for one that is called alike.
 const PAGES_MAX: usize = 5;
 
@@ -24,6 +27,9 @@ const PAGES_MAX: usize = 5;
 pub(super) fn about_path(path: &[&str]) -> Option<String> {
     let [collection, id, ..] = path else { return None };
     let (_, wanted, prefix) = KINDS.iter().find(|(known, ..)| known == collection)?;
+    if CALLS.contains(id) {
+        return None;
+    }
     let given = id.split_once('_').map_or("", |(given, _)| given);
     if given == *prefix {
         return None;
@@ -97,6 +103,7 @@ mod tests {
         assert!(about(&["endpoints", "evt_1"]).contains("of an event"));
         assert!(about(&["endpoints", "Clay", "rotate"]).contains("`ep_`"));
         assert_eq!(about(&["endpoints", "ep_1"]), "");
+        assert_eq!(about(&["events", "export"]), "");
         assert_eq!(about(&["ploybooks", "evt_1"]), "");
         assert_eq!(about(&["endpoints"]), "");
     }

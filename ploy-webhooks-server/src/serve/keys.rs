@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use ploy_webhooks::{Keyring, KeyringError, MasterKey, ParseMasterKeyError, Secret};
+use ploy_webhooks::store::{Defined, Definition, DefinitionKind, DefinitionStore, MemoryStore};
+use ploy_webhooks::{Keyring, KeyringError, MasterKey, ParseMasterKeyError, Secret, WorkspaceId};
 use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
@@ -83,6 +84,27 @@ pub(crate) fn find(
         Some(_) => Found::File(path),
         None => Found::Nowhere(path),
     })
+}
+
+/// Whether what was found opens that keyring, as the start of the server would find. Nothing is
+/// changed: the keyring is opened in a store of its own.
+pub(crate) async fn check_opens(
+    found: &Found,
+    given: &MasterKeys,
+    keyring: &Definition,
+) -> Result<(), KeysError> {
+    let key = match (found, &given.current) {
+        (Found::Given, Some(key)) => key.clone(),
+        (Found::File(path), _) => read(path)?.ok_or_else(|| KeysError::Missing(path.to_owned()))?,
+        (Found::Nowhere(path), _) => return Err(KeysError::Missing(path.to_owned())),
+        (Found::Given | Found::Unneeded, _) => return Ok(()),
+    };
+    let (alone, kind) = (MemoryStore::new(), DefinitionKind::Keyring);
+    let Definition { name, text, .. } = keyring;
+    let kept = alone.define(&WorkspaceId::ROOT, kind, name, None, text).await;
+    let _: Defined = kept.map_err(KeyringError::Store)?;
+    Keyring::of_store(&alone, &key, given.previous.as_slice()).await?;
+    Ok(())
 }
 
 /// The file of the master key; `None` where nothing that it opens outlasts the process.

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ploy_webhooks::store::{DefinitionKind, Expired, StoreError, Sweep};
+use ploy_webhooks::store::{DefinitionKind, Expired, StoreError, StoreErrorKind, Sweep};
 use ploy_webhooks::{Endpoint, Fence, Retention, Workspace, WorkspaceId};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -64,7 +64,7 @@ impl Sweeper {
     }
 
     async fn sweep_all(&self, pass: &mut Pass) -> Result<(), StoreError> {
-        self.sweep_workspace(WorkspaceId::DEFAULT, pass).await?;
+        self.sweep_or_pass_over(WorkspaceId::DEFAULT, pass).await?;
         let kind = DefinitionKind::Workspace;
         let mut after: Option<String> = None;
         loop {
@@ -76,8 +76,23 @@ impl Sweeper {
             after = Some(last.name.clone());
             let ids = listed.iter().filter_map(|workspace| workspace.name.parse().ok());
             for id in ids.filter(|id| *id != WorkspaceId::DEFAULT) {
-                self.sweep_workspace(id, pass).await?;
+                self.sweep_or_pass_over(id, pass).await?;
             }
+        }
+    }
+
+    /// A workspace that cannot be swept, since what is kept of it cannot be read, is no reason to keep
+    /// what is old in the others. A store that does not answer is.
+    async fn sweep_or_pass_over(&self, id: WorkspaceId, pass: &mut Pass) -> Result<(), StoreError> {
+        match self.sweep_workspace(id, pass).await {
+            Err(error)
+                if !matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Busy) =>
+            {
+                let error = chain(&error);
+                tracing::error!(workspace = %id, error, "old events of a workspace stay");
+                Ok(())
+            }
+            swept => swept,
         }
     }
 

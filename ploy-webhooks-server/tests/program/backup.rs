@@ -1,5 +1,6 @@
 //! A backup of a server that goes on, and what is there where it is put in place.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,6 +74,8 @@ async fn all_that_was_accepted_before_a_backup_is_in_it() {
         assert!(sender.await.unwrap() > 0, "nothing was sent meanwhile");
     }
     assert_eq!(file.parent(), Some(&*before.path().canonicalize().unwrap().join("backups")));
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it is for its user alone");
     let files = std::fs::read_dir(before.path().join("backups")).unwrap().count();
     assert_eq!(files, 1, "left: how many files there are, of which one is the backup");
 

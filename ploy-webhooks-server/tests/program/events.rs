@@ -1,5 +1,6 @@
 //! `/events`.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{ROOT_TOKEN, Server};
@@ -159,4 +160,16 @@ async fn what_cannot_be_searched_for_is_named() {
         let name = format!("`{}`", query.split('=').next().unwrap());
         assert!(problem["detail"].as_str().unwrap().contains(&name), "{problem}");
     }
+}
+
+#[tokio::test]
+async fn a_page_has_fifty_and_two_hundred_at_most() {
+    let server = Server::in_memory().await;
+    let endpoint = server.create(json!({"description": ""})).await;
+    server.accepted(&endpoint, &["{}"; 201]).await;
+    for (query, count) in [("", 50), ("?limit=1", 1), ("?limit=200", 200)] {
+        let list = server.done(Method::GET, &format!("/events{query}"), None).await;
+        assert_eq!(list["data"].as_array().unwrap().len(), count, "{query}");
+    }
+    server.refused(Method::GET, "/events?limit=201", None, 422).await;
 }

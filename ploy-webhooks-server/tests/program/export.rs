@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use ploy_webhooks::WorkspaceId;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::harness::{Endpoint, ROOT_TOKEN, Server, program};
 
@@ -173,4 +176,67 @@ async fn what_the_server_refuses_is_not_tried_again() {
     assert!(said.contains("`from`"), "{said}");
     let none = export(&server.url, &[]).output().await.unwrap();
     assert!(none.status.success() && none.stdout.is_empty());
+}
+
+#[tokio::test]
+async fn who_has_read_enough_is_no_failure() {
+    let (server, _, _) = filled().await;
+    let mut child = export(&server.url, &[]).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*said), (Some(0), ""));
+}
+
+/// One workspace does not take all the room, and what is let go is free again.
+#[tokio::test]
+async fn one_workspace_has_room_for_some_exports() {
+    let (server, _) = full_of_much().await;
+    let begin = async |workspace: &str| {
+        let request = server.request(Method::GET, "/events/export", None).bearer_auth(ROOT_TOKEN);
+        request.header("ploy-workspace", workspace).send().await.unwrap()
+    };
+    let ours = WorkspaceId::DEFAULT.to_string();
+    let under_way = [begin(&ours).await, begin(&ours).await];
+    assert_eq!(under_way.each_ref().map(|answer| answer.status().as_u16()), [200, 200]);
+    assert_eq!(begin(&ours).await.status(), 503);
+    let theirs = server.done(Method::POST, "/workspaces", Some(json!({"name": "Theirs"}))).await;
+    assert_eq!(begin(theirs["id"].as_str().unwrap()).await.status(), 200);
+    drop(under_way);
+    let free = async { while begin(&ours).await.status() != 200 {} };
+    timeout(Duration::from_secs(60), free).await.expect("the server hears that they have gone");
+}
+
+#[tokio::test]
+async fn the_export_of_a_revoked_token_breaks_off() {
+    let (server, count) = full_of_much().await;
+    let made = server.done(Method::POST, "/tokens", Some(json!({"scope": "read"}))).await;
+    let request = server.request(Method::GET, "/events/export", None);
+    let request = request.bearer_auth(made["token"].as_str().unwrap());
+    let mut answer = request.send().await.unwrap();
+    answer.chunk().await.unwrap().unwrap();
+    let id = made["id"].as_str().unwrap();
+    server.done(Method::DELETE, &format!("/tokens/{id}"), None).await;
+    // So long the token is not asked for again.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut bytes = 0;
+    let broken = loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => bytes += chunk.len(),
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
+    };
+    assert!(broken && bytes < count * PAYLOAD, "{bytes} bytes came");
+}
+
+/// The bytes of a payload, of which there are more than sockets hold.
+const PAYLOAD: usize = 500_000;
+
+async fn full_of_much() -> (Server, usize) {
+    let server = Server::in_memory().await;
+    let endpoint = server.create(json!({"description": "Clay"})).await;
+    let payload = format!(r#"{{"pad":"{}"}}"#, "x".repeat(PAYLOAD));
+    server.accepted(&endpoint, &[&*payload; 60]).await;
+    (server, 60)
 }

@@ -55,6 +55,14 @@ async fn the_first_start_shows_what_is_needed_once() {
 }
 
 #[tokio::test]
+async fn an_interrupt_stops_as_a_termination_does() {
+    let mut server = Server::in_memory().await;
+    server.interrupt();
+    server.log_line("stopping").await;
+    assert_eq!(server.exit_code().await, Some(0));
+}
+
+#[tokio::test]
 async fn with_a_root_token_of_ones_own_nothing_secret_is_printed() {
     let server = Server::in_memory().await;
     for secret in ["pwk_", "pwt_", ROOT_TOKEN] {

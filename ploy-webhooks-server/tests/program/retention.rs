@@ -133,6 +133,29 @@ async fn events_go_when_their_time_is_over() {
     assert!(line.contains("events=3") && !line.contains("needle"), "{line}");
 }
 
+/// What cannot be read of one workspace keeps nothing of another.
+#[tokio::test]
+async fn a_workspace_that_cannot_be_read_is_passed_over() {
+    let past = Past::begin().await;
+    let [broken, whole] = [1, 2].map(|byte| WorkspaceId::from_bytes([byte; 16]));
+    let (root, kind) = (WorkspaceId::ROOT, DefinitionKind::Workspace);
+    let kept = past.store.define(&root, kind, &broken.to_string(), None, "{").await;
+    assert!(matches!(kept.unwrap(), ploy_webhooks::store::Defined::Defined(_)));
+    past.keeps(whole, HOUR).await;
+    past.append(published(broken, DAY)).await;
+    past.append(published(whole, DAY)).await;
+    let folder = past.ends().await;
+
+    let mut server = Server::in_folder(folder.path(), &[]).await;
+    let swept = async {
+        let passed_over = server.log_line("of a workspace stay").await;
+        assert!(passed_over.contains(&broken.to_string()), "{passed_over}");
+        server.log_line("events went").await
+    };
+    let line = tokio::time::timeout(Duration::from_secs(60), swept).await.expect("it goes on");
+    assert!(line.contains("events=1"), "{line}");
+}
+
 /// What was shortened or lengthened while nobody swept holds when somebody does.
 #[tokio::test]
 async fn what_holds_at_the_time_of_the_sweep_decides() {

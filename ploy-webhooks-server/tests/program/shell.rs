@@ -1,6 +1,8 @@
 //! The command line itself: every command that is promised, what it says when it is called wrongly,
 //! and what shells complete.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use crate::harness::{ROOT_TOKEN, Server, program};
@@ -8,9 +10,13 @@ use crate::harness::{ROOT_TOKEN, Server, program};
 /// Every command that users are promised.
 const COMMANDS: &[&[&str]] = &[
     &["serve"],
+    &["health"],
     &["check"],
     &["completions"],
     &["send"],
+    &["mcp"],
+    &["listen"],
+    &["backup"],
     &["endpoints", "create"],
     &["endpoints", "list"],
     &["endpoints", "show"],
@@ -18,20 +24,52 @@ const COMMANDS: &[&[&str]] = &[
     &["endpoints", "resume"],
     &["endpoints", "rotate"],
     &["endpoints", "delete"],
+    &["destinations", "create"],
+    &["destinations", "list"],
+    &["destinations", "show"],
+    &["destinations", "pause"],
+    &["destinations", "resume"],
+    &["destinations", "rotate"],
+    &["destinations", "test"],
+    &["destinations", "verify"],
+    &["destinations", "delete"],
+    &["destinations", "retry"],
+    &["events", "publish"],
+    &["events", "list"],
+    &["events", "search"],
+    &["events", "show"],
+    &["events", "tail"],
+    &["events", "export"],
+    &["events", "replay"],
     &["trigger", "set"],
     &["trigger", "clear"],
-    &["events", "list"],
-    &["events", "show"],
-    &["events", "search"],
-    &["events", "replay"],
-    &["events", "export"],
     &["runs", "list"],
     &["runs", "show"],
     &["runs", "retry"],
-    &["destinations", "create"],
-    &["subscriptions", "create"],
+    &["runs", "cancel"],
     &["ploybooks", "create"],
+    &["ploybooks", "list"],
+    &["ploybooks", "show"],
     &["ploybooks", "set"],
+    &["ploybooks", "enable"],
+    &["ploybooks", "disable"],
+    &["ploybooks", "delete"],
+    &["subscriptions", "create"],
+    &["subscriptions", "list"],
+    &["subscriptions", "show"],
+    &["subscriptions", "set"],
+    &["subscriptions", "enable"],
+    &["subscriptions", "disable"],
+    &["subscriptions", "delete"],
+    &["workspaces", "create"],
+    &["workspaces", "list"],
+    &["workspaces", "show"],
+    &["workspaces", "set"],
+    &["workspaces", "delete"],
+    &["tokens", "create"],
+    &["tokens", "list"],
+    &["tokens", "show"],
+    &["tokens", "revoke"],
 ];
 
 async fn said(args: &[&str]) -> (Option<i32>, String, String) {
@@ -40,13 +78,31 @@ async fn said(args: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
+/// The commands that a help lists, but for `help` itself.
+fn listed(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let lines = lines.take_while(|line| !line.is_empty());
+    // What is further in goes on with the line before.
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !["", "help"].contains(name)).map(str::to_owned).collect()
+}
+
 #[tokio::test]
-async fn every_command_says_what_it_is_for() {
-    for command in COMMANDS {
-        let (code, help, message) = said(&[command, &["--help"][..]].concat()).await;
+async fn every_command_is_promised_and_says_what_it_is_for() {
+    let (mut found, mut to_ask) = (BTreeSet::new(), vec![Vec::<String>::new()]);
+    while let Some(command) = to_ask.pop() {
+        let args: Vec<_> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        let (code, help, message) = said(&args).await;
         assert_eq!((code, message.as_str()), (Some(0), ""), "{command:?}");
         assert!(help.contains("Usage:"), "{command:?}: {help}");
+        let under = listed(&help);
+        to_ask.extend(under.iter().map(|name| [&command[..], std::slice::from_ref(name)].concat()));
+        if under.is_empty() {
+            found.insert(command.join(" "));
+        }
     }
+    let promised: BTreeSet<_> = COMMANDS.iter().map(|command| command.join(" ")).collect();
+    assert_eq!(found, promised, "left: what there is; right: what is promised");
 }
 
 #[tokio::test]

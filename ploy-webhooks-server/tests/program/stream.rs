@@ -146,7 +146,7 @@ async fn only_what_is_asked_for_is_told() {
         made["id"].as_str().unwrap().to_owned()
     };
     let mut of_one = Stream::of(&server, &format!("?endpoint={}", one.id)).await;
-    let mut of_type = Stream::of(&server, "?type=order.paid&runs=false").await;
+    let mut of_type = Stream::of(&server, "?type=order.paid").await;
     publish("order.made").await;
     let paid = publish("order.paid").await;
     server.accepted(&other, &["{}"]).await;
@@ -167,6 +167,8 @@ async fn only_what_is_asked_for_is_told() {
     server.done(Method::POST, "/ploybooks", Some(run)).await;
     server.done(Method::POST, "/subscriptions", Some(json!({"ploybook": "page"}))).await;
     server.done(Method::POST, &format!("/events/{paid}/replay"), None).await;
+    let third = publish("order.paid").await;
+    assert_eq!(of_type.accepted(1).await, [third], "and no run, which has no type");
     let told = of_event.told().await;
     assert_eq!((told.name.as_str(), &told.data["state"]), ("run", &json!("queued")));
     assert_eq!(told.data["event_id"], *paid);
@@ -245,11 +247,15 @@ async fn a_stop_does_not_wait_for_streams() {
 
 #[tokio::test]
 async fn no_more_streams_are_open_than_may_be() {
-    let server = Server::in_memory_with(&[("PLOY_STREAMS_MAX", "2")]).await;
+    // Of which one workspace has a quarter.
+    let server = Server::in_memory_with(&[("PLOY_STREAMS_MAX", "8")]).await;
+    let theirs = server.done(Method::POST, "/workspaces", Some(json!({"name": "Theirs"}))).await;
+    let theirs = theirs["id"].as_str().unwrap();
     let streams = [Stream::of(&server, "").await, Stream::of(&server, "").await];
     let refused = request(&server, "").send().await.unwrap();
     assert_eq!(refused.status(), 503);
     assert_eq!(refused.headers()["retry-after"], "10");
+    let _of_theirs = Stream::open(request(&server, "").header("ploy-workspace", theirs)).await;
     drop(streams);
     let opened = async {
         // The server hears of it when the connections are closed.
@@ -269,6 +275,36 @@ async fn the_stream_of_a_revoked_token_ends() {
     let id = made["id"].as_str().unwrap();
     server.done(Method::DELETE, &format!("/tokens/{id}"), None).await;
     stream.end().await;
+}
+
+/// What others do is no word to this client, nor does it put off when its token is asked for.
+#[tokio::test]
+async fn the_stream_of_a_revoked_token_ends_while_others_are_busy() {
+    let server = Server::in_memory().await;
+    let theirs = server.done(Method::POST, "/workspaces", Some(json!({"name": "Theirs"}))).await;
+    let form = json!({"workspace": theirs["id"], "scope": "read"});
+    let made = server.done(Method::POST, "/tokens", Some(form)).await;
+    let token = made["token"].as_str().unwrap();
+    let request = server.request(Method::GET, "/events/stream", None).bearer_auth(token);
+    let mut stream = Stream::open(request).await;
+    let begin = stream.id.clone();
+    let busy = async {
+        loop {
+            let form = Some(json!({"type": "made", "payload": {}}));
+            server.done(Method::POST, "/events", form).await;
+        }
+    };
+    let ends = async {
+        assert_eq!(stream.message().await, Some(None), "nothing of ours");
+        assert_ne!(stream.id, begin, "the place behind what others have done");
+        let id = made["id"].as_str().unwrap();
+        server.done(Method::DELETE, &format!("/tokens/{id}"), None).await;
+        stream.end().await;
+    };
+    tokio::select! {
+        () = busy => {}
+        () = ends => {}
+    }
 }
 
 #[tokio::test]

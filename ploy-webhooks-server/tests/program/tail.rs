@@ -129,11 +129,24 @@ async fn what_is_refused_for_good_ends_the_command() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_never_reached_is_given_up() {
+    for args in [&["events", "tail"][..], &["listen", "--forward", "http://127.0.0.1:9/"]] {
+        let mut command = program(args);
+        // Nobody listens there.
+        command.env("PLOY_URL", "http://127.0.0.1:9").env("PLOY_TOKEN", ROOT_TOKEN);
+        let output = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(String::from_utf8(output.stderr).unwrap().contains("error: "), "{args:?}");
+    }
+}
+
+#[tokio::test]
 async fn events_are_delivered_to_a_program_as_they_were_sent() {
-    let server = Server::in_memory_with(&[("PLOY_KEPT_HEADERS", "x-shop")]).await;
+    let server = Server::in_memory_with(&[("PLOY_KEPT_HEADERS", "x-shop,ploy-event-id")]).await;
     let endpoint = server.create(json!({"description": ""})).await;
     let receiver = Receiver::start().await;
-    let mut listen = Following::start(&server, &["listen", "--forward", &receiver.url]).await;
+    let url = format!("{}?token=hunter2", receiver.url);
+    let mut listen = Following::start(&server, &["listen", "--forward", &url]).await;
     // Neither in order nor as JSON would be written anew.
     let payload = "{ \"b\":1.50,\"a\" : \"\\u00e9\",\"b\":2 }";
     let sent = server
@@ -142,13 +155,14 @@ async fn events_are_delivered_to_a_program_as_they_were_sent() {
         .bearer_auth(&endpoint.key)
         .header("content-type", "application/json")
         .header("x-shop", "one")
+        .header("ploy-event-id", "of the sender")
         .body(payload)
         .send()
         .await
         .unwrap();
     assert_eq!(sent.status(), 202);
     let received = receiver.received().await;
-    assert_eq!(received.line(), "POST /in");
+    assert_eq!(received.line(), "POST /in?token=hunter2");
     assert_eq!(received.body, payload.as_bytes());
     assert_eq!(received.header("content-type"), Some("application/json"));
     assert_eq!(received.header("x-shop"), Some("one"));
@@ -156,7 +170,7 @@ async fn events_are_delivered_to_a_program_as_they_were_sent() {
     let id = received.header("ploy-event-id").unwrap().to_owned();
     received.answer("500 Oh No", "").await;
     let line = listen.line().await;
-    assert!(line.contains(&id) && line.contains("500"), "{line}");
+    assert!(id.starts_with("evt_") && line.contains(&id) && line.contains("500"), "{line}");
 
     // And goes on with the next.
     let next = server.accepted(&endpoint, &["{}"]).await.remove(0);
@@ -169,4 +183,5 @@ async fn events_are_delivered_to_a_program_as_they_were_sent() {
     let last = server.accepted(&endpoint, &["{}"]).await.remove(0);
     let line = listen.line().await;
     assert!(line.contains(&last) && line.contains("failed"), "{line}");
+    assert!(!line.contains("hunter2"), "{line}");
 }

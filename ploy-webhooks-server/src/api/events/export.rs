@@ -4,24 +4,27 @@
 //! who receives has taken those.
 
 use std::borrow::Cow;
+use std::time::Duration;
 use std::vec::IntoIter;
 
-use axum::body::Body;
+use axum::Extension;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use futures_util::stream::try_unfold;
 use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use ploy_webhooks::EventSummary;
 use ploy_webhooks::store::{EventQuery, StoreError};
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::search::{self, take_export_query};
 use super::view::LineView;
+use crate::api::admission::Admission;
+use crate::api::auth::Shown;
 use crate::api::caller::TenantApi;
 use crate::api::openapi::{Operation, call, nouns};
+use crate::api::pieces::{NobodyThere, Pieces, body_in_pieces};
+use crate::api::places::Place;
 use crate::api::problem::Problem;
 use crate::api::query::Parameters;
 use crate::log::chain;
@@ -30,10 +33,15 @@ use crate::log::chain;
 const EVENTS_AT_ONCE: usize = 32;
 const BYTES_AT_ONCE: u64 = 1 << 20;
 
+/// Whether the caller is still let in is asked no more often.
+const ADMITTED_FOR: Duration = Duration::from_secs(5);
+
 const ABOUT: &str = "A line an event, the oldest first where nothing else is said; then one that says \
     how many there were, without which it is not complete. An empty line says that it is still searched. \
     A payload stands on its line as it was sent, but that a line break between its parts is a space. To \
-    go on where a connection broke, ask again with the `id` of the last line in `after`.";
+    go on where a connection broke, ask again with the `id` of the last line in `after`. What is being \
+    accepted meanwhile may be missing: an export is complete that has a `to` which is some seconds past; \
+    what comes after that, the stream tells.";
 
 pub(super) fn operation() -> Operation {
     search::describe(
@@ -64,48 +72,87 @@ struct End {
     events: u64,
 }
 
-pub(super) async fn export(api: TenantApi, parameters: Parameters) -> Result<Response, Problem> {
+pub(super) async fn export(
+    api: TenantApi,
+    Extension(shown): Extension<Shown>,
+    parameters: Parameters,
+) -> Result<Response, Problem> {
     let query = take_export_query(parameters, *api.workspace())?;
     let room = api.room_for_an_export();
-    let room = room.ok_or(Problem::Busy("too many exports are under way"))?;
-    let export = Export { api, query: Some(query), found: Vec::new().into_iter(), events: 0, room };
-    let lines = try_unfold(Some(export), |export| async {
-        match export {
-            Some(export) => export.go_on().await,
-            None => Ok(None),
-        }
-    });
+    let room = room.ok_or(Problem::Full("too many exports are under way"))?;
+    let admission = Admission::of(&api, shown);
+    let export =
+        Export { api, admission, query: Some(query), found: Vec::new().into_iter(), events: 0 };
+    let (lines, body) = body_in_pieces();
+    tokio::spawn(export.run(lines, room));
     let headers = [(CONTENT_TYPE, "application/x-ndjson"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    Ok((headers, Body::from_stream(lines)).into_response())
+    Ok((headers, body).into_response())
 }
 
 /// An export on its way.
 struct Export {
     api: TenantApi,
+    admission: Admission,
     /// The page that comes next; `None` after the last.
     query: Option<EventQuery>,
     /// What was found and is not read yet.
     found: IntoIter<EventSummary>,
     events: u64,
-    #[expect(dead_code, reason = "it is held")]
-    room: OwnedSemaphorePermit,
+}
+
+/// Why an export is not complete.
+enum Broken {
+    /// The client has gone.
+    Left,
+    /// Its token opens nothing any more.
+    Locked,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Broken {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<NobodyThere> for Broken {
+    fn from(NobodyThere: NobodyThere) -> Self {
+        Self::Left
+    }
 }
 
 impl Export {
-    /// Some lines more, and what is left. Where the store fails, the answer breaks off: who receives
-    /// knows that it is not complete, and where to go on.
-    async fn go_on(mut self) -> Result<Option<(Bytes, Option<Self>)>, StoreError> {
-        let lines = self.lines().await.inspect_err(|error| {
-            tracing::error!(error = chain(error), "an export broke off");
-        })?;
-        Ok(Some(match lines {
-            Some(lines) => (lines, Some(self)),
-            None => (line_of(&End { end: true, events: self.events }).into(), None),
-        }))
+    /// Gives all lines, and keeps its room until then. Where it cannot, the answer breaks off: who
+    /// receives knows that it is not complete, and where to go on.
+    async fn run(mut self, lines: Pieces, room: Place) {
+        let given = tokio::select! {
+            given = self.give_all(&lines) => given,
+            () = lines.client_goes() => Err(Broken::Left),
+        };
+        drop(room);
+        match given {
+            Ok(()) | Err(Broken::Left) => {}
+            Err(Broken::Locked) => lines.break_off().await,
+            Err(Broken::Store(error)) => {
+                tracing::error!(error = chain(&error), "an export broke off");
+                lines.break_off().await;
+            }
+        }
+    }
+
+    async fn give_all(&mut self, lines: &Pieces) -> Result<(), Broken> {
+        while let Some(some) = self.lines().await? {
+            lines.give(some).await?;
+        }
+        let end = line_of(&End { end: true, events: self.events });
+        Ok(lines.give(end.into()).await?)
     }
 
     /// `None` at the end.
-    async fn lines(&mut self) -> Result<Option<Bytes>, StoreError> {
+    async fn lines(&mut self) -> Result<Option<Bytes>, Broken> {
+        if !self.admission.holds(ADMITTED_FOR).await {
+            return Err(Broken::Locked);
+        }
         if self.found.as_slice().is_empty() {
             let Some(query) = self.query.take() else { return Ok(None) };
             let page = self.api.store().search(&query).await?;

@@ -7,31 +7,27 @@
 //! `Last-Event-ID` is told the page again that was not told to its end, and all after it.
 
 use std::fmt::Write;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Extension;
-use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName};
-use hyper::body::Frame;
 use ploy_webhooks::store::{
     Change, Changes, FeedQuery, PageSize, Position, RunChange, StoreError, StoreErrorKind,
 };
 use ploy_webhooks::{EndpointId, EventId, EventType, RunId, RunState};
 use serde::Serialize;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::view::SummaryView;
+use crate::api::admission::Admission;
 use crate::api::auth::Shown;
 use crate::api::caller::TenantApi;
 use crate::api::openapi::{Operation, call, nouns};
+use crate::api::pieces::{NobodyThere, Pieces, body_in_pieces};
 use crate::api::problem::Problem;
 use crate::api::query::Parameters;
 use crate::api::streams::OpenStream;
@@ -70,8 +66,8 @@ pub(super) fn operation() -> Operation {
         )
         .query::<nouns::EndpointId>("endpoint", "Only what is of this endpoint.")
         .query::<nouns::EventId>("event", "Only what is of this event.")
-        .query::<nouns::EventType>("type", "Only events of this type.")
-        .query::<bool>("runs", "Whether runs are told of [default: true].")
+        .query::<nouns::EventType>("type", "Only events of this type, and no runs.")
+        .query::<bool>("runs", "Whether runs are told of where no `type` is given [default: true].")
         .header::<String>("Last-Event-ID", "Go on after what was told last: its `id`.")
         .details(
             "It begins with what comes now, or after `Last-Event-ID`: then nothing is left out, and \
@@ -89,8 +85,8 @@ pub(super) async fn stream(
     let place = api
         .api()
         .streams()
-        .open()
-        .ok_or(Problem::Busy("as many streams of events are open as may be"))?;
+        .open(*api.workspace())
+        .ok_or(Problem::Full("as many streams of events are open as may be"))?;
     let begin = match last_event_id(&headers)? {
         Some(position) => position,
         None => api.store().end().await?,
@@ -99,11 +95,12 @@ pub(super) async fn stream(
     query.limit = PageSize::MAX;
     // Before the answer, so that what is no place is refused.
     let first = api.store().changes(&query).await.map_err(of_position)?;
-    let (told, telling) = mpsc::channel(1);
-    let teller = Teller { api, shown, filter, query, said: begin, admitted_at: Instant::now() };
+    let (told, body) = body_in_pieces();
+    let admission = Admission::of(&api, shown);
+    let teller = Teller { api, admission, filter, query, said: begin, last_word: Instant::now() };
     tokio::spawn(teller.run(first, told, place));
     let headers = [(CONTENT_TYPE, "text/event-stream"), (X_ACCEL_BUFFERING, "no")];
-    Ok((headers, Body::new(Telling(telling))).into_response())
+    Ok((headers, body).into_response())
 }
 
 /// What a store says of a position that it has not given is the caller's mistake.
@@ -134,7 +131,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
 
 impl Filter {
     fn take(mut parameters: Parameters) -> Result<Self, Problem> {
-        let filter = Self {
+        let mut filter = Self {
             endpoint: parameters.take("endpoint", str::parse)?,
             event: parameters.take("event", str::parse)?,
             event_type: parameters.take("type", |text| EventType::try_from(text.to_owned()))?,
@@ -146,6 +143,8 @@ impl Filter {
                 })?
                 .unwrap_or(false),
         };
+        // A run has no type: who asks for one type asks for events.
+        filter.leaves_runs_out |= filter.event_type.is_some();
         parameters.finish()?;
         Ok(filter)
     }
@@ -172,82 +171,106 @@ impl Filter {
 /// Tells one client what happens.
 struct Teller {
     api: TenantApi,
-    shown: Shown,
+    admission: Admission,
     filter: Filter,
     query: FeedQuery,
     /// The place that the client has heard of.
     said: Position,
-    admitted_at: Instant,
+    /// When it was given something last.
+    last_word: Instant,
 }
 
 impl Teller {
     /// Tells until the client or the server goes, or the token opens nothing any more.
-    async fn run(mut self, first: Changes, told: mpsc::Sender<Bytes>, mut place: OpenStream) {
+    async fn run(mut self, first: Changes, told: Pieces, mut place: OpenStream) {
         let begin = format!("retry: {RETRY_MILLIS}\nid: {}\n\n", id_of(&self.said));
         let telling = async {
-            if told.send(begin.into()).await.is_ok() {
+            if self.say(begin, &told).await.is_ok() {
                 self.tell(first, &told).await;
             }
         };
         tokio::select! {
             () = place.ended() => {}
-            () = told.closed() => {}
+            () = told.client_goes() => {}
             () = telling => {}
         }
     }
 
-    async fn tell(&mut self, first: Changes, told: &mpsc::Sender<Bytes>) {
+    async fn tell(&mut self, first: Changes, told: &Pieces) {
         let mut page = first;
         loop {
-            let text = self.text_of(&page);
-            self.query.after = page.next;
-            if !text.is_empty() {
-                if !self.is_admitted(ADMITTED_FOR).await {
-                    return;
-                }
-                self.said = self.query.after.clone();
-                if told.send(text.into()).await.is_err() {
-                    return;
-                }
+            if self.tell_page(&page, told).await.is_err() {
+                return;
             }
-            let next = match page.has_more {
-                true => self.api.store().changes(&self.query).await,
-                false => match self.next_page(told).await {
-                    Some(next) => next,
-                    None => return,
-                },
-            };
-            page = match next {
-                Ok(page) => page,
-                Err(error) => {
+            page = match self.next_page(&page, told).await {
+                Ok(Ok(page)) => page,
+                Ok(Err(error)) => {
                     // The client comes back, and is told the rest by whoever can.
                     tracing::warn!(error = chain(&error), "a stream of events ends early");
                     return;
                 }
+                Err(NobodyThere) => return,
             };
         }
     }
 
-    /// Waits for something to tell, with a word now and then; `None` when there is nobody to tell it.
+    /// Tells what there is for this client in the page, if anything.
+    async fn tell_page(&mut self, page: &Changes, told: &Pieces) -> Result<(), NobodyThere> {
+        let text = self.text_of(page);
+        self.query.after = page.next.clone();
+        if text.is_empty() {
+            return Ok(());
+        }
+        if !self.admission.holds(ADMITTED_FOR).await {
+            return Err(NobodyThere);
+        }
+        self.said = self.query.after.clone();
+        self.say(text, told).await
+    }
+
+    /// The page that comes next, once there is something on it, for this client or for others; and a
+    /// word now and then, however much there is for others.
     async fn next_page(
         &mut self,
-        told: &mpsc::Sender<Bytes>,
-    ) -> Option<Result<Changes, StoreError>> {
-        loop {
-            let waited_from = Instant::now();
-            if let Err(error) = self.api.store().changed(&self.query.after, HEARTBEAT).await {
-                return Some(Err(error));
-            }
-            if waited_from.elapsed() >= HEARTBEAT {
-                if !self.is_admitted(Duration::ZERO).await {
-                    return None;
+        page: &Changes,
+        told: &Pieces,
+    ) -> Result<Result<Changes, StoreError>, NobodyThere> {
+        if !page.has_more {
+            loop {
+                let silent_for = HEARTBEAT.saturating_sub(self.last_word.elapsed());
+                if let Err(error) = self.api.store().changed(&self.query.after, silent_for).await {
+                    return Ok(Err(error));
                 }
-                told.send(self.heartbeat().into()).await.ok()?;
-                continue;
+                if !self.is_word_due() {
+                    break;
+                }
+                self.give_a_word(told).await?;
             }
-            tokio::time::sleep(GATHER).await;
-            return Some(self.api.store().changes(&self.query).await);
+        } else if self.is_word_due() {
+            self.give_a_word(told).await?;
         }
+        if !page.has_more || page.items.is_empty() {
+            tokio::time::sleep(GATHER).await;
+        }
+        Ok(self.api.store().changes(&self.query).await)
+    }
+
+    fn is_word_due(&self) -> bool {
+        self.last_word.elapsed() >= HEARTBEAT
+    }
+
+    async fn give_a_word(&mut self, told: &Pieces) -> Result<(), NobodyThere> {
+        if !self.admission.holds(Duration::ZERO).await {
+            return Err(NobodyThere);
+        }
+        let word = self.heartbeat();
+        self.say(word, told).await
+    }
+
+    async fn say(&mut self, text: String, told: &Pieces) -> Result<(), NobodyThere> {
+        told.give(text.into()).await?;
+        self.last_word = Instant::now();
+        Ok(())
     }
 
     /// A comment; or, where others were told of something meanwhile, the place behind that. A client
@@ -293,22 +316,6 @@ impl Teller {
         // JSON as it is written here has no line breaks.
         write!(text, "event: {name}\ndata: {data}\n").expect("a string takes everything");
     }
-
-    /// Whether the token still opens the workspace, as far as was asked not longer ago than that.
-    async fn is_admitted(&mut self, asked_within: Duration) -> bool {
-        if self.admitted_at.elapsed() < asked_within {
-            return true;
-        }
-        match self.shown.identify(self.api.api()).await {
-            Ok(caller) if caller.workspace == self.query.workspace => {
-                self.admitted_at = Instant::now();
-                true
-            }
-            // Nobody knows; it is asked again.
-            Err(Problem::Unavailable(_)) => true,
-            Ok(_) | Err(_) => false,
-        }
-    }
 }
 
 fn push_id(text: &mut String, position: &Position) {
@@ -337,20 +344,5 @@ impl RunChangeView {
     const fn of(change: &RunChange) -> Self {
         let RunChange { run, event, endpoint, state, attempt } = *change;
         Self { id: run, event_id: event, endpoint_id: endpoint, state, attempt }
-    }
-}
-
-/// The body of the answer: what the teller says, one piece at a time.
-struct Telling(mpsc::Receiver<Bytes>);
-
-impl hyper::body::Body for Telling {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     }
 }

@@ -52,7 +52,7 @@ states! {
     Ready = "ready";
 }
 
-pub(super) fn beside() -> [Beside; 3] {
+pub(super) fn beside() -> [Beside; 4] {
     let get = |path, operation| Beside { method: Method::GET, path, operation };
     [
         Beside {
@@ -79,6 +79,13 @@ pub(super) fn beside() -> [Beside; 3] {
                 .answers::<Ready>()
                 .open()
                 .refuses_alone(&[503]),
+        ),
+        get(
+            "/metrics",
+            call("show_metrics", "The figures of this process, as Prometheus reads them.")
+                .answers_any("application/openmetrics-text", "The text format of OpenMetrics.")
+                .open()
+                .refuses_alone(&[]),
         ),
     ]
 }

@@ -46,6 +46,7 @@ pub(super) fn operation() -> Operation {
     call("test_condition", "Judge a condition on an event that is kept.")
         .answers::<Tested>()
         .takes::<TestForm>()
+        .conflicts()
         .details("It changes nothing, and needs the scope `write` as every `POST` does.")
 }
 
@@ -58,11 +59,15 @@ pub(super) async fn test(
     if condition.is_empty() {
         return Err(Problem::invalid("`condition` has 1 to 2048 bytes"));
     }
+    // Nobody waits in line with an event in hand: who comes back may find it free.
+    let seat =
+        SEAT.try_acquire().map_err(|_| Problem::Busy("another condition is being tested"))?;
     let event = api.store().event(api.workspace(), &event_id).await?;
     let event = event.ok_or(Problem::NotFound)?;
     let fields = fields_of(&api, &event).await?;
-    let _seat = SEAT.acquire().await.map_err(|_| Problem::Unavailable(None))?;
     let judged = spawn_blocking(move || {
+        // Until it is judged, whether or not somebody still waits for it.
+        let _seat = seat;
         let facts = Facts { event: &event, fields: &fields };
         Condition::compile(&condition).map(|condition| condition.judge(&facts))
     });

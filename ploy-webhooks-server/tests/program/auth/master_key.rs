@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use ploy_webhooks_engines::Postgres;
 use serde_json::json;
 use tokio::process::Command;
 
@@ -116,6 +117,43 @@ async fn a_store_whose_key_is_gone_or_another_is_not_opened_and_not_changed() {
     assert!(why.contains("another master key"), "{why}");
     std::fs::rename(&aside, &path).unwrap();
     assert_opens(folder.path(), &[], &sender).await;
+}
+
+/// What `check` says of the store as it is: its exit code, and its words.
+async fn checked(folder: &Path, environment: Environment<'_>) -> (Option<i32>, String) {
+    let mut command = program(&["check"]);
+    let output =
+        command.current_dir(folder).envs(environment.iter().copied()).output().await.unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[tokio::test]
+async fn a_check_finds_what_a_start_would() {
+    let folder = tempfile::tempdir().unwrap();
+    begun(folder.path(), &[]).await;
+    let path = folder.path().join("ploy-data/master.key");
+    assert_eq!(checked(folder.path(), &[]).await, (Some(0), String::new()));
+    let (code, why) = checked(folder.path(), &[("PLOY_MASTER_KEY", SECOND)]).await;
+    assert!(code == Some(1) && why.contains("another master key"), "{why}");
+    let key = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let (code, why) = checked(folder.path(), &[]).await;
+    assert!(code == Some(1) && why.contains("master.key") && why.contains("missing"), "{why}");
+    // A key that is being replaced opens it, and the check replaces nothing.
+    let both = [("PLOY_MASTER_KEY", SECOND), ("PLOY_MASTER_KEY_PREVIOUS", key.trim())];
+    assert_eq!(checked(folder.path(), &both).await.0, Some(0));
+    assert_eq!(checked(folder.path(), &[("PLOY_MASTER_KEY", key.trim())]).await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_check_finds_it_on_postgres_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = tokio::task::spawn_blocking(|| Postgres::shared().database()).await.unwrap();
+    let on = |key| [("PLOY_STORE", url.as_str()), ("PLOY_MASTER_KEY", key)];
+    stop(Server::start(serve(folder.path(), &on(FIRST))).await).await;
+    assert_eq!(checked(folder.path(), &on(FIRST)).await, (Some(0), String::new()));
+    let (code, why) = checked(folder.path(), &on(SECOND)).await;
+    assert!(code == Some(1) && why.contains("another master key"), "{why}");
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ async fn every_operation_is_called_and_answers_as_it_is_described() {
 }
 
 async fn of_the_server(caller: &Caller<'_>) {
-    for path in ["/health/live", "/health/ready"] {
+    for path in ["/health/live", "/health/ready", "/metrics"] {
         let request = caller.server.http.get(format!("{}{path}", caller.server.url));
         assert_eq!(caller.sent(Method::GET, path, request).await.0, 200);
     }
@@ -326,6 +326,19 @@ async fn of_what_goes_on(caller: &Caller<'_>) {
     caller.refused(Method::GET, "/events/stream?runs=1", None, 422).await;
 }
 
+/// Its endpoint names a field that its payload does not have.
+async fn of_an_event_that_cannot_be_judged(caller: &Caller<'_>) {
+    let required = json!({"pointer": "/email", "required": true});
+    let made = caller
+        .post("/endpoints", json!({"description": "Asks", "fields": {"email": required}}))
+        .await;
+    let (status, event) = caller.send(&made, text(&made, "api_key"), "{}").await;
+    assert_eq!(status, 202);
+    let form = json!({"condition": "true", "event_id": event["id"]});
+    caller.refused(Method::POST, "/subscriptions/test", Some(form), 409).await;
+    caller.delete(&format!("/endpoints/{}", text(&made, "id"))).await;
+}
+
 async fn of_events_and_runs(caller: &Caller<'_>, endpoint: &Value) {
     caller.post("/events", json!({"type": "lead", "payload": {"a": 1}})).await;
     caller.refused(Method::POST, "/events", Some(json!({"type": "", "payload": {}})), 422).await;
@@ -348,6 +361,7 @@ async fn of_events_and_runs(caller: &Caller<'_>, endpoint: &Value) {
     }
     let form = json!({"condition": "(", "event_id": event});
     caller.refused(Method::POST, "/subscriptions/test", Some(form), 422).await;
+    of_an_event_that_cannot_be_judged(caller).await;
     let path = format!("/events/{event}");
     caller.get(&path).await;
     caller.get(&format!("{path}/payload")).await;
