@@ -39,12 +39,13 @@ async fn earlier(database: &Database) -> (PgConnection, ploy_webhooks::Endpoint,
         &format!(
             "SET search_path = ploy;
              DROP TABLE runs, open_runs, owed, attempts, definitions, dedup, generations, rates,
-                 observed, outbox, relaying, changes, change_marks, forgotten_changes;
+                 observed, outbox, relaying, changes, change_marks, forgotten_changes,
+                 history;
              DROP FUNCTION append_owing, refuse_known_runs, enter_runs, claim_runs,
                  look_at_runs, next_due, settle_runs, alter_run, forget_runs, enqueue_runs,
                  take_keys, who_has_keys, who_has_sealed_keys, hold_generations,
                  seal_generation, move_keys, free_generation, spent_quotas, count_quotas, observe, admit,
-                 take_outbox, forget_changes;
+                 take_outbox, forget_changes, expire_events, tally;
              DROP SEQUENCE run_numbers;
              DROP TABLE quotas;
              DELETE FROM migrations WHERE version > 1;

@@ -55,5 +55,8 @@ async fn nothing_is_left_of_events_that_went_whatever_became_of_their_runs() {
     let sweep = Sweep { endpoint: Some(fence), ..Sweep::published(endpoint.workspace) };
     let expired = store.expire(&sweep).await.expect("sweeping works");
     assert_eq!(expired, Expired::Swept { events: 2, next: None });
-    assert_eq!(keys(&settings, "*"), before, "left: the keys that are there; right: before");
+    let mut left = keys(&settings, "*");
+    // The feed of a bucket is of all its owners, and keeps the last of what there was.
+    left.retain(|key| !key.ends_with(":feed"));
+    assert_eq!(left, before, "left: the keys that are there; right: before");
 }
